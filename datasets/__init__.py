@@ -1,0 +1,1 @@
+"""Where data comes from: toy densities, the user's own points and pictures, image sets."""

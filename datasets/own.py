@@ -1,0 +1,354 @@
+"""The user's own data: a table of points or a picture, checked before anything uses it.
+
+Everything here comes from outside and may be anything. Whatever is wrong with it ends in a
+`DataError` whose message is a sentence for the person who uploaded it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+__all__ = ["DataError", "OwnData", "read_picture", "read_points"]
+
+MAX_BYTES = 20 * 2**20
+MIN_POINTS, MAX_POINTS = 20, 200_000
+MAX_LINE = 10_000
+MAX_PIXELS = 16_000_000
+MAX_SIDE = 128
+_MAX_MAGNITUDE = 1e30
+
+# A row of a table with the number of its line in the file.
+Row = tuple[int, list[str]]
+
+
+class DataError(ValueError):
+    """The user's data cannot be used; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnData:
+    """Checked data of a user.
+
+    Attributes:
+        kind: What `array` holds.
+        array: For "points" their coordinates, with shape (n, 2), in the user's units. For
+            "picture" the mass of each pixel, from 0 (paper) to 1 (ink), with shape (h, w) and the
+            top row first. Always float32.
+        name: Where it came from, for titles.
+
+    Raises:
+        DataError: The array is not what the kind promises.
+    """
+
+    kind: Literal["points", "picture"]
+    array: np.ndarray
+    name: str
+
+    def __post_init__(self) -> None:
+        check = {"points": _check_points, "picture": _check_picture}.get(self.kind)
+        if check is None:
+            raise DataError("The data is neither points nor a picture.")
+        if self.array.dtype != np.float32 or self.array.ndim != 2:
+            raise DataError("The data is not a table of 32-bit numbers.")
+        check(self.array)
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz file, whole or not at all.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        path = Path(path)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(file, kind=np.array(self.kind), array=self.array, name=np.array(self.name))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> OwnData:
+        """Read what `save` wrote, and check it again: the file may have changed.
+
+        Raises:
+            DataError: The file is missing, damaged or holds something else.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise DataError("The saved data is larger than 20 MB.")
+            with np.load(path, allow_pickle=False) as saved:
+                kind, name = str(saved["kind"]), _title(str(saved["name"]))
+                return cls(kind, saved["array"], name)  # type: ignore[arg-type]
+        except DataError:
+            raise
+        # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
+        except Exception as error:
+            raise DataError("The saved data cannot be read: the file is damaged.") from error
+
+
+def _check_points(points: np.ndarray) -> None:
+    n = len(points)
+    if points.shape[1] != 2:
+        raise DataError(f"Points need two columns, the data has {points.shape[1]}.")
+    if n < MIN_POINTS:
+        raise DataError(f"At least {MIN_POINTS} points are needed, the data has {n}.")
+    if n > MAX_POINTS:
+        raise DataError(f"At most {MAX_POINTS:,} points are taken, the data has {n:,}.")
+    if not np.abs(points).max() <= _MAX_MAGNITUDE:  # also false for NaN
+        raise DataError("The data holds values that are missing, infinite or beyond 1e30.")
+    for number, column in enumerate(points.astype(np.float64).T, start=1):
+        _check_spread(column, number)
+
+
+def _check_spread(column: np.ndarray, number: int) -> None:
+    if column.min() == column.max():
+        raise DataError(
+            f"Column {number} has the same value everywhere: there is nothing to learn."
+        )
+    if column.std() < 1 / _MAX_MAGNITUDE:
+        raise DataError(f"Column {number} varies by less than 1e-30: use another unit.")
+    # More than a quarter differs, so a training part of four fifths cannot be constant.
+    if np.unique(column, return_counts=True)[1].max() >= 0.75 * len(column):
+        raise DataError(
+            f"Column {number} has the same value in three quarters of the rows: "
+            "that leaves no density to learn."
+        )
+    # float32 has 7 digits: time stamps, say, would lose all that tells one from the other.
+    if column.std() < 1e-4 * abs(column.mean()):
+        raise DataError(
+            f"Column {number} varies by less than a ten-thousandth of its size: "
+            "subtract its mean first."
+        )
+
+
+def _check_picture(weights: np.ndarray) -> None:
+    if max(weights.shape) > MAX_SIDE or min(weights.shape) < 1:
+        raise DataError(f"A picture has 1 to {MAX_SIDE} pixels on each side here.")
+    if not (weights.min() >= 0 and weights.max() <= 1):  # also false for NaN
+        raise DataError("A picture's pixels lie between 0 and 1 here.")
+    if not weights.max() > 0:
+        raise DataError("The picture is white all over: dark places are where the points go.")
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise DataError(f"The file has {len(data) / 2**20:.0f} MB, at most 20 MB are taken.")
+    if not data:
+        raise DataError("The file is empty.")
+
+
+def _title(name: str) -> str:
+    """The bare file name, printable and short, from whatever a browser sent."""
+    bare = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in bare if c.isprintable())[:80] or "own data"
+
+
+def read_points(data: bytes, name: str) -> OwnData:
+    """Read a table of points from the bytes of a CSV file.
+
+    Cells are separated by commas, spaces, or (then with decimal commas, too) semicolons or tabs.
+    One header line, empty lines and lines that start with ``#`` are skipped. Of the columns with
+    numbers (in most rows) the first two are x and y; others are ignored, and so is one that the
+    header leaves without a name, such as the index that pandas writes.
+
+    Args:
+        data: The file's content, UTF-8, at most 20 MB.
+        name: The file's name, for titles.
+
+    Returns:
+        20 to 200,000 points, in the order of the file.
+
+    Raises:
+        DataError: The table cannot be read as points; names the line where it can.
+    """
+    _check_size(data)
+    rows = _rows(_decode(data))
+    if not rows:
+        raise DataError("The file holds no rows.")
+    rows, x, y = _number_columns(rows)
+    points = np.array([[_cell(row, x), _cell(row, y)] for row in rows]).reshape(-1, 2)
+    _check_points(points)  # before float32 can round differences away
+    return OwnData("points", points.astype(np.float32), _title(name))
+
+
+def _decode(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("The file is not UTF-8 text: save the table as CSV in UTF-8.") from error
+    if "\0" in text:
+        raise DataError("The file is not a text file: save the table as CSV in UTF-8.")
+    return text
+
+
+def _rows(text: str) -> list[Row]:
+    """Split text into rows of cells; at most one more than may be points."""
+    lines = text.splitlines()
+    if max(map(len, lines), default=0) > MAX_LINE:
+        raise DataError(f"The table has a line of more than {MAX_LINE:,} characters.")
+    content = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    separator = _separator(content[:20])
+    rows: list[Row] = []
+    try:
+        for number, cells in _split(lines, separator):
+            if any(cells) and not cells[0].startswith("#"):
+                rows.append((number, cells))
+            if len(rows) > MAX_POINTS + 1:  # one of them may be a header
+                raise DataError(f"The table has more than {MAX_POINTS:,} rows: thin it out first.")
+    except csv.Error as error:
+        raise DataError(f"The file is not a table that can be read: {error}.") from error
+    return rows
+
+
+def _separator(lines: list[str]) -> str | None:
+    """The first separator that all lines have; None stands for runs of spaces and for none."""
+    for separator in ";\t,":
+        if lines and all(separator in line for line in lines):
+            return separator
+    return None
+
+
+def _split(lines: list[str], separator: str | None) -> Iterator[Row]:
+    if separator is None:
+        yield from ((number, line.split()) for number, line in enumerate(lines, start=1))
+        return
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    for cells in reader:
+        if separator in ";\t":
+            cells = [cell.replace(",", ".") for cell in cells]
+        yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return None if "_" in cell else float(cell)  # Python reads 1_0 as ten
+    except ValueError:
+        return None
+
+
+def _number_columns(rows: list[Row]) -> tuple[list[Row], int, int]:
+    """Rows without a header, and the first two columns that hold a number in most of them."""
+    first = rows[0][1]
+    some = [cells for _, cells in rows[1:1000]] or [first]
+    width = max(len(cells) for cells in some)
+    if width < 2:
+        raise DataError("The table has one column, two are needed: x and y.")
+    counts = [sum(_is_number(cells, column) for cells in some) for column in range(width)]
+    columns = [column for column, count in enumerate(counts) if 2 * count > len(some)]
+
+    if not any(_is_number(first, column) for column in columns):
+        rows = rows[1:]
+        named = [column for column in columns if column < len(first) and first[column]]
+        columns = named if len(named) >= 2 else columns
+    if len(columns) < 2:
+        raise DataError(
+            f"Two columns of numbers are needed, x and y; the table has {len(columns)}."
+        )
+    return rows, columns[0], columns[1]
+
+
+def _is_number(cells: list[str], column: int) -> bool:
+    return column < len(cells) and _number(cells[column]) is not None
+
+
+def _cell(row: Row, column: int) -> float:
+    line, cells = row
+    if column >= len(cells) or not cells[column]:
+        raise DataError(f"Line {line} has no value in column {column + 1}.")
+    value = _number(cells[column])
+    if value is None:
+        raise DataError(
+            f"Line {line}, column {column + 1} is not a number: {cells[column][:40]!r}."
+        )
+    if not math.isfinite(value):
+        raise DataError(f"Line {line}, column {column + 1} is missing or infinite ({value}).")
+    if abs(value) > _MAX_MAGNITUDE:
+        raise DataError(f"Line {line}, column {column + 1} is beyond 1e30: use another unit.")
+    return value
+
+
+def read_picture(data: bytes, name: str) -> OwnData:
+    """Read a picture whose dark places become probability mass.
+
+    The picture is turned as its EXIF data says, laid on white paper where it is transparent, made
+    grey and shrunk to at most 128 pixels on its longer side. A pixel's mass is its darkness, 1
+    minus luminance; below 2 % (the speckle that JPEG leaves on white) it is 0. Of an animation the
+    first frame is taken.
+
+    Args:
+        data: The file's content, PNG, JPEG or WebP, at most 20 MB and 16 megapixels.
+        name: The file's name, for titles.
+
+    Returns:
+        Masses with shape (h, w), the top row first.
+
+    Raises:
+        DataError: The file is no such picture, too large, damaged or white.
+    """
+    _check_size(data)
+    try:
+        with _open(data) as image:
+            grey = _grey(image)
+    except DataError:
+        raise
+    # Pillow's decoders raise whatever they trip over: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise DataError("The picture cannot be read: the file is damaged.") from error
+
+    grey.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
+    mass = 1 - np.asarray(grey, dtype=np.float32) / 255
+    mass[mass < 0.02] = 0
+    return OwnData("picture", mass, _title(name))
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read a picture's header; its pixels stay undecoded until its size is known to be harmless."""
+    too_large = DataError(f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise too_large from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError("The file is not a PNG, JPEG or WebP picture.") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large
+    return image
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Decode a picture to 8-bit grey, upright, on white paper."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit PNG, which Pillow clips instead of scaling
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("u1"))
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image.convert("RGBA"))
+    return image.convert("RGB").convert("L")
+
+
+def read_own(data: bytes, name: str) -> OwnData:
+    """Read a user's file: a picture if its name ends like one, else a table of points.
+
+    Raises:
+        DataError: See :func:`read_picture` and :func:`read_points`.
+    """
+    is_picture = name.lower().endswith((".png", ".jpg", ".jpeg", ".webp"))
+    return read_picture(data, name) if is_picture else read_points(data, name)

@@ -1,0 +1,225 @@
+"""Invertible layers, with the interface of ``normflows`` so that its layers mix in.
+
+Every layer maps between a latent ``z`` and data ``x`` of the same shape ``(B, D)`` (or ``(B, C, H, W)``; the split is
+along dimension 1)::
+
+    x, log_det = layer.forward(z)      # latent to data, log |det dx/dz| per example, shape (B,)
+    z, log_det = layer.inverse(x)      # data to latent, log |det dz/dx| per example, shape (B,)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from normflows.utils.splines import unconstrained_rational_quadratic_spline
+from torch import Tensor, nn
+
+Result = tuple[Tensor, Tensor]
+
+
+class MLP(nn.Sequential):
+    """A fully connected network whose last layer starts at zero, so that a coupling starts as the identity.
+
+    Args:
+        features: width of input, hidden layers and output, e.g. ``(1, 64, 64, 2)``.
+        generator: source of the initial weights; the global random state is never touched.
+    """
+
+    def __init__(self, *features: int, generator: torch.Generator | None = None) -> None:
+        layers: list[nn.Module] = []
+        for width_in, width_out in zip(features[:-1], features[1:], strict=True):
+            linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
+            bound = 1 / math.sqrt(width_in)
+            nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
+            layers += [linear, nn.ReLU(inplace=True)]
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        super().__init__(*layers[:-1])
+
+
+class Coupling(nn.Module):
+    """Half of the coordinates (passive) decide how the other half (active) moves; the passive half stays.
+
+    The Jacobian is triangular, so its determinant costs nothing, and the inverse never inverts the conditioner, which
+    may therefore be any network.
+
+    Args:
+        conditioner: network from the passive half ``(B, D_p)`` to the parameters of the map of the active half.
+        flip: the second half is passive instead of the first. For odd D the first half is the larger one.
+
+    References:
+        NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014), equations 5-7.
+        https://arxiv.org/abs/1410.8516
+    """
+
+    def __init__(self, conditioner: nn.Module, *, flip: bool = False) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+        self.flip = flip
+
+    def passive(self, features: int) -> list[int]:
+        """Return the indices (along dimension 1) that this layer leaves as they are."""
+        half = (features + 1) // 2
+        return list(range(half, features)) if self.flip else list(range(half))
+
+    def forward(self, z: Tensor) -> Result:
+        return self._couple(z, self._to_data)
+
+    def inverse(self, x: Tensor) -> Result:
+        return self._couple(x, self._to_latent)
+
+    def _couple(self, v: Tensor, move: Callable[[Tensor, Tensor], Result]) -> Result:
+        first, second = v.chunk(2, dim=1)
+        passive, active = (second, first) if self.flip else (first, second)
+        active, log_det = move(active, self.conditioner(passive))
+        return torch.cat((active, passive) if self.flip else (passive, active), dim=1), log_det
+
+    def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
+        raise NotImplementedError
+
+    def _to_latent(self, active: Tensor, parameters: Tensor) -> Result:
+        raise NotImplementedError
+
+
+class AdditiveCoupling(Coupling):
+    """Shift the active half: ``x_a = z_a + m(z_p)``. The volume is kept: ``log_det`` is zero.
+
+    References:
+        NICE (Dinh, Krueger, Bengio, 2014), equation 10. https://arxiv.org/abs/1410.8516
+    """
+
+    def _to_data(self, active: Tensor, shift: Tensor) -> Result:
+        return active + shift, active.new_zeros(len(active))
+
+    def _to_latent(self, active: Tensor, shift: Tensor) -> Result:
+        return active - shift, active.new_zeros(len(active))
+
+
+class AffineCoupling(Coupling):
+    """Scale and shift the active half: ``z_a = x_a * exp(s(x_p)) + t(x_p)`` towards the latent, ``log_det = sum s``.
+
+    The log-scale is bounded smoothly, ``s = bound * tanh(raw)``: unbounded ones are the usual way in which flows end
+    in NaN.
+
+    Args:
+        conditioner: network with an output twice as wide as the active half, ``(shift, raw log-scale)``.
+        flip: see :class:`Coupling`.
+        bound: largest absolute log-scale, in nats per coordinate.
+
+    References:
+        Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016), equations 7-8.
+        https://arxiv.org/abs/1605.08803
+    """
+
+    def __init__(self, conditioner: nn.Module, *, flip: bool = False, bound: float = 3.0) -> None:
+        super().__init__(conditioner, flip=flip)
+        self.bound = bound
+
+    def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
+        shift, raw = parameters.chunk(2, dim=1)
+        log_scale = self.bound * torch.tanh(raw)
+        return (active - shift) * (-log_scale).exp(), -log_scale.flatten(1).sum(1)
+
+    def _to_latent(self, active: Tensor, parameters: Tensor) -> Result:
+        shift, raw = parameters.chunk(2, dim=1)
+        log_scale = self.bound * torch.tanh(raw)
+        return active * log_scale.exp() + shift, log_scale.flatten(1).sum(1)
+
+
+class SplineCoupling(Coupling):
+    """Bend the active half by a monotone rational-quadratic spline whose knots depend on the passive half.
+
+    The spline itself is normflows'. Outside ``[-tail, tail]`` the map is the identity.
+
+    Args:
+        conditioner: network with ``(3 * bins - 1)`` outputs per active coordinate: widths, heights, inner slopes.
+        flip: see :class:`Coupling`.
+        bins: pieces of the spline.
+        tail: half the width of the interval that is bent, in standardised units.
+
+    References:
+        Neural Spline Flows (Durkan, Bekasov, Murray, Papamakarios, 2019), equations 4-8.
+        https://arxiv.org/abs/1906.04032
+    """
+
+    def __init__(
+        self, conditioner: nn.Module, *, flip: bool = False, bins: int = 8, tail: float = 4.0
+    ) -> None:
+        super().__init__(conditioner, flip=flip)
+        self.bins = bins
+        self.tail = tail
+
+    def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
+        return self._spline(active, parameters, inverse=True)
+
+    def _to_latent(self, active: Tensor, parameters: Tensor) -> Result:
+        return self._spline(active, parameters, inverse=False)
+
+    def _spline(self, active: Tensor, parameters: Tensor, *, inverse: bool) -> Result:
+        parameters = parameters.view(*active.shape, 3 * self.bins - 1)  # (B, D_a, 3 bins - 1)
+        widths, heights, slopes = parameters.split([self.bins, self.bins, self.bins - 1], dim=-1)
+        moved, log_det = unconstrained_rational_quadratic_spline(
+            active,
+            widths,
+            heights,
+            # A raw slope of zero must mean slope one, so that a zero conditioner is the identity.
+            slopes + _SLOPE_ONE,
+            inverse=inverse,
+            tail_bound=self.tail,
+        )
+        return moved, log_det.sum(1)
+
+
+_SLOPE_ONE = math.log(math.expm1(1 - 1e-3))  # softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
+
+
+class DiagonalScale(nn.Module):
+    """Scale each coordinate: ``x = z * exp(s)``, ``log_det = sum s``. The last layer of NICE.
+
+    It is the only part of NICE that can change volume: the scales say which latent directions matter.
+
+    References:
+        NICE (Dinh, Krueger, Bengio, 2014), section 3.3. https://arxiv.org/abs/1410.8516
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    def forward(self, z: Tensor) -> Result:
+        return z * self.log_scale.exp(), self.log_scale.sum().expand(len(z))
+
+    def inverse(self, x: Tensor) -> Result:
+        return x * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(x))
+
+
+class ActNorm(nn.Module):
+    """Shift and scale each coordinate: ``x = z * exp(s) + b``, with ``s`` and ``b`` set from a first batch of data.
+
+    After :meth:`initialise` the latent side of that batch has zero mean and unit variance in each coordinate.
+
+    References:
+        Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018), section 3.1.
+        https://arxiv.org/abs/1807.03039
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set shift and scale from data ``x`` of shape ``(B, D)``, B at least 2."""
+        self.shift.copy_(x.mean(0))
+        # A constant coordinate has no scale to learn from: the floor keeps its log finite.
+        self.log_scale.copy_(x.std(0).clamp_min(1e-3).log())
+
+    def forward(self, z: Tensor) -> Result:
+        return z * self.log_scale.exp() + self.shift, self.log_scale.sum().expand(len(z))
+
+    def inverse(self, x: Tensor) -> Result:
+        return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(x))

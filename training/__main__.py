@@ -1,0 +1,147 @@
+"""The command line: ``python -m training nice --dataset two_moons --out runs/demo``.
+
+A progress bar goes to standard error, one JSON line of final metrics to standard output. A run made here opens in the
+lab, and a run made in the lab goes on here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import filelock
+import torch
+from tqdm import tqdm
+
+from datasets.own import DataError, OwnData, read_own
+from registry import FAMILIES
+from training.config import OWN, ConfigError
+from training.devices import best_device
+from training.driver import Command, Report, drive
+from training.store import Run, RunError
+
+EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        run = Run(options.run) if options.word == "resume" else _create(options)
+        status = run.status()
+        if options.word == "resume":
+            run.config  # noqa: B018 - raises if the folder is no run
+            if status.state == "finished":
+                raise RunError(f"{run.path} is finished: there is nothing to resume.")
+        torch.set_num_threads(getattr(run.family.training, "THREADS", 1))
+        final = _train(run, options.device or best_device(), quiet=options.quiet)
+    except (ConfigError, DataError, RunError) as error:
+        print(f"training {options.word}: {error}", file=sys.stderr)
+        return 2
+    except filelock.Timeout:
+        print(f"training {options.word}: {run.path} is being trained by another process.", file=sys.stderr)
+        return 2
+    print(json.dumps(final))
+    return EXIT_CODES[final["state"]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("python -m training", description="Train a family of generative models.")
+    words = parser.add_subparsers(dest="word", required=True, metavar="family", parser_class=_Parser)
+    for family in FAMILIES.values():
+        sub = words.add_parser(
+            family.stem,
+            help=family.promise,
+            description=f"{family.title}: {family.promise} {family.paper}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        for knob in family.training.CONFIG.knobs():
+            sub.add_argument(
+                f"--{knob.name.replace('_', '-')}",
+                default=knob.default,
+                metavar=knob.kind.upper(),
+                help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
+            )
+        sub.add_argument("--data", type=Path, help="A CSV of points or a picture of your own (sets the dataset to own).")
+        sub.add_argument("--out", type=Path, required=True, help="The folder of the run; must not exist yet.")
+        _common(sub)
+    sub = words.add_parser("resume", help="Go on with a run from its last checkpoint.")
+    sub.add_argument("run", type=Path, help="The folder of the run.")
+    _common(sub)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best one there is if left out.")
+    parser.add_argument("--quiet", action="store_true", help="No progress bar.")
+
+
+def _create(options: argparse.Namespace) -> Run:
+    family = FAMILIES[options.word]
+    values = {knob.name: getattr(options, knob.name) for knob in family.training.CONFIG.knobs()}
+    own = _own_data(options.data)
+    if own is not None:
+        values["dataset"] = OWN
+    config = family.training.CONFIG.parse(values)
+    if getattr(config, "dataset", None) == OWN and own is None:
+        raise ConfigError("--dataset own needs --data FILE, a CSV of points or a picture.")
+    return Run.create(options.out, family, config, own)
+
+
+def _own_data(path: Path | None) -> OwnData | None:
+    if path is None:
+        return None
+    if path.suffix == ".npz":
+        return OwnData.load(path)
+    try:
+        return read_own(path.read_bytes(), path.name)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _train(run: Run, device: str, *, quiet: bool) -> dict:
+    interrupted = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: interrupted.set())
+    last: dict[str, float] = {}
+    with tqdm(unit="step", disable=quiet, dynamic_ncols=True, desc=run.family.title) as bar:
+
+        def send(report: Report) -> None:
+            for row in report.rows:
+                last.update(row)
+            bar.total = report.status.total
+            bar.update(report.status.step - bar.n)
+            shown = {k: f"{v:.3f}" for k, v in last.items() if k not in ("step", "seconds", "learning_rate")}
+            bar.set_postfix(shown)
+
+        def receive(_timeout: float | None) -> Command | None:
+            return ("park", f"Interrupted. `python -m training resume {run.path}` goes on.") if interrupted.is_set() else None
+
+        status = drive(run, device=device, send=send, receive=receive)
+    if status.message:
+        print(f"training: {status.message}", file=sys.stderr)
+    metrics = {k: v for k, v in last.items() if k not in ("step", "seconds")}
+    return {
+        "run": str(run.path),
+        "family": run.family.stem,
+        "state": status.state,
+        "step": status.step,
+        "seconds": round(status.seconds, 2),
+        "skipped": status.skipped,
+        "device": device,
+        **metrics,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Where trainings run: CUDA, then MPS, then CPU; one at a time on each GPU, as many as there are cores to spare on CPUs."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def slots() -> list[str]:
+    """Return the devices that may train at the same time, one entry per training.
+
+    ``GENLAB_SLOTS`` sets the number on the CPU, ``GENLAB_DEVICE=cpu`` leaves the GPU alone.
+    """
+    wanted = os.environ.get("GENLAB_DEVICE", "")
+    # Counting does not create a context on the GPU: only the trainings themselves touch it.
+    if wanted != "cpu" and torch.cuda.device_count():
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if wanted != "cpu" and torch.backends.mps.is_available():
+        return ["mps"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or max(2, (cores or 2) - 1))
+
+
+def best_device() -> str:
+    """Return the device that a single training should use."""
+    return slots()[0]

@@ -1,0 +1,388 @@
+"""The lab: one per server. It starts workers, passes commands on, and remembers what the pages show.
+
+It holds run folders and processes, never a generator or a model.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection, spawn
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from datasets.own import OwnData
+from registry import Family
+from training.config import RunConfig
+from training.devices import slots
+from training.driver import Report
+from training.loop import Snapshot
+from training.store import Run, RunStore, Status
+from training.worker import work
+
+MAX_WAITING = 20  # runs in the queue
+CURVE = 400  # points kept of each curve for the pages
+STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
+
+PRELOAD = ["torch", "torch._dynamo", "normflows", "safetensors.torch", "scipy.special", "pydantic", "filelock"]
+
+
+class LabFull(RuntimeError):
+    """Too many runs are waiting; the message says so."""
+
+
+@dataclass
+class View:
+    """What the pages show of a run. Replaced or extended by the pump, only read by the pages.
+
+    Attributes:
+        run: its folder.
+        status: where it stands.
+        rate: steps per second.
+        rows: rows of its metrics, thinned to about :data:`CURVE`.
+        step: step of ``snapshot``.
+        snapshot: its newest picture.
+        live: values of the knobs that can be changed while it runs.
+        seq: grows with each change, so that a page knows what it has drawn already.
+        ahead: runs before it in the queue.
+    """
+
+    run: Run
+    status: Status
+    rate: float = 0.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+    snapshot: Snapshot | None = None
+    live: dict[str, float] = field(default_factory=dict)
+    seq: int = 0
+    ahead: int = 0
+
+    def take(self, report: Report) -> None:
+        self.status = report.status
+        self.rate = report.rate
+        self.rows = thin(self.rows + report.rows)
+        self.live = report.live
+        if report.snapshot is not None:
+            self.step, self.snapshot = report.step, report.snapshot
+        self.seq += 1
+
+
+@dataclass
+class Worker:
+    """A process at work on a run."""
+
+    view: View
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    device: str
+    stopping_since: float | None = None
+
+
+class Lab:
+    """Trains runs in worker processes, as many at a time as there are slots; the rest waits in a queue.
+
+    Args:
+        root: the folder of runs.
+        devices: one entry per training that may run at the same time.
+    """
+
+    def __init__(self, root: Path | str, devices: list[str] | None = None) -> None:
+        self.store = RunStore(root)
+        self.devices = devices or slots()
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._views: dict[str, View] = {}
+        self._workers: dict[str, Worker] = {}
+        self._queue: deque[str] = deque()
+        self._closed = False
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self._context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            # Third-party modules only: one of our own would stay as it was before an edit.
+            self._context.set_forkserver_preload(PRELOAD)
+        self._wake_out, self._wake_in = self._context.Pipe(duplex=False)
+        self.store.mark_interrupted()
+        threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
+        threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
+        atexit.register(self.close)
+
+    # -- what pages call ----------------------------------------------------------------------
+
+    def submit(self, family: Family, config: RunConfig, own: OwnData | None = None) -> str:
+        """Create a run and start it, or queue it; return its id.
+
+        Raises:
+            LabFull: the queue is full.
+            RunError: the folder of runs cannot be written.
+        """
+        with self._lock:
+            self._check_room()
+            run = self.store.create(family, config, own)
+            self._views[run.id] = View(run, run.status())
+            self._enqueue(run.id)
+            return run.id
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that is stopped, interrupted or failed, from its last checkpoint.
+
+        Raises:
+            LabFull: the queue is full.
+        """
+        with self._lock:
+            view = self.view(run_id)
+            if view is None or view.status.active or view.run.is_trained_now():
+                return
+            self._check_room()
+            self._views[run_id] = view
+            self._enqueue(run_id)
+
+    def command(self, run_id: str, *command: object) -> None:
+        """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run; queued ones can be stopped."""
+        with self._lock:
+            worker = self._workers.get(run_id)
+            if worker is not None:
+                if command[0] == "stop" and worker.stopping_since is None:
+                    worker.stopping_since = time.monotonic()
+                with suppress(OSError):
+                    worker.connection.send(command)
+            elif run_id in self._queue and command[0] == "stop":
+                self._queue.remove(run_id)
+                self._finish(self._views[run_id], "stopped", "")
+
+    def view(self, run_id: str) -> View | None:
+        """Return what to show of a run, live or from its folder; ``None`` if there is no such run."""
+        with self._lock:
+            view = self._views.get(run_id)
+            if view is not None:
+                queue = list(self._queue)
+                view.ahead = queue.index(run_id) if run_id in queue else 0
+                return view
+        run = self.store.get(run_id)
+        if run is None:
+            return None
+        view = view_of(run)
+        with self._lock:
+            # A run that someone else trains (the command line, say) changes under us: do not keep it.
+            return view if view.status.active else self._views.setdefault(run_id, view)
+
+    def wait(self, run_id: str, seq: int, timeout: float) -> None:
+        """Wait until a run has something newer than ``seq`` and a picture, at most ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while time.monotonic() < deadline:
+                view = self._views.get(run_id)
+                if view is None or not view.status.active:
+                    return
+                if view.seq > seq and view.snapshot is not None:
+                    return
+                self._news.wait(deadline - time.monotonic())
+
+    def active(self) -> list[View]:
+        """Return the runs at work, then those in the queue."""
+        with self._lock:
+            ids = [*self._workers, *self._queue]
+            return [view for run_id in ids if (view := self.view(run_id)) is not None]
+
+    def close(self) -> None:
+        """End all workers: they write a checkpoint first."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            workers = list(self._workers.values())
+            for worker in workers:
+                with suppress(OSError):
+                    worker.connection.send(("park", "The lab was closed. Resume goes on from here."))
+        for worker in workers:
+            worker.process.join(STOP_PATIENCE)
+            if worker.process.is_alive():
+                worker.process.kill()
+        self._wake()
+
+    # -- queue and workers --------------------------------------------------------------------
+
+    def _check_room(self) -> None:
+        if len(self._queue) >= MAX_WAITING:
+            raise LabFull(f"{MAX_WAITING} runs are waiting already. Stop one of them, or try again later.")
+
+    def _enqueue(self, run_id: str) -> None:
+        view = self._views[run_id]
+        view.status = replace(view.status, state="queued", message="")
+        view.run.write_status(view.status)
+        view.seq += 1
+        self._queue.append(run_id)
+        self._start_next()
+
+    def _start_next(self) -> None:
+        busy = [worker.device for worker in self._workers.values()]
+        free = list(self.devices)
+        for device in busy:
+            free.remove(device)
+        while free and self._queue and not self._closed:
+            self._start(self._queue.popleft(), free.pop(0))
+
+    def _start(self, run_id: str, device: str) -> None:
+        view = self._views[run_id]
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work,
+            args=(str(view.run.path.absolute()), device, self._threads(view), theirs),
+            name=f"genlab-{run_id}",
+            daemon=True,
+        )
+        with _no_main_module():
+            process.start()
+        theirs.close()
+        view.status = replace(view.status, state="starting", device=device)
+        self._workers[run_id] = Worker(view, process, ours, device)
+        self._wake()
+
+    def _threads(self, view: View) -> int:
+        """Return the threads of a worker: one for small nets, where a second only hurts, else what is to spare."""
+        wanted = getattr(view.run.family.training, "THREADS", 1)
+        return min(wanted, max(1, (os.cpu_count() or 2) // len(self.devices)))
+
+    def _warm_up(self) -> None:
+        """Start the fork server and let it import torch, so that the first click is as fast as the others."""
+        process = self._context.Process(target=_nothing, daemon=True)
+        with suppress(OSError, RuntimeError), _no_main_module():
+            process.start()
+            process.join()
+
+    # -- the pump: the one thread that reads what workers send ---------------------------------
+
+    def _pump(self) -> None:
+        while not self._closed:
+            with self._lock:
+                workers = list(self._workers.values())
+            sources = {w.connection: w for w in workers} | {w.process.sentinel: w for w in workers}
+            ready = connection.wait([self._wake_out, *sources], timeout=0.5)
+            if self._wake_out in ready:
+                self._wake_out.recv_bytes()
+            for worker in {id(sources[r]): sources[r] for r in ready if r in sources}.values():
+                self._read(worker)
+            self._kill_the_stuck()
+
+    def _read(self, worker: Worker) -> None:
+        # Asked before reading: what a dead process has sent is all there.
+        dead = not worker.process.is_alive()
+        with suppress(EOFError, OSError):
+            while worker.connection.poll():
+                report = worker.connection.recv()
+                with self._news:
+                    worker.view.take(report)
+                    self._news.notify_all()
+        if dead:
+            self._bury(worker)
+
+    def _bury(self, worker: Worker) -> None:
+        with self._news:
+            worker.process.join()
+            worker.connection.close()
+            del self._workers[worker.view.run.id]
+            if worker.view.status.active:
+                self._finish(worker.view, *_cause_of_death(worker))
+            self._start_next()
+            self._news.notify_all()
+
+    def _finish(self, view: View, state: str, message: str) -> None:
+        view.status = replace(view.status, state=state, message=message)
+        view.rate = 0.0
+        view.seq += 1
+        with suppress(OSError):
+            view.run.write_status(view.status)
+
+    def _kill_the_stuck(self) -> None:
+        with self._lock:
+            for worker in self._workers.values():
+                since = worker.stopping_since
+                if since is not None and time.monotonic() - since > STOP_PATIENCE:
+                    worker.process.kill()
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._wake_in.send_bytes(b"x")
+
+
+def get_lab() -> Lab:
+    """Return the lab of this process.
+
+    It hangs on ``sys``, where neither a hot reload nor "clear cache" (which any visitor can press) finds it: a second
+    lab would orphan the runs of the first.
+    """
+    with _singleton_lock:
+        lab = sys.__dict__.get("_generative_lab")
+        if lab is None:
+            root = os.environ.get("GENLAB_RUNS") or Path(__file__).parent.parent / "runs"
+            lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
+        return lab
+
+
+_singleton_lock = sys.__dict__.setdefault("_generative_lab_lock", threading.Lock())
+
+
+def view_of(run: Run) -> View:
+    """Return what to show of a run that is not at work here, read from its folder."""
+    view = View(run, run.status(), rows=thin(run.metrics()))
+    steps = run.snapshot_steps()
+    if steps:
+        view.step, view.snapshot = steps[-1], run.snapshot(steps[-1])
+    return view
+
+
+def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Drop every second row, the first and last and those with metrics kept, until at most :data:`CURVE` are left."""
+    while len(rows) > CURVE:
+        fullest = max(len(row) for row in rows)
+        rows = [
+            row
+            for i, row in enumerate(rows)
+            if i % 2 == 0 or i == len(rows) - 1 or (len(row) == fullest and len(rows) > 2 * CURVE)
+        ]
+    return rows
+
+
+def _cause_of_death(worker: Worker) -> tuple[str, str]:
+    code = worker.process.exitcode
+    if worker.stopping_since is not None:
+        return "stopped", "It did not answer within five seconds and was ended; its last checkpoint is kept."
+    if code == -9:
+        return "interrupted", "The training was killed from outside, or the machine ran out of memory."
+    return "interrupted", f"The training process ended unexpectedly (exit code {code})."
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep a starting worker from running the page again.
+
+    multiprocessing has each child import the parent's ``__main__``, and in a Streamlit server that is whichever page
+    runs at the moment. Our workers need none of it.
+    """
+    original = _get_preparation_data
+
+    def without_main(name: str) -> dict:
+        data = original(name)
+        return {key: value for key, value in data.items() if not key.startswith("init_main")}
+
+    with _start_lock:
+        spawn.get_preparation_data = without_main
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = original
+
+
+_start_lock = threading.Lock()
+_get_preparation_data = spawn.get_preparation_data

@@ -1,0 +1,76 @@
+"""Train RealNVP, with affine or spline couplings, on a density in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+import torch
+
+from datasets.own import OwnData
+from models.realnvp import realnvp
+from training.config import PlaneConfig, knob
+from training.loop import Progress, train
+from training.plane_flow import PlaneFlow
+
+
+class RealNVPConfig(PlaneConfig):
+    """What can be set on a RealNVP training."""
+
+    coupling: Literal["affine", "spline"] = knob(
+        "affine",
+        label="Coupling",
+        help="Affine: each coupling stretches and shifts. Spline: it bends by a monotone curve of eight pieces, "
+        "which learns finer shapes and takes two to three times as long.",
+        group="Model",
+    )
+    blocks: int = knob(
+        8,
+        ge=2,
+        le=12,
+        step=1,
+        label="Blocks",
+        help="Couplings; they take turns in which coordinate is passive.",
+        group="Model",
+    )
+    hidden: int = knob(
+        64,
+        ge=32,
+        le=256,
+        step=32,
+        label="Hidden units",
+        help="Width of the two hidden layers of each conditioner.",
+        group="Model",
+    )
+    actnorm: bool = knob(
+        False,
+        label="ActNorm before each block",
+        help="Shift and scale set from the first batch. Deep image flows need it; in the plane, with standardised "
+        "data, it changes little.",
+        group="Model",
+    )
+
+
+CONFIG = RealNVPConfig
+
+
+def build(
+    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> PlaneFlow:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    flow = partial(
+        realnvp,
+        blocks=config.blocks,
+        hidden=config.hidden,
+        coupling=config.coupling,
+        actnorm=config.actnorm,
+    )
+    return PlaneFlow(config, flow, device=device, own=own)
+
+
+def train_realnvp(
+    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))

@@ -1,0 +1,356 @@
+"""A run is a folder that opens without the app; the store is a folder of runs.
+
+``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``, ``snapshots/``,
+``checkpoint.pt``, ``model.safetensors``, ``status.json``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import secrets
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import filelock
+import numpy as np
+import safetensors.torch
+import torch
+
+from datasets.own import OwnData
+from registry import FAMILIES, Family
+from training.config import ConfigError, RunConfig
+from training.files import read_json, write_atomic, write_json
+
+ACTIVE = ("queued", "starting", "running", "paused")
+FRAMES = 96  # pictures kept of a run; when there are more, every second one goes
+
+
+class RunError(RuntimeError):
+    """A run folder cannot be used; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        state: queued, starting, running, paused; or finished, stopped, diverged, failed, interrupted.
+        step: optimiser steps done.
+        total: optimiser steps in all.
+        seconds: time spent training, pauses left out.
+        message: what a person should know, or an empty string.
+        skipped: steps skipped because they were not finite.
+        created: Unix time of its creation.
+        device: where it trains.
+    """
+
+    state: str = "queued"
+    step: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    skipped: int = 0
+    created: float = 0.0
+    device: str = ""
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+
+class Run:
+    """One run folder. Opening it reads nothing; every method reads or writes just what it names."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @classmethod
+    def create(
+        cls, path: Path | str, family: Family, config: RunConfig, own: OwnData | None = None
+    ) -> Run:
+        """Make a new run folder.
+
+        Raises:
+            RunError: the folder exists and is not empty, or cannot be written.
+        """
+        run = cls(path)
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise RunError(f"{run.path} exists already and is not empty.")
+        try:
+            (run.path / "snapshots").mkdir(parents=True)
+            if own is not None:
+                own.save(run.path / "data.npz")
+            versions = {"torch": torch.__version__, "numpy": np.__version__}
+            values = {"family": family.stem, "config": config.model_dump(), "versions": versions}
+            write_json(run.path / "config.json", values)
+            run.write_status(Status(created=time.time()))
+        except OSError as error:
+            raise RunError(f"{run.path} cannot be written: {error.strerror}.") from error
+        return run
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def family(self) -> Family:
+        """The family it trains.
+
+        Raises:
+            RunError: no ``config.json``, or one that names no family of this lab.
+        """
+        return self._opened()[0]
+
+    @property
+    def config(self) -> RunConfig:
+        """Its settings, validated.
+
+        Raises:
+            RunError: missing, damaged or out of range.
+        """
+        return self._opened()[1]
+
+    def _opened(self) -> tuple[Family, RunConfig]:
+        try:
+            values = read_json(self.path / "config.json")
+            family = FAMILIES[values["family"]]
+            return family, family.training.CONFIG.parse(values["config"])
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is not a run: it has no config.json.") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, ConfigError) else "it is damaged"
+            raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
+
+    def own_data(self) -> OwnData | None:
+        """Return the user's data that it trains on, or ``None`` if it trains on a set of the lab."""
+        path = self.path / "data.npz"
+        return OwnData.load(path) if path.exists() else None
+
+    def experiment(self, device: torch.device | str = "cpu"):
+        """Build its experiment, untrained."""
+        family, config = self._opened()
+        return family.training.build(config, device=device, own=self.own_data())
+
+    # -- status -------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return where it stands; a run without a readable status counts as interrupted."""
+        try:
+            values = read_json(self.path / "status.json")
+            known = {k: v for k, v in values.items() if k in Status.__dataclass_fields__}
+            return Status(**known)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return Status(state="interrupted", message="Its status file is missing or damaged.")
+
+    def write_status(self, status: Status) -> None:
+        write_json(self.path / "status.json", asdict(status))
+
+    def lock(self) -> filelock.BaseFileLock:
+        """Return the lock that whoever trains this run holds; the system frees it when that process dies."""
+        return filelock.FileLock(self.path / ".lock", timeout=0)
+
+    def is_trained_now(self) -> bool:
+        """Tell whether some living process holds its lock."""
+        try:
+            with self.lock():
+                return False
+        except filelock.Timeout:
+            return True
+
+    # -- metrics ------------------------------------------------------------------------------
+
+    def start_metrics(self, columns: list[str], step: int) -> None:
+        """Begin ``metrics.csv``, or on a resume drop the rows after ``step``."""
+        rows = [row for row in self.metrics() if row["step"] <= step] if step else []
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+        write_atomic(self.path / "metrics.csv", lambda f: f.write(text.getvalue().encode()))
+
+    def append_metrics(self, columns: list[str], row: Mapping[str, float]) -> None:
+        with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
+            file.write(",".join(_cell(row.get(name)) for name in columns) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the rows of ``metrics.csv``; cells that were not measured are left out, a torn last line too."""
+        try:
+            with (self.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+                rows = [_row(row) for row in csv.DictReader(file)]
+        except OSError:
+            return []
+        return [row for row in rows if row is not None and "step" in row]
+
+    # -- pictures -----------------------------------------------------------------------------
+
+    def save_snapshot(self, step: int, arrays: Mapping[str, np.ndarray], keep: set[int]) -> None:
+        """Save one picture; beyond :data:`FRAMES` of them, every second one that is not in ``keep`` goes."""
+        path = self._snapshot_path(step)
+        write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+        steps = [s for s in self.snapshot_steps() if s not in keep]
+        if len(steps) > FRAMES:
+            for old in steps[1:-1:2]:
+                self._snapshot_path(old).unlink(missing_ok=True)
+
+    def drop_snapshots(self, after: int) -> None:
+        for step in self.snapshot_steps():
+            if step > after:
+                self._snapshot_path(step).unlink(missing_ok=True)
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the steps of which there is a picture, in order."""
+        names = (path.stem for path in (self.path / "snapshots").glob("*.npz"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def snapshot(self, step: int) -> dict[str, np.ndarray]:
+        """Return the arrays of one picture."""
+        with np.load(self._snapshot_path(step), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def save_target(self, arrays: Mapping[str, np.ndarray]) -> None:
+        write_atomic(self.path / "target.npz", lambda file: np.savez_compressed(file, **arrays))
+
+    def target(self) -> dict[str, np.ndarray] | None:
+        """Return what there is to learn, as arrays, or ``None`` before the first picture."""
+        path = self.path / "target.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def _snapshot_path(self, step: int) -> Path:
+        return self.path / "snapshots" / f"{step:08d}.npz"
+
+    # -- weights ------------------------------------------------------------------------------
+
+    def save_checkpoint(self, state: Mapping) -> None:
+        write_atomic(self.path / "checkpoint.pt", lambda file: torch.save(dict(state), file))
+
+    def checkpoint(self) -> dict | None:
+        """Return the last checkpoint, or ``None`` if there is none yet.
+
+        Raises:
+            RunError: it is there but damaged.
+        """
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RunError(f"The checkpoint of {self.path} is damaged: {error}") from error
+
+    def save_weights(self, model: torch.nn.Module, step: int) -> None:
+        weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        blob = safetensors.torch.save(weights, {"family": self.family.stem, "step": str(step)})
+        write_atomic(self.path / "model.safetensors", lambda file: file.write(blob))
+
+    def weights_version(self) -> float:
+        """Return when the weights were last written (Unix time), or 0 if there are none."""
+        path = self.path / "model.safetensors"
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    def load_model(self, experiment) -> int:
+        """Load its weights into an experiment of its own config; return the step they are from."""
+        path = self.path / "model.safetensors"
+        with safetensors.safe_open(path, framework="pt") as file:
+            expected = experiment.model.state_dict()
+            names = set(file.keys())
+            shapes = {n: tuple(file.get_slice(n).get_shape()) for n in names & set(expected)}
+            if names != set(expected) or any(
+                shapes[n] != tuple(expected[n].shape) for n in expected
+            ):
+                raise RunError(f"The weights in {path} are of another model.")
+            experiment.model.load_state_dict({n: file.get_tensor(n) for n in names})
+            return int((file.metadata() or {}).get("step", 0))
+
+    # -- as a whole ---------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Return the bytes it takes on disk."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+    def zipped(self) -> bytes:
+        """Return the whole folder as a zip archive."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(self.path.rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    archive.write(path, Path(self.id) / path.relative_to(self.path))
+        return buffer.getvalue()
+
+    def command(self) -> str:
+        """Return the command line that repeats it."""
+        family, config = self._opened()
+        flags = [
+            f"--{name.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in config.model_dump().items()
+            if value != family.training.CONFIG.model_fields[name].default
+        ]
+        if (self.path / "data.npz").exists():
+            flags.append("--data data.npz")
+        return " ".join(["python -m training", family.stem, *flags, f"--out runs/{family.stem}-again"])
+
+
+class RunStore:
+    """A folder of runs."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def create(self, family: Family, config: RunConfig, own: OwnData | None = None) -> Run:
+        """Make a new run under an unguessable name."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{family.stem}-{stamp}-{secrets.token_hex(5)}"
+        return Run.create(self.root / name, family, config, own)
+
+    def get(self, run_id: str) -> Run | None:
+        """Return a run by its id, or ``None``: ids come from URLs, so anything that is not a plain name is none."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", run_id):
+            return None
+        run = Run(self.root / run_id)
+        return run if (run.path / "config.json").is_file() else None
+
+    def __iter__(self) -> Iterator[Run]:
+        """Yield all runs, newest first."""
+        if not self.root.is_dir():
+            return
+        runs = [run for path in self.root.iterdir() if (run := self.get(path.name)) is not None]
+        yield from sorted(runs, key=lambda run: run.status().created, reverse=True)
+
+    def delete(self, run: Run) -> None:
+        """Delete a run's folder for good."""
+        shutil.rmtree(run.path)
+
+    def mark_interrupted(self) -> None:
+        """Mark runs that say they are active though nobody trains them: their process died with an earlier lab."""
+        for run in self:
+            status = run.status()
+            if status.active and not run.is_trained_now():
+                message = f"The lab ended while this run was {status.state}. Resume goes on from its last checkpoint."
+                run.write_status(replace(status, state="interrupted", message=message))
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.7g}"
+
+
+def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
+    try:
+        row = {name: float(cell) for name, cell in cells.items() if cell}
+    except (ValueError, TypeError):
+        return None
+    if "step" not in row or not math.isfinite(row["step"]):
+        return None
+    return {**row, "step": int(row["step"])}

@@ -1,0 +1,64 @@
+"""The child process that trains one run. It imports no page, and it does not outlive the server for long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import filelock
+import torch
+
+from training.driver import Command, Report, drive
+from training.store import Run
+
+GRACE = 4.0  # seconds to write a checkpoint after the server has died
+
+
+def work(path: str, device: str, threads: int, connection: Connection) -> None:
+    """Train the run in ``path``; reports go out through ``connection``, commands come in."""
+    _offer_to_be_killed_first()
+    torch.set_num_threads(threads)
+    orphaned = threading.Event()
+    threading.Thread(target=_watch_parent, args=(orphaned,), daemon=True).start()
+
+    def receive(timeout: float | None) -> Command | None:
+        # A pause waits here: in slices, so that the death of the server is noticed.
+        waited = 0.0
+        while not orphaned.is_set():
+            slice_ = 0.5 if timeout is None else min(0.5, timeout - waited)
+            with contextlib.suppress(EOFError, OSError):
+                if connection.poll(max(slice_, 0)):
+                    return connection.recv()
+            waited += 0.5
+            if timeout is not None and waited >= timeout:
+                return None
+        return ("park", "The lab ended while this run was training. Resume goes on from here.")
+
+    def send(report: Report) -> None:
+        with contextlib.suppress(OSError):  # the server may be gone; the folder has it all
+            connection.send(report)
+
+    with contextlib.suppress(filelock.Timeout):
+        drive(Run(Path(path)), device=device, send=send, receive=receive)
+
+
+def _offer_to_be_killed_first() -> None:
+    """When memory runs out, the kernel should pick a trainer and not the lab."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("600")
+
+
+def _watch_parent(orphaned: threading.Event) -> None:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    orphaned.set()
+    time.sleep(GRACE)  # the loop is between two steps long before
+    os._exit(1)
