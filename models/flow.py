@@ -74,9 +74,7 @@ class Flow(nn.Module):
     ) -> Tensor:
         """Return ``count`` points of the learned density; ``temperature`` scales the spread of the latents."""
         device = next(self.parameters()).device
-        z = self.prior.sample(
-            count, generator=generator, temperature=temperature, device=device
-        )
+        z = self.prior.sample(count, generator=generator, temperature=temperature, device=device)
         return self.forward(z)[0]
 
     @torch.no_grad()

@@ -173,7 +173,9 @@ class SplineCoupling(Coupling):
         return moved, log_det.sum(1)
 
 
-_SLOPE_ONE = math.log(math.expm1(1 - 1e-3))  # softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
+_SLOPE_ONE = math.log(
+    math.expm1(1 - 1e-3)
+)  # softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
 
 
 class DiagonalScale(nn.Module):

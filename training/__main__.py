@@ -49,7 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training {options.word}: {error}", file=sys.stderr)
         return 2
     except filelock.Timeout:
-        print(f"training {options.word}: {run.path} is being trained by another process.", file=sys.stderr)
+        print(
+            f"training {options.word}: {run.path} is being trained by another process.",
+            file=sys.stderr,
+        )
         return 2
     print(json.dumps(final))
     return EXIT_CODES[final["state"]]
@@ -57,7 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("python -m training", description="Train a family of generative models.")
-    words = parser.add_subparsers(dest="word", required=True, metavar="family", parser_class=_Parser)
+    words = parser.add_subparsers(
+        dest="word", required=True, metavar="family", parser_class=_Parser
+    )
     for family in FAMILIES.values():
         sub = words.add_parser(
             family.stem,
@@ -72,8 +77,14 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=knob.kind.upper(),
                 help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
             )
-        sub.add_argument("--data", type=Path, help="A CSV of points or a picture of your own (sets the dataset to own).")
-        sub.add_argument("--out", type=Path, required=True, help="The folder of the run; must not exist yet.")
+        sub.add_argument(
+            "--data",
+            type=Path,
+            help="A CSV of points or a picture of your own (sets the dataset to own).",
+        )
+        sub.add_argument(
+            "--out", type=Path, required=True, help="The folder of the run; must not exist yet."
+        )
         _common(sub)
     sub = words.add_parser("resume", help="Go on with a run from its last checkpoint.")
     sub.add_argument("run", type=Path, help="The folder of the run.")
@@ -82,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best one there is if left out.")
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, mps; the best one there is if left out."
+    )
     parser.add_argument("--quiet", action="store_true", help="No progress bar.")
 
 
@@ -121,11 +134,19 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
                 last.update(row)
             bar.total = report.status.total
             bar.update(report.status.step - bar.n)
-            shown = {k: f"{v:.3f}" for k, v in last.items() if k not in ("step", "seconds", "learning_rate")}
+            shown = {
+                k: f"{v:.3f}"
+                for k, v in last.items()
+                if k not in ("step", "seconds", "learning_rate")
+            }
             bar.set_postfix(shown)
 
         def receive(_timeout: float | None) -> Command | None:
-            return ("park", f"Interrupted. `python -m training resume {run.path}` goes on.") if interrupted.is_set() else None
+            return (
+                ("park", f"Interrupted. `python -m training resume {run.path}` goes on.")
+                if interrupted.is_set()
+                else None
+            )
 
         status = drive(run, device=device, send=send, receive=receive)
     if status.message:

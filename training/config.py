@@ -125,7 +125,16 @@ def _knob(name: str, field: FieldInfo) -> Knob:
     kind = "choice" if choices else field.annotation.__name__
     low = getattr(bounds.get("ge"), "ge", None)
     high = getattr(bounds.get("le"), "le", None)
-    return Knob(name, kind, field.default, help=field.description, low=low, high=high, choices=choices, **extra)
+    return Knob(
+        name,
+        kind,
+        field.default,
+        help=field.description,
+        low=low,
+        high=high,
+        choices=choices,
+        **extra,
+    )
 
 
 class PlaneConfig(RunConfig):

@@ -20,7 +20,9 @@ REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
 SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
 
-Command = tuple  # ("pause",) | ("resume",) | ("step",) | ("stop",) | ("park",) | ("set", name, value)
+Command = (
+    tuple  # ("pause",) | ("resume",) | ("step",) | ("stop",) | ("park",) | ("set", name, value)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,13 @@ class _Drive:
         self.wishes = Wishes(picture=True)
         self.experiment: Experiment = run.experiment(device)
         self._restore()
-        self.columns = ["step", "seconds", "learning_rate", *self.experiment.LOSSES, *self.experiment.METRICS]
+        self.columns = [
+            "step",
+            "seconds",
+            "learning_rate",
+            *self.experiment.LOSSES,
+            *self.experiment.METRICS,
+        ]
         self.milestones = {round(self.experiment.total * tenth / 10) for tenth in range(11)}
         self.pictures, self.reports = Pace(PICTURE_EVERY), Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
@@ -174,7 +182,10 @@ class _Drive:
         """Keep what an event brings, and tell of it if a report is due."""
         seconds = time.monotonic() - self.started
         self.status = replace(
-            self.status, step=event.step, seconds=seconds, skipped=max(event.skipped, self.status.skipped)
+            self.status,
+            step=event.step,
+            seconds=seconds,
+            skipped=max(event.skipped, self.status.skipped),
         )
         self.rate.mark(event.step)
         if event.losses or event.metrics:
@@ -251,7 +262,11 @@ class _Drive:
             self.run.write_status(self.status)
             self.saved = self.experiment.step
         except OSError as error:
-            kept = f"the checkpoint of step {self.saved} is intact" if self.saved >= 0 else "there is no checkpoint yet"
+            kept = (
+                f"the checkpoint of step {self.saved} is intact"
+                if self.saved >= 0
+                else "there is no checkpoint yet"
+            )
             message = f"Saving failed ({error.strerror}); {kept}, and the training goes on."
             self.status = replace(self.status, message=message)
         self.checkpoints.took(time.monotonic() - before)
@@ -261,7 +276,9 @@ class _Drive:
         step, snapshot = self.picture or (self.status.step, None)
         live = dict(self.experiment.live)
         self.send(
-            Report(self.status, self.rate.value() if running else 0.0, self.rows, step, snapshot, live)
+            Report(
+                self.status, self.rate.value() if running else 0.0, self.rows, step, snapshot, live
+            )
         )
         self.rows, self.picture = [], None
         self.reports.took(0.0)

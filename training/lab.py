@@ -32,7 +32,15 @@ MAX_WAITING = 20  # runs in the queue
 CURVE = 400  # points kept of each curve for the pages
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
 
-PRELOAD = ["torch", "torch._dynamo", "normflows", "safetensors.torch", "scipy.special", "pydantic", "filelock"]
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "normflows",
+    "safetensors.torch",
+    "scipy.special",
+    "pydantic",
+    "filelock",
+]
 
 
 class LabFull(RuntimeError):
@@ -103,7 +111,9 @@ class Lab:
         self._workers: dict[str, Worker] = {}
         self._queue: deque[str] = deque()
         self._closed = False
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
         self._context = multiprocessing.get_context(method)
         if method == "forkserver":
             # Third-party modules only: one of our own would stay as it was before an edit.
@@ -200,7 +210,9 @@ class Lab:
             workers = list(self._workers.values())
             for worker in workers:
                 with suppress(OSError):
-                    worker.connection.send(("park", "The lab was closed. Resume goes on from here."))
+                    worker.connection.send(
+                        ("park", "The lab was closed. Resume goes on from here.")
+                    )
         for worker in workers:
             worker.process.join(STOP_PATIENCE)
             if worker.process.is_alive():
@@ -211,7 +223,9 @@ class Lab:
 
     def _check_room(self) -> None:
         if len(self._queue) >= MAX_WAITING:
-            raise LabFull(f"{MAX_WAITING} runs are waiting already. Stop one of them, or try again later.")
+            raise LabFull(
+                f"{MAX_WAITING} runs are waiting already. Stop one of them, or try again later."
+            )
 
     def _enqueue(self, run_id: str) -> None:
         view = self._views[run_id]
@@ -353,9 +367,15 @@ def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 def _cause_of_death(worker: Worker) -> tuple[str, str]:
     code = worker.process.exitcode
     if worker.stopping_since is not None:
-        return "stopped", "It did not answer within five seconds and was ended; its last checkpoint is kept."
+        return (
+            "stopped",
+            "It did not answer within five seconds and was ended; its last checkpoint is kept.",
+        )
     if code == -9:
-        return "interrupted", "The training was killed from outside, or the machine ran out of memory."
+        return (
+            "interrupted",
+            "The training was killed from outside, or the machine ran out of memory.",
+        )
     return "interrupted", f"The training process ended unexpectedly (exit code {code})."
 
 

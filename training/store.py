@@ -298,7 +298,9 @@ class Run:
         ]
         if (self.path / "data.npz").exists():
             flags.append("--data data.npz")
-        return " ".join(["python -m training", family.stem, *flags, f"--out runs/{family.stem}-again"])
+        return " ".join(
+            ["python -m training", family.stem, *flags, f"--out runs/{family.stem}-again"]
+        )
 
 
 class RunStore:
