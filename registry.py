@@ -1,6 +1,9 @@
-"""The families of the lab, in the order of the menu. Menu, home cards, command line, docs and tests read this list.
+"""The families of the lab, in the order of the menu.
 
-The stem of a family names its model file, training file, page, URL, theory file, command-line word and test id.
+Menu, home cards, command line, docs and tests read this list.
+
+The stem of a family names its model file, training file, page, URL, theory file, command-line word
+and test id.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class Family:
 
     @property
     def training(self) -> ModuleType:
-        """``training.<stem>``: its ``CONFIG`` (a pydantic model) and ``build(config, device=..., own=...)``."""
+        """``training.<stem>``: its ``CONFIG`` (a pydantic model) and ``build(config, ...)``."""
         return importlib.import_module(f"training.{self.stem}")
 
     @property

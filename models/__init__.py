@@ -1,1 +1,1 @@
-"""Architectures and their maths, nothing else: layers, priors, flows. Knows no data, no loop, no page."""
+"""Architectures and their maths, nothing else: layers, priors, flows. No data, no loop, no page."""

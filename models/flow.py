@@ -1,4 +1,4 @@
-"""A normalizing flow is a list of invertible layers and a prior; density and sampling live here once."""
+"""A normalizing flow is a list of invertible layers and a prior; density and sampling live here."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Flow(nn.Module):
 
     Args:
         prior: distribution of the latents.
-        layers: from the latent side to the data side, each with the interface of :mod:`models.layers` (any layer of
-            ``normflows`` will do).
+        layers: from the latent side to the data side, each with the interface of
+            :mod:`models.layers` (any layer of ``normflows`` will do).
 
     Examples:
         >>> from models.layers import DiagonalScale
@@ -49,11 +49,11 @@ class Flow(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, z: Tensor) -> Result:
-        """Map latents ``(B, ...)`` to data; return them with ``log |det dx/dz|`` in nats, shape ``(B,)``."""
+        """Map latents ``(B, ...)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
         return _last(self.forward_states(z))
 
     def inverse(self, x: Tensor) -> Result:
-        """Map data ``(B, ...)`` to latents; return them with ``log |det dz/dx|`` in nats, shape ``(B,)``."""
+        """Map data ``(B, ...)`` to latents; also return ``log |det dz/dx|``, shape ``(B,)``."""
         return _last(self.inverse_states(x))
 
     def forward_states(self, z: Tensor) -> Iterator[State]:
@@ -65,17 +65,22 @@ class Flow(nn.Module):
         return _states(x, ((layer, layer.inverse) for layer in reversed(self.layers)))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats, shape ``(B,)``: change of variables, log p(z) + log |det dz/dx|."""
+        """Return log p(x) in nats, shape ``(B,)``.
+
+        Change of variables: log p(x) = log p(z) + log |det dz/dx|.
+        """
         z, log_det = self.inverse(x)
         return self.prior.log_prob(z) + log_det
 
     def sample(
         self, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Return ``count`` points of the learned density; ``temperature`` scales the spread of the latents."""
-        device = next(self.parameters()).device
-        z = self.prior.sample(count, generator=generator, temperature=temperature, device=device)
-        return self.forward(z)[0]
+        """Return ``count`` points of the learned density; ``temperature`` scales the latents."""
+        like = next(self.parameters())
+        z = self.prior.sample(
+            count, generator=generator, temperature=temperature, device=like.device
+        )
+        return self.forward(z.to(like.dtype))[0]
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
@@ -96,6 +101,5 @@ def _states(value: Tensor, steps: Iterable) -> Iterator[State]:
 
 
 def _last(states: Iterator[State]) -> Result:
-    for state in states:
-        pass
+    *_, state = states
     return state.value, state.log_det

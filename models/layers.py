@@ -1,7 +1,7 @@
 """Invertible layers, with the interface of ``normflows`` so that its layers mix in.
 
-Every layer maps between a latent ``z`` and data ``x`` of the same shape ``(B, D)`` (or ``(B, C, H, W)``; the split is
-along dimension 1)::
+Every layer maps between a latent ``z`` and data ``x`` of the same shape ``(B, D)``, or
+``(B, C, H, W)``; the split is along dimension 1::
 
     x, log_det = layer.forward(z)      # latent to data, log |det dx/dz| per example, shape (B,)
     z, log_det = layer.inverse(x)      # data to latent, log |det dz/dx| per example, shape (B,)
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from normflows.utils.splines import unconstrained_rational_quadratic_spline
@@ -20,7 +21,7 @@ Result = tuple[Tensor, Tensor]
 
 
 class MLP(nn.Sequential):
-    """A fully connected network whose last layer starts at zero, so that a coupling starts as the identity.
+    """A fully connected network whose last layer is zero at first: a coupling starts as identity.
 
     Args:
         features: width of input, hidden layers and output, e.g. ``(1, 64, 64, 2)``.
@@ -29,7 +30,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, *features: int, generator: torch.Generator | None = None) -> None:
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(features[:-1], features[1:], strict=True):
+        for width_in, width_out in pairwise(features):
             linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
             bound = 1 / math.sqrt(width_in)
             nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
@@ -41,18 +42,20 @@ class MLP(nn.Sequential):
 
 
 class Coupling(nn.Module):
-    """Half of the coordinates (passive) decide how the other half (active) moves; the passive half stays.
+    """Half of the coordinates (passive) stay and decide how the other half (active) moves.
 
-    The Jacobian is triangular, so its determinant costs nothing, and the inverse never inverts the conditioner, which
-    may therefore be any network.
+    The Jacobian is triangular, so its determinant costs nothing, and the inverse never inverts the
+    conditioner, which may therefore be any network.
 
     Args:
-        conditioner: network from the passive half ``(B, D_p)`` to the parameters of the map of the active half.
-        flip: the second half is passive instead of the first. For odd D the first half is the larger one.
+        conditioner: network from the passive half ``(B, D_p)`` to the parameters of the map of the
+            active half.
+        flip: the second half is passive instead of the first. For odd D the first half is the
+            larger one.
 
     References:
-        NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014), equations 5-7.
-        https://arxiv.org/abs/1410.8516
+        NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014),
+        equations 5-7. https://arxiv.org/abs/1410.8516
     """
 
     def __init__(self, conditioner: nn.Module, *, flip: bool = False) -> None:
@@ -99,13 +102,16 @@ class AdditiveCoupling(Coupling):
 
 
 class AffineCoupling(Coupling):
-    """Scale and shift the active half: ``z_a = x_a * exp(s(x_p)) + t(x_p)`` towards the latent, ``log_det = sum s``.
+    """Scale and shift the active half.
 
-    The log-scale is bounded smoothly, ``s = bound * tanh(raw)``: unbounded ones are the usual way in which flows end
-    in NaN.
+    Towards the latent, ``z_a = x_a * exp(s(x_p)) + t(x_p)`` and ``log_det = sum s``.
+
+    The log-scale is bounded smoothly, ``s = bound * tanh(raw)``: unbounded ones are the usual way
+    in which flows end in NaN.
 
     Args:
-        conditioner: network with an output twice as wide as the active half, ``(shift, raw log-scale)``.
+        conditioner: network with an output twice as wide as the active half,
+            ``(shift, raw log-scale)``.
         flip: see :class:`Coupling`.
         bound: largest absolute log-scale, in nats per coordinate.
 
@@ -130,12 +136,13 @@ class AffineCoupling(Coupling):
 
 
 class SplineCoupling(Coupling):
-    """Bend the active half by a monotone rational-quadratic spline whose knots depend on the passive half.
+    """Bend the active half by a monotone rational-quadratic spline with knots set by the other.
 
     The spline itself is normflows'. Outside ``[-tail, tail]`` the map is the identity.
 
     Args:
-        conditioner: network with ``(3 * bins - 1)`` outputs per active coordinate: widths, heights, inner slopes.
+        conditioner: network with ``(3 * bins - 1)`` outputs per active coordinate: widths, heights,
+            inner slopes.
         flip: see :class:`Coupling`.
         bins: pieces of the spline.
         tail: half the width of the interval that is bent, in standardised units.
@@ -173,15 +180,15 @@ class SplineCoupling(Coupling):
         return moved, log_det.sum(1)
 
 
-_SLOPE_ONE = math.log(
-    math.expm1(1 - 1e-3)
-)  # softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
+# softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
+_SLOPE_ONE = math.log(math.expm1(1 - 1e-3))
 
 
 class DiagonalScale(nn.Module):
     """Scale each coordinate: ``x = z * exp(s)``, ``log_det = sum s``. The last layer of NICE.
 
-    It is the only part of NICE that can change volume: the scales say which latent directions matter.
+    It is the only part of NICE that can change volume: the scales say which latent directions
+    matter.
 
     References:
         NICE (Dinh, Krueger, Bengio, 2014), section 3.3. https://arxiv.org/abs/1410.8516
@@ -199,13 +206,14 @@ class DiagonalScale(nn.Module):
 
 
 class ActNorm(nn.Module):
-    """Shift and scale each coordinate: ``x = z * exp(s) + b``, with ``s`` and ``b`` set from a first batch of data.
+    """Shift and scale each coordinate, ``x = z * exp(s) + b``: s and b start from a batch of data.
 
-    After :meth:`initialise` the latent side of that batch has zero mean and unit variance in each coordinate.
+    After :meth:`initialise` the latent side of that batch has zero mean and unit variance in each
+    coordinate.
 
     References:
-        Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018), section 3.1.
-        https://arxiv.org/abs/1807.03039
+        Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018),
+        section 3.1. https://arxiv.org/abs/1807.03039
     """
 
     def __init__(self, features: int) -> None:

@@ -1,4 +1,7 @@
-"""Latent distributions with independent coordinates: ``log_prob`` in nats and ``sample`` from a private generator."""
+"""Latent distributions with independent coordinates.
+
+``log_prob`` is in nats, ``sample`` draws from a private generator.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Prior(nn.Module):
     ) -> Tensor:
         """Return latents of shape ``(count, *shape)``, their spread multiplied by ``temperature``.
 
-        Drawn on the generator's own device, then moved, so that the same seed gives the same latents everywhere.
+        Drawn on the generator's own device, then moved, so that the same seed gives the same
+        latents everywhere.
         """
         source = generator.device if generator is not None else device
         u = self._draw((count, *self.shape), generator, source)
@@ -54,7 +58,7 @@ class Gaussian(Prior):
 
 
 class Logistic(Prior):
-    """The standard logistic distribution, whose heavier tails NICE prefers for its smoother gradients.
+    """The standard logistic distribution; NICE prefers its heavier tails for smoother gradients.
 
     References:
         NICE (Dinh, Krueger, Bengio, 2014), section 3.4. https://arxiv.org/abs/1410.8516

@@ -1,4 +1,7 @@
-"""RealNVP: affine couplings, or splines in their place (Dinh, Sohl-Dickstein, Bengio, 2016; Durkan et al., 2019)."""
+"""RealNVP: affine couplings, or splines in their place.
+
+Dinh, Sohl-Dickstein, Bengio, 2016; Durkan et al., 2019.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def realnvp(
         depth: number of hidden layers of each conditioner.
         coupling: ``"affine"`` or ``"spline"`` (rational-quadratic).
         bins: pieces of each spline.
-        actnorm: put an ``ActNorm`` before each coupling (call :meth:`~models.flow.Flow.initialise` with data then).
+        actnorm: put an ``ActNorm`` before each coupling (call :meth:`~models.flow.Flow.initialise`
+            with data then).
         generator: source of the initial weights.
 
     References:

@@ -1,4 +1,4 @@
-"""Generators that train a family and yield progress, the run folder, the workers and the command line.
+"""Generators that train a family and yield progress; run folder, workers and command line.
 
 Nothing in here knows Streamlit.
 """

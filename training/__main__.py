@@ -1,7 +1,7 @@
 """The command line: ``python -m training nice --dataset two_moons --out runs/demo``.
 
-A progress bar goes to standard error, one JSON line of final metrics to standard output. A run made here opens in the
-lab, and a run made in the lab goes on here.
+A progress bar goes to standard error, one JSON line of final metrics to standard output. A run made
+here opens in the lab, and a run made in the lab goes on here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One frozen model per family: widgets, command-line flags, URL values and ``config.json`` all come from it."""
+"""One frozen model per family: widgets, flags, URL values and ``config.json`` all come from it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _knob(name: str, field: FieldInfo) -> Knob:
 
 
 class PlaneConfig(RunConfig):
-    """What every family that learns a density in the plane shares: data, batch, steps, optimiser."""
+    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
 
     dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
         "two_moons",
@@ -152,7 +152,8 @@ class PlaneConfig(RunConfig):
         le=0.5,
         step=0.01,
         label="Noise",
-        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. Own points ignore it.",
+        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
+        "Own points ignore it.",
         group="Data",
     )
     iterations: int = knob(
@@ -161,7 +162,8 @@ class PlaneConfig(RunConfig):
         le=5000,
         step=100,
         label="Iterations",
-        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the first tenth, then down to zero.",
+        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
+        "first tenth, then down to zero.",
     )
     batch: int = knob(
         512,

@@ -1,4 +1,7 @@
-"""Where trainings run: CUDA, then MPS, then CPU; one at a time on each GPU, as many as there are cores to spare on CPUs."""
+"""Where trainings run: CUDA, then MPS, then CPU.
+
+One at a time on each GPU; on CPUs as many as there are cores to spare.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from datasets.own import DataError
+from training.config import ConfigError
 from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wishes, train
 from training.store import Run, RunError, Status
 
@@ -19,10 +22,12 @@ PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
 REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
 SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
+LOCK_PATIENCE = 1.0  # seconds; whoever only asks whether a run is trained holds its lock for less
 
-Command = (
-    tuple  # ("pause",) | ("resume",) | ("step",) | ("stop",) | ("park",) | ("set", name, value)
-)
+NOT_SAVED = "Saving failed"
+
+# ("pause",) | ("resume",) | ("step",) | ("stop",) | ("park", reason) | ("set", name, value)
+Command = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,10 @@ class Report:
 
 
 class Pace:
-    """Says when something costly is due again: after ``every`` seconds, and never more than ``SHARE`` of the time."""
+    """Says when something costly is due again.
+
+    After ``every`` seconds, and so that it never takes more than ``SHARE`` of the time.
+    """
 
     def __init__(self, every: float) -> None:
         self.every = every
@@ -93,25 +101,33 @@ def drive(
         run: its folder; this call holds its lock.
         device: where to train.
         send: called with each report.
-        receive: returns the next command, waiting up to so many seconds for it (``None``: for as long as it takes).
+        receive: returns the next command, waiting up to so many seconds for it (``None``: for as
+            long as it takes).
 
     Returns:
-        The last status: finished, stopped, interrupted, diverged or failed. Errors of the training are told there, not raised.
+        The last status: finished, stopped, interrupted, diverged or failed. Errors of the training
+        are told there, not raised.
 
     Raises:
         filelock.Timeout: another process trains this run.
     """
-    with run.lock():
+    with run.lock().acquire(timeout=LOCK_PATIENCE):
         status = replace(run.status(), state="starting", message="", device=device)
         try:
             return _Drive(run, status, device, send, receive).go()
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            status = replace(run.status(), state="failed", message=message)
-            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            run.write_status(status)
+            status = replace(run.status(), state="failed", message=_sentence(error))
+            with suppress(OSError):
+                run.write_status(status)
+                (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             send(Report(status))
             return status
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RunError | ConfigError | DataError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Drive:
@@ -119,6 +135,7 @@ class _Drive:
         self.run, self.status, self.send, self.receive = run, status, send, receive
         self.wishes = Wishes(picture=True)
         self.experiment: Experiment = run.experiment(device)
+        self.saved = -1  # step of the last checkpoint
         self._restore()
         self.columns = [
             "step",
@@ -136,22 +153,27 @@ class _Drive:
         self.started = time.monotonic() - self.status.seconds  # pauses are added to it
         self.paused_at: float | None = None
         self.allowed = math.inf  # steps until the next pause
-        self.saved = -1  # step of the last checkpoint
+        self.unsaved = True  # something happened since
+        self.told = -1  # step of the last row of metrics.csv
 
     def _restore(self) -> None:
-        try:
-            state = self.run.checkpoint()
-        except RunError as error:
-            raise RunError(f"{error} Start the run again from its settings.") from error
+        seconds = 0.0
+        state = self.run.checkpoint()
         if state is not None:
-            self.experiment.load_state_dict(state["experiment"])
+            try:
+                self.experiment.load_state_dict(state["experiment"])
+                seconds = float(state["seconds"])
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                message = f"The checkpoint of {self.run.path} does not fit its settings."
+                raise RunError(message) from error
+            self.saved = self.experiment.step
         step = self.experiment.step
-        seconds = state["seconds"] if state is not None else 0.0
         self.status = replace(self.status, total=self.experiment.total, step=step, seconds=seconds)
 
     def go(self) -> Status:
         self.run.start_metrics(self.columns, self.experiment.step)
         self.run.drop_snapshots(self.experiment.step)
+        self.told = max((row["step"] for row in self.run.metrics()), default=-1)
         self.status = replace(self.status, state="running")
         self.run.write_status(self.status)
         training = train(self.experiment, wishes=self.wishes)
@@ -174,6 +196,7 @@ class _Drive:
             self.allowed -= 1
             self._take(event, time.monotonic() - before)
             if event.step == event.total:
+                next(training, None)  # a training may diverge on its last step, too
                 return self._end("finished")
             if not self.allowed:
                 self._hold()
@@ -187,16 +210,19 @@ class _Drive:
             seconds=seconds,
             skipped=max(event.skipped, self.status.skipped),
         )
+        self.unsaved = True
         self.rate.mark(event.step)
-        if event.losses or event.metrics:
+        if (event.losses or event.metrics) and event.step > self.told:
             row = {"step": event.step, "seconds": seconds, **event.losses, **event.metrics}
             row["learning_rate"] = self.experiment.live.get("learning_rate")
-            self.run.append_metrics(self.columns, row)
             self.rows.append(row)
+            with self._saving():
+                self.run.append_metrics(self.columns, row)
         if event.snapshot is not None:
             self.picture = event.step, event.snapshot
             self._report()  # before the disk: someone is waiting for the first picture
-            self._keep_picture(event.step, event.snapshot)
+            with self._saving():
+                self._keep_picture(event.step, event.snapshot)
             self.pictures.took(cost)
         if self.checkpoints.is_due():
             self._checkpoint()
@@ -211,7 +237,7 @@ class _Drive:
         self.run.save_snapshot(step, snapshot, self.milestones)
 
     def _obey(self, command: Command) -> tuple[str, str] | None:
-        """Carry out a command; return how the run ends (state, message) if that is what it asks for."""
+        """Carry out a command; return how the run ends (state, message) if it asks for that."""
         match command:
             case ("pause",):
                 self._hold()
@@ -219,7 +245,8 @@ class _Drive:
                 self._go_on(math.inf)
                 self.status = replace(self.status, state="running")
             case ("step",):
-                self._go_on(1)
+                # Two quick clicks are two steps.
+                self._go_on(1 if self.allowed == math.inf else self.allowed + 1)
                 self.wishes.picture = self.wishes.losses = True
             case ("stop",):
                 return "stopped", ""
@@ -229,6 +256,7 @@ class _Drive:
                 try:
                     self.experiment.set(name, value)
                     self.status = replace(self.status, message="")
+                    self.unsaved = True
                 except ValueError as error:
                     self.status = replace(self.status, message=str(error))
         self._report()
@@ -252,24 +280,29 @@ class _Drive:
         self.allowed = steps
 
     def _checkpoint(self) -> None:
-        if self.saved == self.experiment.step:
+        if not self.unsaved:
             return
         before = time.monotonic()
-        try:
+        with self._saving():
             state = {"experiment": self.experiment.state_dict(), "seconds": self.status.seconds}
             self.run.save_checkpoint(state)
+            self.saved, self.unsaved = self.experiment.step, False
             self.run.save_weights(self.experiment.model, self.experiment.step)
+            if self.status.message.startswith(NOT_SAVED):
+                self.status = replace(self.status, message="")
             self.run.write_status(self.status)
-            self.saved = self.experiment.step
-        except OSError as error:
-            kept = (
-                f"the checkpoint of step {self.saved} is intact"
-                if self.saved >= 0
-                else "there is no checkpoint yet"
-            )
-            message = f"Saving failed ({error.strerror}); {kept}, and the training goes on."
-            self.status = replace(self.status, message=message)
         self.checkpoints.took(time.monotonic() - before)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """A full disk does not end a training: say so and go on."""
+        try:
+            yield
+        except OSError as error:
+            kept = f"its last checkpoint is of step {self.saved}"
+            kept = kept if self.saved >= 0 else "it has no checkpoint yet"
+            message = f"{NOT_SAVED} ({error.strerror or error}); {kept}."
+            self.status = replace(self.status, message=message)
 
     def _report(self) -> None:
         running = self.status.state == "running"
@@ -286,6 +319,7 @@ class _Drive:
     def _end(self, state: str, message: str = "") -> Status:
         self.status = replace(self.status, state=state, message=message)
         self._checkpoint()
-        self.run.write_status(self.status)
+        with self._saving():
+            self.run.write_status(self.status)
         self._report()
         return self.status

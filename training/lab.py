@@ -1,4 +1,4 @@
-"""The lab: one per server. It starts workers, passes commands on, and remembers what the pages show.
+"""The lab, one per server: starts workers, passes commands on, remembers what the pages show.
 
 It holds run folders and processes, never a generator or a model.
 """
@@ -95,7 +95,7 @@ class Worker:
 
 
 class Lab:
-    """Trains runs in worker processes, as many at a time as there are slots; the rest waits in a queue.
+    """Trains runs in worker processes, as many at a time as there are slots; the rest waits.
 
     Args:
         root: the folder of runs.
@@ -155,7 +155,10 @@ class Lab:
             self._enqueue(run_id)
 
     def command(self, run_id: str, *command: object) -> None:
-        """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run; queued ones can be stopped."""
+        """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run.
+
+        One that waits in the queue can only be stopped.
+        """
         with self._lock:
             worker = self._workers.get(run_id)
             if worker is not None:
@@ -168,7 +171,7 @@ class Lab:
                 self._finish(self._views[run_id], "stopped", "")
 
     def view(self, run_id: str) -> View | None:
-        """Return what to show of a run, live or from its folder; ``None`` if there is no such run."""
+        """Return what to show of a run, live or from its folder; ``None`` if there is none."""
         with self._lock:
             view = self._views.get(run_id)
             if view is not None:
@@ -180,11 +183,11 @@ class Lab:
             return None
         view = view_of(run)
         with self._lock:
-            # A run that someone else trains (the command line, say) changes under us: do not keep it.
+            # A run that someone else trains (the command line, say) changes under us: not kept.
             return view if view.status.active else self._views.setdefault(run_id, view)
 
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
-        """Wait until a run has something newer than ``seq`` and a picture, at most ``timeout`` seconds."""
+        """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""
         deadline = time.monotonic() + timeout
         with self._news:
             while time.monotonic() < deadline:
@@ -260,12 +263,15 @@ class Lab:
         self._wake()
 
     def _threads(self, view: View) -> int:
-        """Return the threads of a worker: one for small nets, where a second only hurts, else what is to spare."""
+        """Return the threads of a worker.
+
+        One for small nets, where a second only hurts; for others what is to spare.
+        """
         wanted = getattr(view.run.family.training, "THREADS", 1)
         return min(wanted, max(1, (os.cpu_count() or 2) // len(self.devices)))
 
     def _warm_up(self) -> None:
-        """Start the fork server and let it import torch, so that the first click is as fast as the others."""
+        """Start the fork server and let it import torch: the first click is as fast as the others."""
         process = self._context.Process(target=_nothing, daemon=True)
         with suppress(OSError, RuntimeError), _no_main_module():
             process.start()
@@ -329,8 +335,8 @@ class Lab:
 def get_lab() -> Lab:
     """Return the lab of this process.
 
-    It hangs on ``sys``, where neither a hot reload nor "clear cache" (which any visitor can press) finds it: a second
-    lab would orphan the runs of the first.
+    It hangs on ``sys``, where neither a hot reload nor "clear cache" (which any visitor can press)
+    finds it: a second lab would orphan the runs of the first.
     """
     with _singleton_lock:
         lab = sys.__dict__.get("_generative_lab")
@@ -353,7 +359,10 @@ def view_of(run: Run) -> View:
 
 
 def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Drop every second row, the first and last and those with metrics kept, until at most :data:`CURVE` are left."""
+    """Drop every second row until at most :data:`CURVE` are left.
+
+    The first and the last stay, and those with metrics as long as there is room.
+    """
     while len(rows) > CURVE:
         fullest = max(len(row) for row in rows)
         rows = [
@@ -387,8 +396,8 @@ def _nothing() -> None:
 def _no_main_module() -> Iterator[None]:
     """Keep a starting worker from running the page again.
 
-    multiprocessing has each child import the parent's ``__main__``, and in a Streamlit server that is whichever page
-    runs at the moment. Our workers need none of it.
+    multiprocessing has each child import the parent's ``__main__``, and in a Streamlit server that
+    is whichever page runs at the moment. Our workers need none of it.
     """
     original = _get_preparation_data
 

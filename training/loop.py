@@ -1,4 +1,7 @@
-"""The training loop is a generator: not calling ``next`` is pause, calling it once is step, ``close()`` is stop."""
+"""The training loop is a generator.
+
+Not calling ``next`` is pause, calling it once is step, ``close()`` is stop.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Snapshot = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a training tells after each step: plain numbers and CPU arrays, never a tensor, graph or figure.
+    """What a training tells after each step: plain numbers and CPU arrays, no tensor or figure.
 
     Attributes:
         step: optimiser steps done.
@@ -37,14 +40,16 @@ class Progress:
 
 
 class TrainingDiverged(RuntimeError):
-    """Loss or gradient stayed non-finite for several steps in a row; the weights are the last good ones."""
+    """Loss or gradient stayed non-finite for several steps; the weights are the last good ones."""
 
 
 class Experiment:
-    """What one family trains: models, data, optimisers. A family supplies ``update``, ``snapshot`` and ``measure``.
+    """What one family trains: models, data, optimisers.
 
-    Everything that a bit-for-bit resume needs is in :meth:`state_dict`; anything drawn at random during training comes
-    from ``self.generator``.
+    A family supplies ``update``, ``snapshot`` and ``measure``.
+
+    Everything that a bit-for-bit resume needs is in :meth:`state_dict`; anything drawn at random
+    during training comes from ``self.generator``.
 
     Args:
         config: the family's config.
@@ -71,7 +76,7 @@ class Experiment:
         raise NotImplementedError
 
     def snapshot(self) -> Snapshot:
-        """Return small arrays that show what the model knows now. Must not touch ``self.generator``."""
+        """Return small arrays that show what the model knows. Must not touch ``self.generator``."""
         raise NotImplementedError
 
     def measure(self) -> Mapping[str, float]:
@@ -122,10 +127,11 @@ class Experiment:
 
 
 class Descent:
-    """Adam on all parameters as one flat vector, with clipping, weight decay and a guard against non-finite steps.
+    """Adam on all parameters as one vector: clipping, weight decay, and no non-finite step.
 
-    One vector instead of a hundred small tensors saves about a tenth of a step of a small network. A step whose loss
-    or gradient is not finite is skipped on the device, without waiting for it, and counted.
+    One vector instead of a hundred small tensors saves about a tenth of a step of a small network.
+    A step whose loss or gradient is not finite is skipped on the device, without waiting for it,
+    and counted.
 
     Args:
         module: its parameters become views into the vector.
@@ -134,8 +140,10 @@ class Descent:
         betas: decay rates of Adam's two moments.
 
     References:
-        Adam: A Method for Stochastic Optimization (Kingma, Ba, 2014). https://arxiv.org/abs/1412.6980
-        Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2017). https://arxiv.org/abs/1711.05101
+        Adam: A Method for Stochastic Optimization (Kingma, Ba, 2014).
+        https://arxiv.org/abs/1412.6980
+        Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2017).
+        https://arxiv.org/abs/1711.05101
     """
 
     def __init__(
@@ -189,8 +197,8 @@ class Descent:
 def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> float:
     """Return the factor on the learning rate after a fraction of the training, both in [0, 1].
 
-    Linear from ``start`` to 1 during the warm-up, then half a cosine down to 0. Small steps at the end are worth more
-    to a flow than any average of its weights.
+    Linear from ``start`` to 1 during the warm-up, then half a cosine down to 0. Small steps at the
+    end are worth more to a flow than any average of its weights.
 
     References:
         Super-Convergence (Smith, Topin, 2017). https://arxiv.org/abs/1708.07120
@@ -209,7 +217,10 @@ class Wishes:
 
 
 class Tally:
-    """Running means of losses, kept on the device until they are told. Non-finite steps do not enter the mean."""
+    """Running means of losses, kept on the device until they are told.
+
+    Non-finite steps do not enter the mean.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -239,10 +250,11 @@ def train(
     measure_every: int | None = None,
     pictures: bool = True,
 ) -> Iterator[Progress]:
-    """Train to the end, yielding after every optimiser step; first of all the state before any (or after a resume).
+    """Train to the end, yielding before the first optimiser step and after each one.
 
-    Most events are only a step count: losses come every ``log_every`` steps, metrics every ``measure_every`` (default:
-    a twentieth), snapshots every tenth of the training. A wish brings losses or a snapshot with the next event.
+    Most events are only a step count: losses come every ``log_every`` steps, metrics every
+    ``measure_every`` (default: a twentieth), snapshots every tenth of the training. A wish brings
+    losses or a snapshot with the next event.
 
     Raises:
         TrainingDiverged: after several non-finite steps in a row.
@@ -278,6 +290,7 @@ def train(
         yield event
         if event.losses and experiment.streak >= PATIENCE:
             raise TrainingDiverged(
-                f"The loss has not been a finite number since about step {event.step - experiment.streak}. "
+                "The loss has not been a finite number since about step "
+                f"{event.step - experiment.streak}. "
                 "The usual cause is a learning rate too high for this model: try a third of it."
             )

@@ -24,7 +24,8 @@ class NICEConfig(PlaneConfig):
         le=12,
         step=1,
         label="Coupling layers",
-        help="Additive couplings; they take turns in which coordinate is passive. Two can only shear; more can curl.",
+        help="Additive couplings; they take turns in which coordinate is passive. Two can only "
+        "shear; more can curl.",
         group="Model",
     )
     hidden: int = knob(
@@ -33,13 +34,15 @@ class NICEConfig(PlaneConfig):
         le=256,
         step=32,
         label="Hidden units",
-        help="Width of the two hidden layers of each conditioner, the network that decides the shift.",
+        help="Width of the two hidden layers of each conditioner, the network that decides the "
+        "shift.",
         group="Model",
     )
     prior: Literal["gaussian", "logistic"] = knob(
         "gaussian",
         label="Prior",
-        help="Distribution of the latents. The paper prefers the logistic one for images, for its heavier tails.",
+        help="Distribution of the latents. The paper prefers the logistic one for images, for its "
+        "heavier tails.",
         group="Model",
     )
 

@@ -21,8 +21,8 @@ class RealNVPConfig(PlaneConfig):
     coupling: Literal["affine", "spline"] = knob(
         "affine",
         label="Coupling",
-        help="Affine: each coupling stretches and shifts. Spline: it bends by a monotone curve of eight pieces, "
-        "which learns finer shapes and takes two to three times as long.",
+        help="Affine: each coupling stretches and shifts. Spline: it bends by a monotone curve of "
+        "eight pieces, which learns finer shapes and takes two to three times as long.",
         group="Model",
     )
     blocks: int = knob(
@@ -46,8 +46,8 @@ class RealNVPConfig(PlaneConfig):
     actnorm: bool = knob(
         False,
         label="ActNorm before each block",
-        help="Shift and scale set from the first batch. Deep image flows need it; in the plane, with standardised "
-        "data, it changes little.",
+        help="Shift and scale set from the first batch. Deep image flows need it; in the plane, "
+        "with standardised data, it changes little.",
         group="Model",
     )
 

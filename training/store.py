@@ -1,7 +1,7 @@
 """A run is a folder that opens without the app; the store is a folder of runs.
 
-``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``, ``snapshots/``,
-``checkpoint.pt``, ``model.safetensors``, ``status.json``.
+``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``,
+``snapshots/``, ``checkpoint.pt``, ``model.safetensors``, ``status.json``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 import secrets
 import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import filelock
@@ -41,7 +42,8 @@ class Status:
     """Where a run stands.
 
     Attributes:
-        state: queued, starting, running, paused; or finished, stopped, diverged, failed, interrupted.
+        state: queued, starting, running, paused; or finished, stopped, diverged, failed,
+            interrupted.
         step: optimiser steps done.
         total: optimiser steps in all.
         seconds: time spent training, pauses left out.
@@ -131,7 +133,7 @@ class Run:
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
     def own_data(self) -> OwnData | None:
-        """Return the user's data that it trains on, or ``None`` if it trains on a set of the lab."""
+        """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
         return OwnData.load(path) if path.exists() else None
 
@@ -146,16 +148,16 @@ class Run:
         """Return where it stands; a run without a readable status counts as interrupted."""
         try:
             values = read_json(self.path / "status.json")
-            known = {k: v for k, v in values.items() if k in Status.__dataclass_fields__}
-            return Status(**known)
-        except (OSError, ValueError, TypeError, AttributeError):
+            known = [field for field in fields(Status) if field.name in values]
+            return Status(**{f.name: type(f.default)(values[f.name]) for f in known})
+        except (OSError, ValueError, TypeError, OverflowError):
             return Status(state="interrupted", message="Its status file is missing or damaged.")
 
     def write_status(self, status: Status) -> None:
         write_json(self.path / "status.json", asdict(status))
 
     def lock(self) -> filelock.BaseFileLock:
-        """Return the lock that whoever trains this run holds; the system frees it when that process dies."""
+        """Return the lock held by who trains this run; it is free again when that process dies."""
         return filelock.FileLock(self.path / ".lock", timeout=0)
 
     def is_trained_now(self) -> bool:
@@ -178,22 +180,32 @@ class Run:
         write_atomic(self.path / "metrics.csv", lambda f: f.write(text.getvalue().encode()))
 
     def append_metrics(self, columns: list[str], row: Mapping[str, float]) -> None:
-        with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
-            file.write(",".join(_cell(row.get(name)) for name in columns) + "\n")
+        path = self.path / "metrics.csv"
+        size = path.stat().st_size
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                file.write(",".join(_cell(row.get(name)) for name in columns) + "\n")
+        except OSError:
+            os.truncate(path, size)  # no half line: the next row would go on in it
+            raise
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return the rows of ``metrics.csv``; cells that were not measured are left out, a torn last line too."""
+        """Return the rows of ``metrics.csv``.
+
+        Cells that were not measured are left out, a torn last line too.
+        """
         try:
-            with (self.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-                rows = [_row(row) for row in csv.DictReader(file)]
-        except OSError:
+            text = (self.path / "metrics.csv").read_text(encoding="utf-8", errors="replace")
+            lines = text.split("\n")[:-1]  # what follows the last line end is torn, or nothing
+            rows = [_row(row) for row in csv.DictReader(lines)]
+        except (OSError, csv.Error):
             return []
-        return [row for row in rows if row is not None and "step" in row]
+        return [row for row in rows if row is not None]
 
     # -- pictures -----------------------------------------------------------------------------
 
     def save_snapshot(self, step: int, arrays: Mapping[str, np.ndarray], keep: set[int]) -> None:
-        """Save one picture; beyond :data:`FRAMES` of them, every second one that is not in ``keep`` goes."""
+        """Save one picture; beyond :data:`FRAMES` of them, every second one not in ``keep`` goes."""
         path = self._snapshot_path(step)
         write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
         steps = [s for s in self.snapshot_steps() if s not in keep]
@@ -233,7 +245,10 @@ class Run:
     # -- weights ------------------------------------------------------------------------------
 
     def save_checkpoint(self, state: Mapping) -> None:
-        write_atomic(self.path / "checkpoint.pt", lambda file: torch.save(dict(state), file))
+        # In memory first: torch turns a full disk into errors of its own.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomic(self.path / "checkpoint.pt", lambda file: file.write(buffer.getbuffer()))
 
     def checkpoint(self) -> dict | None:
         """Return the last checkpoint, or ``None`` if there is none yet.
@@ -247,7 +262,8 @@ class Run:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise RunError(f"The checkpoint of {self.path} is damaged: {error}") from error
+            message = f"The checkpoint of {self.path} is damaged. Start it again from its settings."
+            raise RunError(message) from error
 
     def save_weights(self, model: torch.nn.Module, step: int) -> None:
         weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -316,7 +332,10 @@ class RunStore:
         return Run.create(self.root / name, family, config, own)
 
     def get(self, run_id: str) -> Run | None:
-        """Return a run by its id, or ``None``: ids come from URLs, so anything that is not a plain name is none."""
+        """Return a run by its id, or ``None``.
+
+        Ids come from URLs, so anything that is not a plain name is none.
+        """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", run_id):
             return None
         run = Run(self.root / run_id)
@@ -334,11 +353,17 @@ class RunStore:
         shutil.rmtree(run.path)
 
     def mark_interrupted(self) -> None:
-        """Mark runs that say they are active though nobody trains them: their process died with an earlier lab."""
+        """Mark runs that say they are active though nobody trains them.
+
+        Their process died with an earlier lab.
+        """
         for run in self:
             status = run.status()
             if status.active and not run.is_trained_now():
-                message = f"The lab ended while this run was {status.state}. Resume goes on from its last checkpoint."
+                message = (
+                    f"The lab ended while this run was {status.state}. "
+                    "Resume goes on from its last checkpoint."
+                )
                 run.write_status(replace(status, state="interrupted", message=message))
 
 

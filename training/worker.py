@@ -1,4 +1,4 @@
-"""The child process that trains one run. It imports no page, and it does not outlive the server for long."""
+"""The child process that trains one run. It imports no page and does not outlive the server."""
 
 from __future__ import annotations
 

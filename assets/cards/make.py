@@ -1,0 +1,234 @@
+"""Draw the mark of the lab and the picture on each family's card.
+
+    python -m assets.cards.make
+
+Everything in the pictures is computed: the grid of NICE goes through additive couplings, the one of
+RealNVP through affine couplings that this script has just fitted to two moons.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ui.palette import DARK, LIGHT, sequential
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT = 640, 360
+
+
+class Affine:
+    """An affine coupling whose log-scale and shift are read off fixed random features."""
+
+    def __init__(self, passive: int, rng: np.random.Generator, features: int = 40):
+        self.a, self.b = passive, 1 - passive
+        self.slope = rng.normal(0, 1.6, features)
+        self.offset = rng.uniform(-3, 3, features)
+        self.weights = np.zeros((2, features))
+
+    def _scale_shift(self, passive):  # (n,) -> (n, features), (n,), (n,)
+        phi = np.tanh(self.slope * passive[:, None] + self.offset) / np.sqrt(self.slope.size)
+        return phi, 1.5 * np.tanh(phi @ self.weights[0]), phi @ self.weights[1]
+
+    def forward(self, z):  # latent -> data
+        x = z.copy()
+        _, s, t = self._scale_shift(z[:, self.a])
+        x[:, self.b] = z[:, self.b] * np.exp(s) + t
+        return x
+
+    def inverse(self, x):  # data -> latent, and log |det| of each point
+        z = x.copy()
+        _, s, t = self._scale_shift(x[:, self.a])
+        z[:, self.b] = (x[:, self.b] - t) * np.exp(-s)
+        return z, -s
+
+    def backward(self, x, z, grad):
+        """From d loss / d z to d loss / d x and d loss / d weights; the loss contains +mean(s)."""
+        phi, s, _ = self._scale_shift(x[:, self.a])
+        through = grad[:, self.b] * np.exp(-s)
+        d_s = 1 / len(x) - grad[:, self.b] * z[:, self.b]
+        d_raw = d_s * (1.5 - s**2 / 1.5)
+        slope = (1 - phi**2 * self.slope.size) * self.slope / np.sqrt(self.slope.size)
+        out = grad.copy()
+        out[:, self.b] = through
+        out[:, self.a] += d_raw * (slope @ self.weights[0]) - through * (slope @ self.weights[1])
+        return out, np.stack([d_raw @ phi, -through @ phi])
+
+
+def two_moons(n, rng, noise=0.06):
+    angle = rng.uniform(0, np.pi, n)
+    upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    lower = np.stack([1 - np.cos(angle), 0.5 - np.sin(angle)], axis=1)
+    x = np.where(rng.random((n, 1)) < 0.5, upper, lower) + rng.normal(0, noise, (n, 2))
+    return (x - [0.5, 0.25]) / [0.87, 0.5]
+
+
+def fitted_flow(steps=3000, couplings=12):
+    """Affine couplings fitted to two moons by maximum likelihood, gradients by hand."""
+    rng = np.random.default_rng(3)
+    layers = [Affine(k % 2, rng) for k in range(couplings)]
+    first = [np.zeros_like(layer.weights) for layer in layers]
+    second = [np.zeros_like(layer.weights) for layer in layers]
+    for step in range(1, steps + 1):
+        states = [two_moons(512, rng, noise=0.09)]
+        for layer in reversed(layers):
+            states.append(layer.inverse(states[-1])[0])
+        grad = states[-1] / len(states[-1])
+        rate = 0.03 * np.sin(np.pi * step / (steps + 1)) ** 0.8
+        for k, layer in enumerate(layers):
+            x, z = states[couplings - 1 - k], states[couplings - k]
+            grad, d_weights = layer.backward(x, z, grad)
+            first[k] += 0.1 * (d_weights - first[k])
+            second[k] += 0.01 * (d_weights**2 - second[k])
+            mean, square = first[k] / (1 - 0.9**step), second[k] / (1 - 0.99**step)
+            layer.weights -= rate * mean / (np.sqrt(square) + 1e-8)
+    return layers
+
+
+# --- Drawing ------------------------------------------------------------------------------------
+
+
+def curve(points, **style):
+    """A polyline through (n, 2) pixel coordinates, as far as it is on the card."""
+    near = np.all((points > -20) & (points < [WIDTH + 20, HEIGHT + 20]), axis=1)
+    path = ""
+    for piece in np.split(points, np.flatnonzero(np.diff(near)) + 1):
+        if np.all((piece[0] > -20) & (piece[0] < [WIDTH + 20, HEIGHT + 20])) and len(piece) > 1:
+            path += "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in thinned(piece))
+    return f'<path d="{path}" {attributes(style)}/>' if path else ""
+
+
+def thinned(points, tolerance=0.12):
+    """The fewest points that stay within `tolerance` pixels (Douglas and Peucker, 1973)."""
+    start, end = points[0], points[-1]
+    along = (end - start) / max(np.hypot(*(end - start)), 1e-9)
+    away = np.abs((points - start) @ [-along[1], along[0]])
+    if np.allclose(start, end):
+        away = np.hypot(*(points - start).T)
+    far = int(away.argmax())
+    if away[far] <= tolerance:
+        return np.stack([start, end])
+    return np.vstack([thinned(points[: far + 1])[:-1], thinned(points[far:])])
+
+
+def dots(points, radius, **style):
+    """Many dots as one path of zero-length strokes with round ends."""
+    path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points)
+    return f'<path d="{path}" stroke-width="{2 * radius}" {attributes(style)}/>'
+
+
+def attributes(style):
+    return " ".join(f'{key.replace("_", "-")}="{value}"' for key, value in style.items())
+
+
+def colour(level):
+    """The colour of a density between 0 and 1 on the dark card."""
+    red, green, blue, _ = sequential("dark")[round(255 * level)]
+    return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+def card(name, title, shapes):
+    body = "\n".join(filter(None, shapes))
+    (HERE / f"{name}.svg").write_text(f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" \
+aria-label="{title}">
+<title>{title}</title>
+<defs>
+<radialGradient id="{name}-ground" cx="50%" cy="46%" r="75%">
+<stop offset="0" stop-color="#1A2A49"/><stop offset="1" stop-color="{DARK.background}"/>
+</radialGradient>
+<clipPath id="{name}-edge"><rect width="{WIDTH}" height="{HEIGHT}" rx="16"/></clipPath>
+</defs>
+<g clip-path="url(#{name}-edge)" fill="none" stroke-linecap="round" stroke-linejoin="round">
+<rect width="{WIDTH}" height="{HEIGHT}" fill="url(#{name}-ground)"/>
+{body}
+<rect x=".75" y=".75" width="{WIDTH - 1.5}" height="{HEIGHT - 1.5}" rx="15.5" \
+stroke="{DARK.grid}" stroke-width="1.5"/>
+</g>
+</svg>
+""")
+
+
+def lines(low, high, count, reach, resolution=240):
+    """Vertical and horizontal lines of a square grid, each (resolution, 2)."""
+    run = np.linspace(-reach, reach, resolution)
+    for at in np.linspace(low, high, count):
+        yield at, np.stack([np.full_like(run, at), run], axis=1)
+        yield at, np.stack([run, np.full_like(run, at)], axis=1)
+
+
+def rings(radii, resolution=360):
+    turn = np.linspace(0, 2 * np.pi, resolution)
+    for radius in radii:
+        yield radius, radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+
+
+def nice():
+    """A Gaussian and its grid, scaled along the axes and sheared by three additive couplings."""
+
+    def flow(z):
+        x = z * [1.4, 0.42]
+        x[:, 1] += 0.95 * np.sin(1.3 * x[:, 0])
+        x[:, 0] -= 0.85 * np.sin(0.9 * x[:, 1])
+        x[:, 1] += 0.2 * np.sin(0.8 * x[:, 0])
+        return x
+
+    def pixels(x):
+        return np.array([WIDTH / 2, HEIGHT / 2]) + x * [64, -64]
+
+    rng = np.random.default_rng(8)
+    shapes = []
+    for at, line in lines(-3, 3, 25, 3.1, 700):
+        style = {"stroke": DARK.accent, "stroke_width": 1}
+        shapes.append(curve(pixels(flow(line)), opacity=round(0.62 - 0.13 * abs(at), 2), **style))
+    for radius, ring in reversed(list(rings((0.4, 0.85, 1.35, 1.95)))):
+        level = np.exp(-(radius**2) / 3.2)
+        style = {"stroke": colour(level), "stroke_width": 2.2, "fill": colour(level)}
+        shapes.append(curve(pixels(flow(ring)), fill_opacity=0.18, **style))
+    shapes.append(dots(pixels(flow(rng.normal(size=(170, 2)))), 1.8, stroke=DARK.data))
+    card("nice", "A Gaussian and its grid after three additive couplings", shapes)
+
+
+def realnvp():
+    """The latent grid and samples carried onto two moons by fitted affine couplings."""
+    layers = fitted_flow()
+
+    def flow(z):
+        for layer in layers:
+            z = layer.forward(z)
+        return z
+
+    def pixels(x):
+        return np.array([WIDTH / 2, HEIGHT / 2]) + x * [112, -78]
+
+    rng = np.random.default_rng(5)
+    shapes = []
+    for at, line in lines(-3, 3, 25, 3.2, 700):
+        style = {"stroke": DARK.accent, "stroke_width": 1.0}
+        shapes.append(curve(pixels(flow(line)), opacity=round(0.62 - 0.13 * abs(at), 2), **style))
+    shapes.append(dots(pixels(flow(rng.normal(size=(700, 2)))), 1.7, stroke=DARK.data))
+    card("realnvp", "A latent grid and samples after twelve affine couplings", shapes)
+
+
+def mark():
+    """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
+    (HERE.parent / "mark.svg").write_text(f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" role="img" aria-label="Generative Lab">
+<title>Generative Lab</title>
+<defs>
+<linearGradient id="mark-tile" x1="0" y1="0" x2="1" y2="1">
+<stop offset="0" stop-color="#14868F"/><stop offset="1" stop-color="#1F3C7D"/>
+</linearGradient>
+</defs>
+<rect width="64" height="64" rx="15" fill="url(#mark-tile)"/>
+<g fill="none" stroke-width="7.5" stroke-linecap="round">
+<path d="M11 32a14 14 0 0 1 28 0" stroke="{LIGHT.background}"/>
+<path d="M25 32a14 14 0 0 0 28 0" stroke="{DARK.data}"/>
+</g>
+</svg>
+""")
+
+
+if __name__ == "__main__":
+    mark()
+    nice()
+    realnvp()

@@ -1,0 +1,67 @@
+"""The command line: ``python -m benchmarks [name ...] [--quick]``. Tables go to standard output."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+
+from benchmarks import machine
+from benchmarks.options import FAMILIES, Options, Unavailable
+
+# name: (module, belongs to the everyday set, what it measures)
+BENCHMARKS = {
+    "flows": ("flow_speed", True, "steps/s of a RealNVP beside normflows and zuko; a minute"),
+    "lab": ("lab_speed", True, "click to picture, steps/s with the page open, rerun; 3 minutes"),
+    "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
+}
+EVERYDAY = [name for name, (_, everyday, _) in BENCHMARKS.items() if everyday]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code.
+
+    It is 1 if a benchmark that was asked for by name had to be left out.
+    """
+    options, names = _parse(arguments)
+    # So that `finally` is reached, and what was started is ended, when somebody ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print(machine.describe(), flush=True)
+    left_out = False
+    for name in names or EVERYDAY:
+        module = importlib.import_module(f"benchmarks.{BENCHMARKS[name][0]}")
+        try:
+            for table in module.run(options):
+                print(f"\n{table}", flush=True)
+        except Unavailable as reason:
+            print(f"\n{name}: left out. {reason}", flush=True)
+            left_out = True
+    return int(left_out and bool(names))
+
+
+def _parse(arguments: list[str] | None) -> tuple[Options, list[str]]:
+    listed = "\n".join(f"  {name:8} {what}" for name, (_, _, what) in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description="This lab beside its peers, in one run and on the same work.\n\n"
+        f"benchmarks:\n{listed}\n\nWithout a name: {', '.join(EVERYDAY)}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help="what to measure")
+    parser.add_argument("--quick", action="store_true", help="rough numbers, fast")
+    quality = parser.add_argument_group("quality")
+    quality.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2 3 4")
+    quality.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+    quality.add_argument("--no-peers", action="store_true", help="train only the lab's own")
+    parsed = parser.parse_args(arguments)
+    unknown = [name for name in parsed.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    seeds = tuple(parsed.seeds) if parsed.seeds else None
+    options = Options(parsed.quick, seeds, tuple(parsed.families), not parsed.no_peers)
+    return options, parsed.names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The shape that every page of a flow in the plane shares, after its title."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from registry import Family
+from training.config import OWN
+from ui.form import config_form, own_data, url_problems
+from ui.page import show_source, theory
+from ui.plane import checks, draw_plane, explore, see_inside
+from ui.run_panel import training_panel
+from ui.take_away import take_away
+
+
+def plane_page(family: Family, feel: Callable[[], None], code: tuple[object, ...]) -> None:
+    """Draw how it works, training, and what can be done with what was trained.
+
+    Args:
+        family: whose page this is.
+        feel: draws the part that one can play with.
+        code: classes and functions to show the source of.
+    """
+    with st.expander("How it works", icon=":material/school:"):
+        theory(family)
+        feel()
+    with st.sidebar:
+        st.divider()
+        config = config_form(family)
+    url_problems(family)
+    own = own_data() if config.dataset == OWN else None
+    ready = config.dataset != OWN or own is not None
+    view = training_panel(family, config, draw_plane, own=own, ready=ready)
+    if view is None:
+        return
+    st.divider()
+    parts = {
+        "See inside": lambda: see_inside(view),
+        "Explore": lambda: explore(view),
+        "Check": lambda: checks(view),
+        "Take away": lambda: take_away(view),
+        "The code": lambda: show_source(*code),
+    }
+    # Only the chosen part is computed: a page has to answer within a fifth of a second.
+    chosen = st.segmented_control(
+        "What was trained",
+        list(parts),
+        default="See inside",
+        required=True,
+        key=f"{family.stem}.part",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    parts[chosen]()

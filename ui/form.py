@@ -1,0 +1,147 @@
+"""A form from a config: one widget per field, values in the page's URL, bounds by the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from datasets.own import DataError, OwnData, read_own
+from datasets.toy import TOY
+from registry import Family
+from training.config import OWN, ConfigError, Knob, RunConfig
+
+OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
+
+
+def config_form(family: Family) -> RunConfig:
+    """Draw the widgets of a family's config, grouped, and return what they say.
+
+    At the first visit the values come from the URL. Those that are out of range or unknown are
+    named in a message, and the default takes their place.
+    """
+    config = family.training.CONFIG
+    knobs = config.knobs()
+    _fill_from_url(family, knobs)
+    groups: dict[str, list[Knob]] = {}
+    for knob in sorted(knobs, key=lambda k: ("Data", "Model", "Training").index(k.group)):
+        groups.setdefault(knob.group, []).append(knob)
+    values: dict[str, Any] = {}
+    for title, members in groups.items():
+        st.markdown(f"**{title}**")
+        for knob in members:
+            values[knob.name] = _widget(knob, f"{family.stem}.{knob.name}", family.stem)
+    parsed = config.parse(values)
+    _write_url(family, parsed)
+    return parsed
+
+
+def own_data() -> OwnData | None:
+    """Draw the upload of the user's own data; return it, or ``None`` while there is none."""
+    held: OwnData | None = st.session_state.get(OWN_KEY)
+    file = st.file_uploader(
+        "A CSV of points, or a picture",
+        type=["csv", "txt", "tsv", "png", "jpg", "jpeg", "webp"],
+        help="Two columns of numbers; or PNG, JPEG, WebP, whose dark pixels become the density.",
+    )
+    if file is not None:
+        try:
+            held = read_own(file.getvalue(), file.name)
+            st.session_state[OWN_KEY] = held
+        except DataError as error:
+            st.error(str(error))
+    if held is None:
+        st.info("Upload a file, then press Train.")
+    elif held.kind == "points":
+        st.caption(f"{len(held.array):,} points from {held.name}; a fifth is held out as test set.")
+    else:
+        height, width = held.array.shape
+        st.caption(f"{held.name}, read as {width} x {height} cells of density.")
+    return held
+
+
+def url_problems(family: Family) -> None:
+    """Say which values in the address of the page could not be used, until the form is touched."""
+    problems = st.session_state.get(f"{family.stem}.problems", [])
+    if problems:
+        lines = "".join(f"\n- {problem}" for problem in problems)
+        st.warning(f"The address of this page asks for what cannot be; defaults are used.{lines}")
+
+
+def use_config(family: Family, config: RunConfig) -> None:
+    """Set the widgets to the values of a config. Only before they are drawn (a callback, say)."""
+    for knob in config.knobs():
+        st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
+
+
+def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
+    first = f"{family.stem}.{knobs[0].name}"
+    if first in st.session_state:
+        return
+    given = {k: v for k, v in st.query_params.items() if k != "run"}
+    known = {knob.name for knob in knobs}
+    problems = [f"{name[:40]!r} is not a setting." for name in given if name not in known]
+    for knob in knobs:
+        value = knob.default
+        if knob.name in given:
+            try:
+                alone = family.training.CONFIG.parse({knob.name: given[knob.name]})
+                value = getattr(alone, knob.name)
+            except ConfigError as error:
+                problems.append(str(error))
+        st.session_state[f"{family.stem}.{knob.name}"] = value
+    st.session_state[f"{family.stem}.problems"] = problems
+
+
+def _write_url(family: Family, config: RunConfig) -> None:
+    wanted = {
+        knob.name: str(getattr(config, knob.name)).lower()
+        if knob.kind == "bool"
+        else str(getattr(config, knob.name))
+        for knob in config.knobs()
+        if getattr(config, knob.name) != knob.default
+    }
+    if run := st.session_state.get(f"{family.stem}.run"):
+        wanted["run"] = run
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def _widget(knob: Knob, key: str, stem: str) -> Any:
+    """Draw the widget that fits a field; its value is in the session under ``key``."""
+    common = {
+        "label": knob.label,
+        "help": knob.help,
+        "key": key,
+        "persist_state": "session",
+        "on_change": _forget_problems,
+        "args": (stem,),
+    }
+    if knob.kind == "choice":
+        return st.selectbox(options=knob.choices, format_func=_choice_label, **common)
+    if knob.kind == "bool":
+        return st.toggle(**common)
+    if knob.scale == "log":
+        options = log_options(knob, st.session_state[key])
+        return st.select_slider(options=options, format_func=lambda v: f"{v:g}", **common)
+    number = int if knob.kind == "int" else float
+    bounds = {"min_value": number(knob.low), "max_value": number(knob.high)}
+    if (knob.high - knob.low) / knob.step > 1000:
+        return st.number_input(step=number(knob.step), **bounds, **common)
+    return st.slider(step=number(knob.step), **bounds, **common)
+
+
+def log_options(knob: Knob, value: float) -> list[float]:
+    """Return 1-2-5 values between the bounds of a knob, and ``value`` itself."""
+    decades = [float(f"{m}e{e}") for e in range(-8, 4) for m in (1, 2, 5)]
+    return sorted({v for v in decades if knob.low <= v <= knob.high} | {value})
+
+
+def _choice_label(choice: str) -> str:
+    if choice in TOY:
+        return TOY[choice].label
+    return "My own data" if choice == OWN else choice.capitalize()
+
+
+def _forget_problems(stem: str) -> None:
+    st.session_state.pop(f"{stem}.problems", None)

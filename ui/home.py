@@ -1,0 +1,91 @@
+"""The front door: what the lab is, a card per family, what is running now."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from registry import FAMILIES
+from training.lab import View
+from ui.lab import lab
+from ui.page import ASSETS
+from ui.runs import badge, duration, time_left
+
+RECENT = 6  # finished and interrupted runs on the front page
+
+
+def hero() -> None:
+    """Say what the lab is."""
+    mark, words = st.columns([1, 9], vertical_alignment="center")
+    mark.image(str(ASSETS / "mark.svg"), width=84, alt="The mark of Generative Lab")
+    words.title("Generative Lab", anchor=False)
+    st.markdown(
+        "#### Train generative models, watch them learn, and take them apart.\n"
+        "Choose a family, press **Train**, and see a density take shape while the loss falls. "
+        "Pause it, step it, look at what each layer does to space, and check the numbers that "
+        "prove it right."
+    )
+
+
+def cards() -> None:
+    """Draw a card per family."""
+    st.subheader("Families", anchor=False)
+    columns = st.columns(max(2, min(3, len(FAMILIES))))
+    for i, family in enumerate(FAMILIES.values()):
+        with columns[i % len(columns)].container(border=True):
+            page = f"pages/{family.stem}.py"
+            st.image(str(ASSETS / "cards" / f"{family.stem}.svg"), width="stretch", alt="")
+            st.page_link(page, label=f"**{family.title}**", icon=family.icon)
+            st.markdown(family.promise)
+            st.caption(f"[{family.paper}]({family.url})")
+
+
+def runs_now() -> None:
+    """List the runs at work and the latest ones that ended."""
+    active = lab().active()
+    ticking = st.fragment(run_every=1.0 if active else None)
+    ticking(_runs)(len(active))
+
+
+def _runs(drawn: int) -> None:
+    active = lab().active()
+    if len(active) != drawn:
+        st.rerun()
+    ended = _recent({view.run.id for view in active})
+    if not active and not ended:
+        st.info("Nothing is running yet. Open a family below and press **Train**.")
+        return
+    st.subheader("Running now" if active else "Latest runs", anchor=False)
+    for view in active:
+        _row(view)
+    if active and ended:
+        st.markdown("**Latest runs**")
+    for view in ended:
+        _row(view)
+
+
+def _recent(active: set[str]) -> list[View]:
+    views = []
+    for run in lab().store:
+        if run.id not in active:
+            views.append(View(run, run.status()))
+        if len(views) == RECENT:
+            break
+    return views
+
+
+def _row(view: View) -> None:
+    family, status = view.run.family, view.status
+    name, state, bar = st.columns([2.4, 3, 3], vertical_alignment="center")
+    what = f"{family.title} on {getattr(view.run.config, 'dataset', '')}"
+    name.page_link(
+        f"pages/{family.stem}.py", label=what, icon=family.icon, query_params={"run": view.run.id}
+    )
+    words = [badge(status), f"step {status.step:,} of {status.total:,}"]
+    if view.rate:
+        words.append(time_left(view))
+    elif status.state == "queued":
+        words = [badge(status), f"{view.ahead} before it"]
+    else:
+        words.append(duration(status.seconds))
+    state.markdown(" · ".join(words))
+    bar.progress(min(status.step / status.total, 1.0) if status.total else 0.0)

@@ -1,0 +1,70 @@
+"""What every page begins and ends with: set-up, menu, title, theory, source code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from registry import FAMILIES, Family
+from ui.lab import lab
+
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "assets"
+
+
+def begin_page(stem: str) -> Family:
+    """Set up a family's page; draw menu, title, promise and paper. The first call of a page."""
+    family = FAMILIES[stem]
+    set_up(family.title)
+    st.title(family.title, anchor=False)
+    st.markdown(f"{family.promise}  \n:gray[Paper:] [{family.paper}]({family.url})")
+    return family
+
+
+def set_up(title: str) -> None:
+    """Set title and layout of a page, and draw the menu.
+
+    Each page does this itself, so that a link to it works as the first request to a fresh server.
+    """
+    st.set_page_config(
+        page_title=title if title == "Generative Lab" else f"{title} · Generative Lab",
+        page_icon=str(ASSETS / "mark.svg"),
+        layout="wide",
+        menu_items={"About": "**Generative Lab**: train generative models and watch them learn."},
+    )
+    lab()  # so that its workers are warm before the first click
+    st.logo(str(ASSETS / "mark.svg"), size="large")
+    with st.sidebar:
+        st.page_link("app.py", label="Home", icon=":material/home:")
+        st.caption("Families")
+        for family in FAMILIES.values():
+            st.page_link(f"pages/{family.stem}.py", label=family.title, icon=family.icon)
+
+
+def theme() -> str:
+    """Return ``"light"`` or ``"dark"``, as the browser shows the page."""
+    return st.context.theme.type or "light"
+
+
+def theory(family: Family) -> None:
+    """Show ``docs/theory/<family>.md``, one tab per second-level heading."""
+    sections = _sections(ROOT / "docs" / "theory" / f"{family.stem}.md")
+    for tab, text in zip(st.tabs(list(sections)), sections.values(), strict=True):
+        tab.markdown(text)
+
+
+@st.cache_data(show_spinner=False)
+def _sections(path: Path) -> dict[str, str]:
+    parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {title.strip(): body.strip() for title, body in zip(parts[1::2], parts[2::2])}
+
+
+def show_source(*objects: object) -> None:
+    """Show the source of classes and functions, each with its place in the project."""
+    for thing in objects:
+        path = Path(inspect.getsourcefile(thing)).relative_to(ROOT)
+        st.caption(f"`{path}`, from line {inspect.getsourcelines(thing)[1]}")
+        st.code(inspect.getsource(thing), language="python")

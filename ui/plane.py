@@ -1,0 +1,454 @@
+"""What the pages of flows in the plane show of a run: live pictures, inside, samples, checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import streamlit as st
+import torch
+
+from models.layers import Coupling
+from training.checks import check_plane_flow
+from training.lab import View
+from training.plane_flow import PlaneFlow, grid_points
+from training.store import Run
+from ui.charts import curves, journey
+from ui.figures import (
+    colour_bar,
+    contact_sheet,
+    density_image,
+    hues,
+    peak_of,
+    png,
+    points_image,
+    signed_image,
+    warp_svg,
+)
+from ui.page import theme
+from ui.palette import palette
+
+Arrays = dict[str, np.ndarray]
+SHEET = 200  # pixels along each side of a thumbnail
+
+
+# -- live --------------------------------------------------------------------------------------
+
+
+def draw_plane(view: View) -> None:
+    """Draw target, learned density, samples, curves and a slider through the history of a run."""
+    shade = theme()
+    target = _target(view)
+    if target is None or view.snapshot is None:
+        st.caption("The first picture comes with the first step.")
+        return
+    step, snapshot = _chosen_frame(view)
+    left, middle, right = st.columns(3)
+    left.image(_target_png(view.run.id, shade, target), alt="Target density", width="stretch")
+    left.caption("**Target**: what there is to learn")
+    density = _density_png(view.run.id, step, shade, snapshot["density"], _peak(target, snapshot))
+    middle.image(density, alt=f"Learned density at step {step}", width="stretch")
+    middle.caption(f"**Learned density**, step {step:,}")
+    samples = _samples_png(view.run.id, step, shade, snapshot["samples"], target["box"])
+    right.image(samples, alt=f"Samples at step {step}", width="stretch")
+    right.caption(f"**{len(snapshot['samples']):,} samples**, always from the same latents")
+    _history_slider(view)
+    _curves(view, shade)
+    _tenths(view, target, shade)
+
+
+def _history_slider(view: View) -> None:
+    total = view.status.total
+    st.slider(
+        "History",
+        0,
+        total,
+        step=max(1, total // 200),
+        key=f"{view.run.id}.history",
+        help="Go back through the training. At the right end the picture follows it.",
+        format="step %d",
+    )
+
+
+def _chosen_frame(view: View) -> tuple[int, Arrays]:
+    """Return the picture that the slider through the history asks for; at its end, the newest."""
+    chosen = st.session_state.setdefault(f"{view.run.id}.history", view.status.total)
+    if chosen >= view.step:
+        return view.step, view.snapshot
+    steps = [s for s in view.run.snapshot_steps() if s <= chosen]
+    return (steps[-1], view.run.snapshot(steps[-1])) if steps else (view.step, view.snapshot)
+
+
+def _curves(view: View, shade: str) -> None:
+    loss, distance = st.columns(2)
+    entropy = _entropy(view.run.id, view.run)
+    floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no model gets below")
+    chart = curves(
+        view.rows,
+        {"nll": "training batch", "nll_test": "held-out"},
+        unit="NLL [nats]",
+        theme=shade,
+        total=view.status.total,
+        floor=floor,
+    )
+    loss.altair_chart(chart, key=f"{view.run.id}.loss", alt="Loss curve")
+    if entropy is None:
+        last = [row["nll_test"] for row in view.rows if "nll_test" in row]
+        if last:
+            distance.metric("Held-out negative log-likelihood", f"{last[-1]:.3f} nats")
+        distance.caption(
+            "Nobody knows the true density of these points, so there is no KL to it: compare the "
+            "two curves. When held-out rises while training falls, it learns points by heart."
+        )
+        return
+    chart = curves(
+        view.rows,
+        {"kl_to_truth": "KL"},
+        unit="KL to the truth [nats]",
+        theme=shade,
+        total=view.status.total,
+        log=True,
+    )
+    distance.altair_chart(chart, key=f"{view.run.id}.kl", alt="KL to the truth")
+
+
+def _tenths(view: View, target: Arrays, shade: str) -> None:
+    """Show the target and the learned density at every tenth of the training done so far."""
+    total = view.status.total
+    there = set(view.run.snapshot_steps())
+    steps = [s for s in (round(total * tenth / 10) for tenth in range(11)) if s in there]
+    if len(steps) < 2:
+        return
+    sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
+    st.image(sheet, alt="Target and learned density at every tenth", width="stretch")
+
+
+def _peak(target: Arrays, snapshot: Arrays) -> float:
+    return peak_of(target["density"] if "density" in target else snapshot["density"])
+
+
+def _target(view: View) -> Arrays | None:
+    cache = st.session_state.setdefault("targets", {})
+    if view.run.id not in cache and (target := view.run.target()) is not None:
+        cache[view.run.id] = target
+    return cache.get(view.run.id)
+
+
+def target_image(target: Arrays, shade: str):
+    """Paint what there is to learn: its density where that is known, else its points."""
+    if "density" in target:
+        return density_image(target["density"], peak_of(target["density"]), shade)
+    return points_image(target["samples"], target["box"], palette(shade).data, shade)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _target_png(_run_id: str, shade: str, target: Arrays) -> bytes:
+    return png(target_image(target, shade))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _density_png(run_id: str, step: int, shade: str, _density: np.ndarray, _peak: float) -> bytes:
+    return png(density_image(_density, _peak, shade))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _samples_png(
+    run_id: str, step: int, shade: str, _samples: np.ndarray, _box: np.ndarray
+) -> bytes:
+    return png(points_image(_samples, tuple(_box), palette(shade).model, shade))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _tenths_png(
+    run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target: Arrays
+) -> bytes:
+    frames = [_run.snapshot(step)["density"] for step in steps]
+    peak = peak_of(_target.get("density", frames[-1]))
+    images = [target_image(_target, shade).resize((SHEET, SHEET))]
+    images += [density_image(frame, peak, shade, SHEET) for frame in frames]
+    blank = density_image(np.zeros((2, 2)), 1, shade, SHEET)
+    missing = 11 - len(frames)
+    labels = ["target", *(f"step {step:,}" for step in steps), *[""] * missing]
+    return contact_sheet(images + [blank] * missing, labels, shade)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _entropy(run_id: str, _run: Run) -> float | None:
+    from datasets.plane import load_plane
+
+    config = _run.config
+    return load_plane(config.dataset, config.noise, _run.own_data()).entropy()
+
+
+# -- inside ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a trained flow does to a grid and to data, layer by layer, from data to latent.
+
+    Attributes:
+        step: optimiser step of the weights.
+        names: what each layer is; the first entry is the data itself.
+        lines: per state, the grid lines, ``(m, k, 2)``.
+        points: per state, data points, ``(n, 2)``.
+        stretch: per state, log|det| of the layer before it at each cell of the picture, ``(g, g)``.
+        moved: per state, whether the layer before it may move each coordinate.
+        box: the window of the data.
+        latent_box: the window of the latent.
+    """
+
+    step: int
+    names: list[str]
+    lines: list[np.ndarray]
+    points: list[np.ndarray]
+    stretch: list[np.ndarray]
+    moved: list[tuple[bool, bool]]
+    box: tuple[float, float, float, float]
+    latent_box: tuple[float, float, float, float]
+
+
+def trained(view: View) -> PlaneFlow:
+    """Return the experiment of a run with its newest weights, in this process, for looking only."""
+    return _trained(view.run.id, view.run.weights_version(), view.run)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _trained(run_id: str, version: float, _run: Run) -> PlaneFlow:
+    experiment = _run.experiment("cpu")
+    experiment.step = _run.load_model(experiment)
+    experiment.model.eval().requires_grad_(False)
+    return experiment
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _anatomy(run_id: str, version: float, _run: Run) -> Anatomy:
+    experiment = _trained(run_id, version, _run)
+    flow, box = experiment.model, experiment.plane.box()
+    lines = grid_lines(box)
+    points = experiment.plane.held_out(600, torch.Generator().manual_seed(5))[:600]
+    cells = grid_points(box, 72)
+    start = torch.cat([torch.from_numpy(lines.reshape(-1, 2)), points, cells])
+    names, states, dets, moved = ["the data"], [], [], [(False, False)]
+    with torch.no_grad():
+        for state in flow.inverse_states(start):
+            states.append(state.value.numpy())
+            dets.append(state.log_det.numpy())
+            if state.layer is not None:
+                names.append(type(state.layer).__name__)
+                moved.append(_moves(state.layer))
+    count = lines.shape[0] * lines.shape[1]
+    steps = [np.zeros((72, 72))]
+    steps += [(b - a)[-72 * 72 :].reshape(72, 72) for a, b in pairwise(dets)]
+    latent = np.abs(states[-1][count : count + len(points)])
+    reach = max(3.2, float(np.quantile(latent, 0.995)) * 1.15)
+    return Anatomy(
+        step=experiment.step,
+        names=names,
+        lines=[s[:count].reshape(lines.shape) for s in states],
+        points=[s[count : count + len(points)] for s in states],
+        stretch=steps,
+        moved=moved,
+        box=box,
+        latent_box=(-reach, reach, -reach, reach),
+    )
+
+
+def grid_lines(box: tuple[float, float, float, float], count: int = 17) -> np.ndarray:
+    """Return the lines of a grid over a window, each with 61 corners: ``(2 count, 61, 2)``."""
+    x0, x1, y0, y1 = box
+    along, across = np.linspace(0, 1, 61), np.linspace(0, 1, count)
+    a, b = np.meshgrid(along, across)
+    upright = np.stack([x0 + b * (x1 - x0), y0 + a * (y1 - y0)], -1)
+    level = np.stack([x0 + a * (x1 - x0), y0 + b * (y1 - y0)], -1)
+    return np.concatenate([upright, level]).astype(np.float32)
+
+
+def _moves(layer: torch.nn.Module) -> tuple[bool, bool]:
+    if not isinstance(layer, Coupling):
+        return True, True
+    passive = layer.passive(2)
+    return 0 not in passive, 1 not in passive
+
+
+def see_inside(view: View) -> None:
+    """Show grid and points after each layer, the log-det map, and one point on its way through."""
+    if not view.run.weights_version():
+        st.info("There are no weights yet: they come with the first checkpoint.")
+        return
+    anatomy = _anatomy(view.run.id, view.run.weights_version(), view.run)
+    shade, last = theme(), len(anatomy.names) - 1
+    words, button = st.columns([5, 1], vertical_alignment="center")
+    words.caption(
+        f"Weights of step {anatomy.step:,}. The flow runs from the data to the latent here; "
+        "generating runs the same layers backwards."
+    )
+    if view.status.active:
+        button.button("Newer", icon=":material/refresh:", help="Look at the newest weights.")
+    st.session_state.setdefault(f"{view.run.id}.layer", last)
+    layer = st.slider(
+        "After layer",
+        0,
+        last,
+        key=f"{view.run.id}.layer",
+        help="0 is the data, the last one the latent, where the points should look like the prior.",
+    )
+    name = anatomy.names[layer]
+    what = "before the first layer" if layer == 0 else f"after layer {layer} of {last}, {name}"
+    if layer == last:
+        what += ": the latent"
+    x, y = _point_sliders(view, anatomy)
+    path = _path_of(view, (x, y))
+    grid, stretch = st.columns(2)
+    with grid:
+        st.markdown(f"**Space {what}**")
+        window = _window(anatomy, layer)
+        svg = warp_svg(
+            anatomy.lines[layer],
+            anatomy.points[layer],
+            hues(anatomy.points[0], shade),
+            window,
+            shade,
+            path[: layer + 1],
+        )
+        st.image(svg, width="stretch", alt=f"Grid and points {what}")
+        st.caption("Colours mark where a point started. The red dot is your point, with its way.")
+    with stretch:
+        so_far = st.segmented_control(
+            "Stretch",
+            ["by all layers so far", "by this layer alone"],
+            default="by all layers so far",
+            required=True,
+            format_func=lambda words: f"Stretch {words}",
+            label_visibility="collapsed",
+            key=f"{view.run.id}.stretch",
+        ).endswith("far")
+        maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
+        values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
+        st.image(
+            png(signed_image(values, limit, shade)),
+            width="stretch",
+            alt=f"Log-determinant {what}",
+        )
+        st.image(
+            colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade),
+            width="stretch",
+            alt="Colour bar",
+        )
+        st.caption(_stretch_words(layer, values, so_far))
+    st.markdown("**Your point, coordinate by coordinate**")
+    st.altair_chart(
+        journey(path.tolist(), anatomy.moved, shade),
+        key=f"{view.run.id}.journey",
+        alt="The two coordinates of one point through the layers",
+    )
+    st.caption(
+        "A filled mark: the layer could move this coordinate (active). A hollow one: it had to "
+        "leave it as it was (passive), and used it to decide how far to move the other."
+    )
+
+
+def _point_sliders(view: View, anatomy: Anatomy) -> tuple[float, float]:
+    x0, x1, y0, y1 = (round(float(v), 2) for v in anatomy.box)
+    first = anatomy.points[0][0]
+    left, right = st.columns(2)
+    x = left.slider("Your point, coordinate 1", x0, x1, round(float(first[0]), 2), 0.01)
+    y = right.slider("Your point, coordinate 2", y0, y1, round(float(first[1]), 2), 0.01)
+    return x, y
+
+
+def _path_of(view: View, point: tuple[float, float]) -> np.ndarray:
+    with torch.no_grad():
+        states = trained(view).model.inverse_states(torch.tensor([point]))
+        return np.stack([state.value[0].numpy() for state in states])
+
+
+def _window(anatomy: Anatomy, layer: int) -> tuple[float, float, float, float]:
+    """Slide from the window of the data to that of the latent: the picture must not jump."""
+    share = layer / (len(anatomy.names) - 1)
+    pairs = zip(anatomy.box, anatomy.latent_box, strict=True)
+    return tuple(a * (1 - share) + b * share for a, b in pairs)
+
+
+def _stretch_words(layer: int, values: np.ndarray, so_far: bool) -> str:
+    if layer == 0:
+        return "Nothing has been done to the data yet."
+    who = "All layers so far" if so_far else "This layer"
+    if np.abs(values).max() < 1e-4:
+        return f"{who}: every area is kept as it is, log|det| is zero everywhere."
+    if np.ptp(values) < 1e-4:
+        return f"{who}: every place is scaled alike, log|det| is {values.mean():+.3f} nats."
+    return f"{who}: log|det| from {values.min():+.2f} to {values.max():+.2f} nats."
+
+
+# -- explore and check -------------------------------------------------------------------------
+
+
+def explore(view: View) -> None:
+    """Let one sample from the trained flow at a temperature."""
+    if not view.run.weights_version():
+        st.info("There are no weights yet: they come with the first checkpoint.")
+        return
+    experiment, shade = trained(view), theme()
+    controls, latent, data = st.columns([1, 1.4, 1.4])
+    with controls:
+        temperature = st.slider(
+            "Temperature",
+            0.1,
+            2.0,
+            1.0,
+            0.05,
+            help="Scales the latents. Below 1: safe, typical points. Above 1: the flow goes where "
+            "it saw no data.",
+        )
+        count = st.select_slider("Samples", [200, 500, 1000, 2000, 5000, 10000], 2000)
+        seed = st.number_input("Seed of the latents", 0, 2**31 - 1, 0)
+    z = experiment.model.prior.sample(
+        count, generator=torch.Generator().manual_seed(seed), temperature=temperature
+    )
+    with torch.no_grad():
+        x = experiment.model.forward(z)[0].numpy()
+    anatomy = _anatomy(view.run.id, view.run.weights_version(), view.run)
+    colours = palette(shade)
+    latent.image(
+        png(points_image(z.numpy(), anatomy.latent_box, colours.muted, shade)),
+        width="stretch",
+        alt="Latents",
+    )
+    latent.caption("**Latents**, drawn from the prior")
+    data.image(
+        png(points_image(x, anatomy.box, colours.model, shade)), width="stretch", alt="Samples"
+    )
+    data.caption("**The same points after the flow**")
+    restored = experiment.plane.restore(torch.from_numpy(x)).numpy()
+    controls.download_button(
+        "Samples as CSV",
+        lambda: "x1,x2\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in restored),
+        f"{view.run.id}-samples.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        help="In the data's own units.",
+    )
+
+
+def checks(view: View) -> None:
+    """Show the numbers that prove the trained flow."""
+    if not view.run.weights_version():
+        st.info("There are no weights yet: they come with the first checkpoint.")
+        return
+    with st.spinner("Measuring"):
+        results = _checks(view.run.id, view.run.weights_version(), view.run)
+    words = {True: "as it should be", False: "**not as it should be**", None: ""}
+    lines = ["| What | Measured | Should be | | How |", "|---|---:|---|---|---|"]
+    lines += [
+        f"| {c.name} | {c.value} | {c.expected} | {words[c.passed]} | :gray[{c.how}] |"
+        for c in results
+    ]
+    st.markdown("\n".join(lines).replace("|x", "\\|x").replace(")| ", ")\\| "))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _checks(run_id: str, version: float, _run: Run) -> list:
+    return check_plane_flow(_trained(run_id, version, _run))

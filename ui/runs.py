@@ -1,0 +1,74 @@
+"""Which run a page shows, and how to say where it stands."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from registry import Family
+from training.lab import View, view_of
+from training.store import Run, Status
+from ui.lab import lab
+from ui.page import ASSETS
+
+STATE_WORDS = {
+    "queued": ("Waiting", "blue"),
+    "starting": ("Starting", "blue"),
+    "running": ("Training", "green"),
+    "paused": ("Paused", "orange"),
+    "finished": ("Finished", "gray"),
+    "stopped": ("Stopped", "gray"),
+    "diverged": ("Diverged", "red"),
+    "failed": ("Failed", "red"),
+    "interrupted": ("Interrupted", "orange"),
+}
+
+
+def shown_run(family: Family) -> tuple[View | None, bool]:
+    """Return the run that a family's page shows, and whether it ships with the lab.
+
+    The id comes from the session or, after a refresh or from a link, from the URL; without one the
+    shipped run is shown.
+    """
+    key = f"{family.stem}.run"
+    run_id = st.session_state.get(key) or st.query_params.get("run")
+    if run_id:
+        view = lab().view(run_id)
+        if view is not None and view.run.family.stem == family.stem:
+            st.session_state[key] = run_id
+            return view, False
+        st.session_state.pop(key, None)
+        st.warning("The run in the address of this page does not exist (any more) for this family.")
+    return _shipped(family.stem), True
+
+
+def show(family: Family, run_id: str | None) -> None:
+    """Have the page of a family show a run from now on."""
+    st.session_state[f"{family.stem}.run"] = run_id
+
+
+@st.cache_resource(show_spinner=False)
+def _shipped(stem: str) -> View | None:
+    run = Run(ASSETS / "runs" / stem)
+    return view_of(run) if (run.path / "config.json").exists() else None
+
+
+def badge(status: Status) -> str:
+    """Return the state of a run as a coloured Markdown badge."""
+    word, colour = STATE_WORDS.get(status.state, (status.state, "gray"))
+    return f":{colour}-badge[{word}]"
+
+
+def time_left(view: View) -> str:
+    """Return the time that the rest of the training takes at the present pace, in words."""
+    if not view.rate:
+        return ""
+    return f"{duration((view.status.total - view.status.step) / view.rate)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
