@@ -31,6 +31,7 @@ from training.realnvp import RealNVPConfig, build
 COUPLINGS, HIDDEN, BATCH, NOISE = 12, 64, 512, 0.05
 GOAL = 1.8
 NEVER = 1 << 40
+BUSY = 0.95  # CPU seconds per second of the lab's one thread, below which others got in the way
 
 LAB = "Generative Lab"
 README = "normflows, README model and loop"
@@ -100,6 +101,8 @@ def _table(contestants: list[Contestant], missing: list[str], rounds: str, befor
         table.rows.append((f"{name} (not installed)", *["-"] * 6))
     table.notes += [_headline(lab, contestants), f"{rounds}; load before {before}, after {load()}."]
     table.notes.append("cores: CPU seconds per second; below `threads`, others had the machine.")
+    if statistics.median(lab.cores) < BUSY:
+        table.notes.append("The machine was busy: these numbers are rough, measure again.")
     return table
 
 

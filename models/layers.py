@@ -21,14 +21,19 @@ Result = tuple[Tensor, Tensor]
 
 
 class MLP(nn.Sequential):
-    """A fully connected network whose last layer is zero at first: a coupling starts as identity.
+    """A fully connected network, the conditioner of a coupling.
 
     Args:
         features: width of input, hidden layers and output, e.g. ``(1, 64, 64, 2)``.
+        identity: start the last layer at zero, so that the coupling starts as the identity. Not
+            for couplings that only shift: on data that is its own mirror image, no shift at all is
+            a stationary point, and they would stay there.
         generator: source of the initial weights; the global random state is never touched.
     """
 
-    def __init__(self, *features: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, *features: int, identity: bool = True, generator: torch.Generator | None = None
+    ) -> None:
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(features):
             linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
@@ -36,8 +41,9 @@ class MLP(nn.Sequential):
             nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
             nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
             layers += [linear, nn.ReLU(inplace=True)]
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
+        if identity:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         super().__init__(*layers[:-1])
 
 
@@ -160,7 +166,9 @@ class SplineCoupling(Coupling):
         self.tail = tail
 
     def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
-        return self._spline(active, parameters, inverse=True)
+        moved, _ = self._spline(active, parameters, inverse=True)
+        # Where a spline is steepest, rounding makes normflows' log_det of this direction NaN.
+        return moved, -self._spline(moved, parameters, inverse=False)[1]
 
     def _to_latent(self, active: Tensor, parameters: Tensor) -> Result:
         return self._spline(active, parameters, inverse=False)

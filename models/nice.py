@@ -35,7 +35,7 @@ def nice(
 
     def coupling(flip: bool) -> AdditiveCoupling:
         passive, active = (second, first) if flip else (first, second)
-        net = MLP(passive, *[hidden] * depth, active, generator=generator)
+        net = MLP(passive, *[hidden] * depth, active, identity=False, generator=generator)
         return AdditiveCoupling(net, flip=flip)
 
     couplings = [coupling(flip=bool(i % 2)) for i in range(layers)]

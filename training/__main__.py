@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import shlex
 import signal
 import sys
 import threading
@@ -37,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        device = _device(options.device)
         run = Run(options.run) if options.word == "resume" else _create(options)
         status = run.status()
         if options.word == "resume":
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             if status.state == "finished":
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
         torch.set_num_threads(getattr(run.family.training, "THREADS", 1))
-        final = _train(run, options.device or best_device(), quiet=options.quiet)
+        final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
         return 2
@@ -99,6 +102,17 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="No progress bar.")
 
 
+def _device(name: str | None) -> str:
+    if name is None:
+        return best_device()
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        message = f"--device {name} cannot be used on this machine; leave it out for the best one."
+        raise ConfigError(message) from error
+    return name
+
+
 def _create(options: argparse.Namespace) -> Run:
     family = FAMILIES[options.word]
     values = {knob.name: getattr(options, knob.name) for knob in family.training.CONFIG.knobs()}
@@ -126,7 +140,10 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
     interrupted = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: interrupted.set())
+    path = shlex.quote(str(run.path))
     last: dict[str, float] = {}
+    for row in run.metrics():  # a resumed run that has nothing left to do still has its numbers
+        last.update(row)
     with tqdm(unit="step", disable=quiet, dynamic_ncols=True, desc=run.family.title) as bar:
 
         def send(report: Report) -> None:
@@ -143,7 +160,7 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
 
         def receive(_timeout: float | None) -> Command | None:
             return (
-                ("park", f"Interrupted. `python -m training resume {run.path}` goes on.")
+                ("park", f"Interrupted. `python -m training resume {path}` goes on.")
                 if interrupted.is_set()
                 else None
             )
@@ -151,16 +168,17 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
         status = drive(run, device=device, send=send, receive=receive)
     if status.message:
         print(f"training: {status.message}", file=sys.stderr)
-    metrics = {k: v for k, v in last.items() if k not in ("step", "seconds")}
+    # JSON has no NaN.
+    numbers = {name: value if math.isfinite(value) else None for name, value in last.items()}
     return {
         "run": str(run.path),
         "family": run.family.stem,
         "state": status.state,
-        "step": status.step,
-        "seconds": round(status.seconds, 2),
         "skipped": status.skipped,
         "device": device,
-        **metrics,
+        **numbers,
+        "step": status.step,
+        "seconds": round(status.seconds, 2),
     }
 
 

@@ -1,4 +1,4 @@
-"""Numbers that prove a trained flow: it inverts, its log-determinant is right, its density is one."""
+"""Numbers that prove a trained flow: it inverts, log-determinant and density are right."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def check_plane_flow(experiment: PlaneFlow) -> list[Check]:
 
 @torch.no_grad()
 def inverse_error(flow: Flow, x: Tensor) -> float:
-    """Return the largest distance between ``x`` of shape ``(B, D)`` and its way to the latent and back."""
+    """Return the largest change of ``x``, shape ``(B, D)``, on its way to the latent and back."""
     z, _ = flow.inverse(x)
     return float((flow.forward(z)[0] - x).abs().max())
 
 
 def log_det_error(flow: Flow, x: Tensor) -> float:
-    """Return the largest difference between ``log_det`` and autograd's Jacobian at ``x``, in nats, in float64."""
+    """Return the largest difference, in nats, of ``log_det`` to autograd's Jacobian in float64."""
     exact = copy.deepcopy(flow).double()
     x = x.double()
     jacobian = torch.func.vmap(torch.func.jacrev(lambda v: exact.inverse(v[None])[0][0]))(x)
@@ -134,7 +134,7 @@ def _check_likelihood(experiment: PlaneFlow) -> list[Check]:
             f"{float(gap.mean()):.4f} ± {error:.4f} nats",
             "0 for a perfect model",
             None,
-            "Mean of log p - log q over the same points, with its standard error. Sharing the points "
-            f"removes the luck of the draw; NLL - entropy gives {nll - entropy:.4f} nats.",
+            "Mean of log p - log q over the same points, with its standard error. Sharing the "
+            f"points removes the luck of the draw; NLL - entropy gives {nll - entropy:.4f} nats.",
         ),
     ]

@@ -19,6 +19,7 @@ from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wish
 from training.store import Run, RunError, Status
 
 PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
+PICTURE_PATIENCE = 2.5  # seconds between two live pictures, at most, whatever they cost
 REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
 SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
@@ -54,18 +55,19 @@ class Report:
 class Pace:
     """Says when something costly is due again.
 
-    After ``every`` seconds, and so that it never takes more than ``SHARE`` of the time.
+    After ``every`` seconds, or later, so that it takes no more than ``SHARE`` of the time; but not
+    later than ``patience`` seconds, whatever it costs: someone is watching.
     """
 
-    def __init__(self, every: float) -> None:
-        self.every = every
+    def __init__(self, every: float, patience: float = math.inf) -> None:
+        self.every, self.patience = every, patience
         self.due = 0.0
 
     def is_due(self) -> bool:
         return time.monotonic() >= self.due
 
     def took(self, seconds: float) -> None:
-        self.due = time.monotonic() + max(self.every, seconds / SHARE)
+        self.due = time.monotonic() + min(max(self.every, seconds / SHARE), self.patience)
 
 
 class Rate:
@@ -112,6 +114,7 @@ def drive(
         filelock.Timeout: another process trains this run.
     """
     with run.lock().acquire(timeout=LOCK_PATIENCE):
+        run.sweep()
         status = replace(run.status(), state="starting", message="", device=device)
         try:
             return _Drive(run, status, device, send, receive).go()
@@ -145,7 +148,7 @@ class _Drive:
             *self.experiment.METRICS,
         ]
         self.milestones = {round(self.experiment.total * tenth / 10) for tenth in range(11)}
-        self.pictures, self.reports = Pace(PICTURE_EVERY), Pace(REPORT_EVERY)
+        self.pictures, self.reports = Pace(PICTURE_EVERY, PICTURE_PATIENCE), Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
         self.rows: list[dict[str, float]] = []
@@ -186,20 +189,20 @@ class _Drive:
 
     def _pull(self, training: Iterator[Progress]) -> Status:
         while True:
-            # With no step allowed this waits for a command: that is all there is to a pause.
-            while (command := self.receive(0 if self.allowed else None)) is not None:
-                ending = self._obey(command)
-                if ending is not None:
-                    return self._end(*ending)
             before = time.monotonic()
             event = next(training)
-            self.allowed -= 1
             self._take(event, time.monotonic() - before)
             if event.step == event.total:
                 next(training, None)  # a training may diverge on its last step, too
                 return self._end("finished")
             if not self.allowed:
                 self._hold()
+            # With no step allowed this waits for a command: that is all there is to a pause.
+            while (command := self.receive(0 if self.allowed else None)) is not None:
+                ending = self._obey(command)
+                if ending is not None:
+                    return self._end(*ending)
+            self.allowed -= 1
 
     def _take(self, event: Progress, cost: float) -> None:
         """Keep what an event brings, and tell of it if a report is due."""
@@ -299,9 +302,8 @@ class _Drive:
         try:
             yield
         except OSError as error:
-            kept = f"its last checkpoint is of step {self.saved}"
-            kept = kept if self.saved >= 0 else "it has no checkpoint yet"
-            message = f"{NOT_SAVED} ({error.strerror or error}); {kept}."
+            kept = f"the one of step {self.saved}" if self.saved >= 0 else "none yet"
+            message = f"{NOT_SAVED} ({error.strerror or error}). Its last checkpoint: {kept}."
             self.status = replace(self.status, message=message)
 
     def _report(self) -> None:

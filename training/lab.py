@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import zipfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,7 +77,10 @@ class View:
     def take(self, report: Report) -> None:
         self.status = report.status
         self.rate = report.rate
-        self.rows = thin(self.rows + report.rows)
+        if report.rows:
+            # After a resume the steps since the last checkpoint come once more.
+            first = report.rows[0]["step"]
+            self.rows = thin([row for row in self.rows if row["step"] < first] + report.rows)
         self.live = report.live
         if report.snapshot is not None:
             self.step, self.snapshot = report.step, report.snapshot
@@ -92,6 +96,8 @@ class Worker:
     connection: Connection
     device: str
     stopping_since: float | None = None
+    silent: bool = False  # its end of the connection is closed
+    ended: bool = False  # its last report has come
 
 
 class Lab:
@@ -148,7 +154,10 @@ class Lab:
         """
         with self._lock:
             view = self.view(run_id)
-            if view is None or view.status.active or view.run.is_trained_now():
+            if view is None or view.status.active:
+                return
+            # Our own worker of a moment ago may not be gone yet: the queue waits for that.
+            if run_id not in self._workers and view.run.is_trained_now():
                 return
             self._check_room()
             self._views[run_id] = view
@@ -161,14 +170,15 @@ class Lab:
         """
         with self._lock:
             worker = self._workers.get(run_id)
-            if worker is not None:
+            if run_id in self._queue:
+                if command[0] == "stop":
+                    self._queue.remove(run_id)
+                    self._finish(self._views[run_id], "stopped", "")
+            elif worker is not None:
                 if command[0] == "stop" and worker.stopping_since is None:
                     worker.stopping_since = time.monotonic()
                 with suppress(OSError):
                     worker.connection.send(command)
-            elif run_id in self._queue and command[0] == "stop":
-                self._queue.remove(run_id)
-                self._finish(self._views[run_id], "stopped", "")
 
     def view(self, run_id: str) -> View | None:
         """Return what to show of a run, live or from its folder; ``None`` if there is none."""
@@ -233,7 +243,8 @@ class Lab:
     def _enqueue(self, run_id: str) -> None:
         view = self._views[run_id]
         view.status = replace(view.status, state="queued", message="")
-        view.run.write_status(view.status)
+        with suppress(OSError):
+            view.run.write_status(view.status)
         view.seq += 1
         self._queue.append(run_id)
         self._start_next()
@@ -243,8 +254,11 @@ class Lab:
         free = list(self.devices)
         for device in busy:
             free.remove(device)
-        while free and self._queue and not self._closed:
-            self._start(self._queue.popleft(), free.pop(0))
+        ready = [run_id for run_id in self._queue if run_id not in self._workers]
+        for run_id, device in zip(ready, free):
+            if not self._closed:
+                self._queue.remove(run_id)
+                self._start(run_id, device)
 
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
@@ -255,9 +269,14 @@ class Lab:
             name=f"genlab-{run_id}",
             daemon=True,
         )
-        with _no_main_module():
-            process.start()
-        theirs.close()
+        try:
+            with _no_main_module():
+                process.start()
+        except OSError as error:
+            self._finish(view, "failed", f"The training process could not be started: {error}.")
+            return
+        finally:
+            theirs.close()
         view.status = replace(view.status, state="starting", device=device)
         self._workers[run_id] = Worker(view, process, ours, device)
         self._wake()
@@ -271,7 +290,7 @@ class Lab:
         return min(wanted, max(1, (os.cpu_count() or 2) // len(self.devices)))
 
     def _warm_up(self) -> None:
-        """Start the fork server and let it import torch: the first click is as fast as the others."""
+        """Start the fork server, which imports torch: the first click is as fast as the others."""
         process = self._context.Process(target=_nothing, daemon=True)
         with suppress(OSError, RuntimeError), _no_main_module():
             process.start()
@@ -283,7 +302,8 @@ class Lab:
         while not self._closed:
             with self._lock:
                 workers = list(self._workers.values())
-            sources = {w.connection: w for w in workers} | {w.process.sentinel: w for w in workers}
+            sources = {w.process.sentinel: w for w in workers}
+            sources |= {w.connection: w for w in workers if not w.silent}
             ready = connection.wait([self._wake_out, *sources], timeout=0.5)
             if self._wake_out in ready:
                 self._wake_out.recv_bytes()
@@ -294,12 +314,15 @@ class Lab:
     def _read(self, worker: Worker) -> None:
         # Asked before reading: what a dead process has sent is all there.
         dead = not worker.process.is_alive()
-        with suppress(EOFError, OSError):
-            while worker.connection.poll():
+        try:
+            while not worker.silent and worker.connection.poll():
                 report = worker.connection.recv()
                 with self._news:
                     worker.view.take(report)
+                    worker.ended = not report.status.active
                     self._news.notify_all()
+        except (EOFError, OSError):
+            worker.silent = True
         if dead:
             self._bury(worker)
 
@@ -308,7 +331,7 @@ class Lab:
             worker.process.join()
             worker.connection.close()
             del self._workers[worker.view.run.id]
-            if worker.view.status.active:
+            if not worker.ended:
                 self._finish(worker.view, *_cause_of_death(worker))
             self._start_next()
             self._news.notify_all()
@@ -352,9 +375,10 @@ _singleton_lock = sys.__dict__.setdefault("_generative_lab_lock", threading.Lock
 def view_of(run: Run) -> View:
     """Return what to show of a run that is not at work here, read from its folder."""
     view = View(run, run.status(), rows=thin(run.metrics()))
-    steps = run.snapshot_steps()
-    if steps:
-        view.step, view.snapshot = steps[-1], run.snapshot(steps[-1])
+    for step in reversed(run.snapshot_steps()):
+        with suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):  # damaged, or just gone
+            view.step, view.snapshot = step, run.snapshot(step)
+            break
     return view
 
 
@@ -365,10 +389,11 @@ def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """
     while len(rows) > CURVE:
         fullest = max(len(row) for row in rows)
+        room = sum(len(row) == fullest for row in rows) <= CURVE // 4
         rows = [
             row
             for i, row in enumerate(rows)
-            if i % 2 == 0 or i == len(rows) - 1 or (len(row) == fullest and len(rows) > 2 * CURVE)
+            if i % 2 == 0 or i == len(rows) - 1 or (room and len(row) == fullest)
         ]
     return rows
 

@@ -191,7 +191,8 @@ class Descent:
     def load_state_dict(self, state: Mapping) -> None:
         self.adam.load_state_dict(state["adam"])
         self.skipped = state["skipped"].to(self.flat.device)
-        self.streak = state["streak"].to(self.flat.device)
+        # A run that diverged starts with new patience: its learning rate can be lowered.
+        self.streak = torch.zeros_like(self.skipped)
 
 
 def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> float:

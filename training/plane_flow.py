@@ -32,6 +32,7 @@ class PlaneFlow(Experiment):
     """
 
     LOSSES = ("nll",)
+    METRICS = ("nll_test", "kl_to_truth")
 
     def __init__(
         self,

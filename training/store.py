@@ -16,6 +16,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -30,7 +31,17 @@ from training.config import ConfigError, RunConfig
 from training.files import read_json, write_atomic, write_json
 
 ACTIVE = ("queued", "starting", "running", "paused")
-FRAMES = 96  # pictures kept of a run; when there are more, every second one goes
+FRAMES = 96  # pictures kept of a run, those of the tenths left out
+
+# The names that safetensors has for the types of weights.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+}
 
 
 class RunError(RuntimeError):
@@ -129,7 +140,7 @@ class Run:
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run: it has no config.json.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else "it is damaged"
+            reason = str(error) if isinstance(error, ConfigError) else "it is damaged."
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
     def own_data(self) -> OwnData | None:
@@ -148,9 +159,9 @@ class Run:
         """Return where it stands; a run without a readable status counts as interrupted."""
         try:
             values = read_json(self.path / "status.json")
-            known = [field for field in fields(Status) if field.name in values]
+            known = [field for field in fields(Status) if field.name in (*values, "state")]
             return Status(**{f.name: type(f.default)(values[f.name]) for f in known})
-        except (OSError, ValueError, TypeError, OverflowError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return Status(state="interrupted", message="Its status file is missing or damaged.")
 
     def write_status(self, status: Status) -> None:
@@ -205,13 +216,16 @@ class Run:
     # -- pictures -----------------------------------------------------------------------------
 
     def save_snapshot(self, step: int, arrays: Mapping[str, np.ndarray], keep: set[int]) -> None:
-        """Save one picture; beyond :data:`FRAMES` of them, every second one not in ``keep`` goes."""
+        """Save a picture; beyond :data:`FRAMES` of them the one with the closest neighbours goes.
+
+        So they stay spread over the whole training. Those in ``keep`` never go.
+        """
         path = self._snapshot_path(step)
         write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
-        steps = [s for s in self.snapshot_steps() if s not in keep]
-        if len(steps) > FRAMES:
-            for old in steps[1:-1:2]:
-                self._snapshot_path(old).unlink(missing_ok=True)
+        steps = self.snapshot_steps()
+        spans = {b: c - a for a, b, c in zip(steps, steps[1:], steps[2:]) if b not in keep}
+        if len(spans) > FRAMES:
+            self._snapshot_path(min(spans, key=spans.__getitem__)).unlink(missing_ok=True)
 
     def drop_snapshots(self, after: int) -> None:
         for step in self.snapshot_steps():
@@ -276,24 +290,41 @@ class Run:
         return path.stat().st_mtime if path.exists() else 0.0
 
     def load_model(self, experiment) -> int:
-        """Load its weights into an experiment of its own config; return the step they are from."""
+        """Load its weights into an experiment of its own config; return the step they are from.
+
+        Raises:
+            RunError: there are none, or they are damaged or of another model.
+        """
         path = self.path / "model.safetensors"
-        with safetensors.safe_open(path, framework="pt") as file:
-            expected = experiment.model.state_dict()
-            names = set(file.keys())
-            shapes = {n: tuple(file.get_slice(n).get_shape()) for n in names & set(expected)}
-            if names != set(expected) or any(
-                shapes[n] != tuple(expected[n].shape) for n in expected
-            ):
-                raise RunError(f"The weights in {path} are of another model.")
-            experiment.model.load_state_dict({n: file.get_tensor(n) for n in names})
-            return int((file.metadata() or {}).get("step", 0))
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                # Only the header is read before names, shapes and types have been compared.
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                found = {n: (s.get_shape(), DTYPES.get(s.get_dtype())) for n, s in slices.items()}
+                blank = experiment.model.state_dict()
+                if found != {n: (list(w.shape), w.dtype) for n, w in blank.items()}:
+                    raise RunError(f"The weights in {path} are of another model.")
+                experiment.model.load_state_dict({name: file.get_tensor(name) for name in found})
+                return int((file.metadata() or {}).get("step", 0))
+        except FileNotFoundError:
+            raise RunError(f"There are no weights in {self.path} yet.") from None
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise RunError(f"The weights in {path} are damaged.") from error
 
     # -- as a whole ---------------------------------------------------------------------------
 
+    def sweep(self) -> None:
+        """Delete what a process killed while writing has left; only for who holds the lock."""
+        for path in [*self.path.glob(".*.*"), *self.path.glob("snapshots/.*")]:
+            path.unlink(missing_ok=True)
+
     def size(self) -> int:
         """Return the bytes it takes on disk."""
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        total = 0
+        for path in self.path.rglob("*"):
+            with suppress(FileNotFoundError):  # one that was thinned out or renamed just now
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
     def zipped(self) -> bytes:
         """Return the whole folder as a zip archive."""
@@ -301,7 +332,8 @@ class Run:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self.path.rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
-                    archive.write(path, Path(self.id) / path.relative_to(self.path))
+                    with suppress(FileNotFoundError):  # a picture that was thinned out just now
+                        archive.write(path, Path(self.id) / path.relative_to(self.path))
         return buffer.getvalue()
 
     def command(self) -> str:

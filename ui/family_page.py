@@ -8,9 +8,9 @@ import streamlit as st
 
 from registry import Family
 from training.config import OWN
-from ui.form import config_form, own_data, url_problems
+from ui.form import config_form, own_data
 from ui.page import show_source, theory
-from ui.plane import checks, draw_plane, explore, see_inside
+from ui.plane import checks, draw_plane, explore, see_inside, weights_shown
 from ui.run_panel import training_panel
 from ui.take_away import take_away
 
@@ -29,28 +29,28 @@ def plane_page(family: Family, feel: Callable[[], None], code: tuple[object, ...
     with st.sidebar:
         st.divider()
         config = config_form(family)
-    url_problems(family)
     own = own_data() if config.dataset == OWN else None
     ready = config.dataset != OWN or own is not None
     view = training_panel(family, config, draw_plane, own=own, ready=ready)
     if view is None:
         return
     st.divider()
-    parts = {
-        "See inside": lambda: see_inside(view),
-        "Explore": lambda: explore(view),
-        "Check": lambda: checks(view),
-        "Take away": lambda: take_away(view),
-        "The code": lambda: show_source(*code),
-    }
+    parts = {"See inside": see_inside, "Explore": explore, "Check": checks}
     # Only the chosen part is computed: a page has to answer within a fifth of a second.
     chosen = st.segmented_control(
         "What was trained",
-        list(parts),
+        [*parts, "Take away", "The code"],
         default="See inside",
         required=True,
         key=f"{family.stem}.part",
         persist_state="session",
         label_visibility="collapsed",
     )
-    parts[chosen]()
+    if chosen == "Take away":
+        take_away(view)
+    elif chosen == "The code":
+        show_source(*code)
+    elif version := weights_shown(view):
+        parts[chosen](view, version)
+    else:
+        st.info("There are no weights yet: they come with the first checkpoint.")

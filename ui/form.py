@@ -10,6 +10,7 @@ from datasets.own import DataError, OwnData, read_own
 from datasets.toy import TOY
 from registry import Family
 from training.config import OWN, ConfigError, Knob, RunConfig
+from ui.runs import adopt_run
 
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
 
@@ -22,6 +23,7 @@ def config_form(family: Family) -> RunConfig:
     """
     config = family.training.CONFIG
     knobs = config.knobs()
+    _adopt_run(family)
     _fill_from_url(family, knobs)
     groups: dict[str, list[Knob]] = {}
     for knob in sorted(knobs, key=lambda k: ("Data", "Model", "Training").index(k.group)):
@@ -65,7 +67,7 @@ def url_problems(family: Family) -> None:
     problems = st.session_state.get(f"{family.stem}.problems", [])
     if problems:
         lines = "".join(f"\n- {problem}" for problem in problems)
-        st.warning(f"The address of this page asks for what cannot be; defaults are used.{lines}")
+        st.warning(f"The address of this page asks for what cannot be; defaults stand in.{lines}")
 
 
 def use_config(family: Family, config: RunConfig) -> None:
@@ -74,13 +76,22 @@ def use_config(family: Family, config: RunConfig) -> None:
         st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
 
 
+def _adopt_run(family: Family) -> None:
+    try:
+        adopt_run(family)
+    except KeyError:
+        problem = "The run it names does not exist (any more) for this family."
+        st.session_state.setdefault(f"{family.stem}.problems", []).append(problem)
+
+
 def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
     first = f"{family.stem}.{knobs[0].name}"
     if first in st.session_state:
         return
     given = {k: v for k, v in st.query_params.items() if k != "run"}
     known = {knob.name for knob in knobs}
-    problems = [f"{name[:40]!r} is not a setting." for name in given if name not in known]
+    problems = st.session_state.get(f"{family.stem}.problems", [])
+    problems += [f"{name[:40]!r} is not a setting." for name in given if name not in known]
     for knob in knobs:
         value = knob.default
         if knob.name in given:
@@ -102,7 +113,7 @@ def _write_url(family: Family, config: RunConfig) -> None:
         if getattr(config, knob.name) != knob.default
     }
     if run := st.session_state.get(f"{family.stem}.run"):
-        wanted["run"] = run
+        wanted["run"] = st.session_state[f"{family.stem}.written"] = run
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 

@@ -35,6 +35,8 @@ def set_up(title: str) -> None:
         layout="wide",
         menu_items={"About": "**Generative Lab**: train generative models and watch them learn."},
     )
+    # Streamlit's own "Stop" stops the page, not the training: two of them would mislead.
+    st.html("<style>[data-testid='stStatusWidget'] {display: none}</style>")
     lab()  # so that its workers are warm before the first click
     st.logo(str(ASSETS / "mark.svg"), size="large")
     with st.sidebar:
@@ -47,6 +49,21 @@ def set_up(title: str) -> None:
 def theme() -> str:
     """Return ``"light"`` or ``"dark"``, as the browser shows the page."""
     return st.context.theme.type or "light"
+
+
+def picture(where, image: bytes | str, alt: str, caption: str = "") -> None:
+    """Draw a picture (PNG, or SVG as text) as wide as its place.
+
+    Args:
+        where: ``st`` or a column.
+        image: the picture.
+        alt: what it shows, for those who cannot see it.
+        caption: what stands below it.
+    """
+    # Left to itself Streamlit turns a PNG into a JPEG, which smears lines and costs time.
+    where.image(image, alt=alt, width="stretch", output_format="PNG")
+    if caption:
+        where.caption(caption)
 
 
 def theory(family: Family) -> None:

@@ -26,7 +26,7 @@ from ui.figures import (
     signed_image,
     warp_svg,
 )
-from ui.page import theme
+from ui.page import picture, theme
 from ui.palette import palette
 
 Arrays = dict[str, np.ndarray]
@@ -45,14 +45,14 @@ def draw_plane(view: View) -> None:
         return
     step, snapshot = _chosen_frame(view)
     left, middle, right = st.columns(3)
-    left.image(_target_png(view.run.id, shade, target), alt="Target density", width="stretch")
-    left.caption("**Target**: what there is to learn")
+    what = "**Target**: what there is to learn"
+    picture(left, _target_png(view.run.id, shade, target), "Target density", what)
     density = _density_png(view.run.id, step, shade, snapshot["density"], _peak(target, snapshot))
-    middle.image(density, alt=f"Learned density at step {step}", width="stretch")
-    middle.caption(f"**Learned density**, step {step:,}")
+    what = f"**Learned density**, step {step:,}"
+    picture(middle, density, f"Learned density at step {step}", what)
     samples = _samples_png(view.run.id, step, shade, snapshot["samples"], target["box"])
-    right.image(samples, alt=f"Samples at step {step}", width="stretch")
-    right.caption(f"**{len(snapshot['samples']):,} samples**, always from the same latents")
+    what = f"**{len(snapshot['samples']):,} samples**, always from the same latents"
+    picture(right, samples, f"Samples at step {step}", what)
     _history_slider(view)
     _curves(view, shade)
     _tenths(view, target, shade)
@@ -121,7 +121,7 @@ def _tenths(view: View, target: Arrays, shade: str) -> None:
     if len(steps) < 2:
         return
     sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
-    st.image(sheet, alt="Target and learned density at every tenth", width="stretch")
+    picture(st, sheet, "Target and learned density at every tenth")
 
 
 def _peak(target: Arrays, snapshot: Arrays) -> float:
@@ -209,9 +209,15 @@ class Anatomy:
     latent_box: tuple[float, float, float, float]
 
 
-def trained(view: View) -> PlaneFlow:
-    """Return the experiment of a run with its newest weights, in this process, for looking only."""
-    return _trained(view.run.id, view.run.weights_version(), view.run)
+def weights_shown(view: View) -> float:
+    """Return the version of the weights to look into, 0 if there are none yet.
+
+    While a run trains, it stays at the version that was looked into first, until asked for newer.
+    """
+    key = f"{view.run.id}.weights"
+    if view.status.state != "running" or not st.session_state.get(key):
+        st.session_state[key] = view.run.weights_version()
+    return st.session_state[key]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -272,20 +278,22 @@ def _moves(layer: torch.nn.Module) -> tuple[bool, bool]:
     return 0 not in passive, 1 not in passive
 
 
-def see_inside(view: View) -> None:
+def see_inside(view: View, version: float) -> None:
     """Show grid and points after each layer, the log-det map, and one point on its way through."""
-    if not view.run.weights_version():
-        st.info("There are no weights yet: they come with the first checkpoint.")
-        return
-    anatomy = _anatomy(view.run.id, view.run.weights_version(), view.run)
+    anatomy = _anatomy(view.run.id, version, view.run)
     shade, last = theme(), len(anatomy.names) - 1
     words, button = st.columns([5, 1], vertical_alignment="center")
     words.caption(
         f"Weights of step {anatomy.step:,}. The flow runs from the data to the latent here; "
         "generating runs the same layers backwards."
     )
-    if view.status.active:
-        button.button("Newer", icon=":material/refresh:", help="Look at the newest weights.")
+    if view.status.state == "running":
+        button.button(
+            "Newer",
+            icon=":material/refresh:",
+            help="Look into the newest weights.",
+            on_click=lambda: st.session_state.pop(f"{view.run.id}.weights", None),
+        )
     st.session_state.setdefault(f"{view.run.id}.layer", last)
     layer = st.slider(
         "After layer",
@@ -299,7 +307,7 @@ def see_inside(view: View) -> None:
     if layer == last:
         what += ": the latent"
     x, y = _point_sliders(view, anatomy)
-    path = _path_of(view, (x, y))
+    path = _path_of(_trained(view.run.id, version, view.run), (x, y))
     grid, stretch = st.columns(2)
     with grid:
         st.markdown(f"**Space {what}**")
@@ -312,8 +320,8 @@ def see_inside(view: View) -> None:
             shade,
             path[: layer + 1],
         )
-        st.image(svg, width="stretch", alt=f"Grid and points {what}")
-        st.caption("Colours mark where a point started. The red dot is your point, with its way.")
+        words = "Colours mark where a point started. The red dot is your point, with its way."
+        picture(st, svg, f"Grid and points {what}", words)
     with stretch:
         so_far = st.segmented_control(
             "Stretch",
@@ -326,17 +334,9 @@ def see_inside(view: View) -> None:
         ).endswith("far")
         maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
         values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
-        st.image(
-            png(signed_image(values, limit, shade)),
-            width="stretch",
-            alt=f"Log-determinant {what}",
-        )
-        st.image(
-            colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade),
-            width="stretch",
-            alt="Colour bar",
-        )
-        st.caption(_stretch_words(layer, values, so_far))
+        picture(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
+        bar = colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade)
+        picture(st, bar, "Colour bar", _stretch_words(layer, values, so_far))
     st.markdown("**Your point, coordinate by coordinate**")
     st.altair_chart(
         journey(path.tolist(), anatomy.moved, shade),
@@ -358,9 +358,9 @@ def _point_sliders(view: View, anatomy: Anatomy) -> tuple[float, float]:
     return x, y
 
 
-def _path_of(view: View, point: tuple[float, float]) -> np.ndarray:
+def _path_of(experiment: PlaneFlow, point: tuple[float, float]) -> np.ndarray:
     with torch.no_grad():
-        states = trained(view).model.inverse_states(torch.tensor([point]))
+        states = experiment.model.inverse_states(torch.tensor([point]))
         return np.stack([state.value[0].numpy() for state in states])
 
 
@@ -385,12 +385,9 @@ def _stretch_words(layer: int, values: np.ndarray, so_far: bool) -> str:
 # -- explore and check -------------------------------------------------------------------------
 
 
-def explore(view: View) -> None:
+def explore(view: View, version: float) -> None:
     """Let one sample from the trained flow at a temperature."""
-    if not view.run.weights_version():
-        st.info("There are no weights yet: they come with the first checkpoint.")
-        return
-    experiment, shade = trained(view), theme()
+    experiment, shade = _trained(view.run.id, version, view.run), theme()
     controls, latent, data = st.columns([1, 1.4, 1.4])
     with controls:
         temperature = st.slider(
@@ -409,18 +406,12 @@ def explore(view: View) -> None:
     )
     with torch.no_grad():
         x = experiment.model.forward(z)[0].numpy()
-    anatomy = _anatomy(view.run.id, view.run.weights_version(), view.run)
+    anatomy = _anatomy(view.run.id, version, view.run)
     colours = palette(shade)
-    latent.image(
-        png(points_image(z.numpy(), anatomy.latent_box, colours.muted, shade)),
-        width="stretch",
-        alt="Latents",
-    )
-    latent.caption("**Latents**, drawn from the prior")
-    data.image(
-        png(points_image(x, anatomy.box, colours.model, shade)), width="stretch", alt="Samples"
-    )
-    data.caption("**The same points after the flow**")
+    drawn = png(points_image(z.numpy(), anatomy.latent_box, colours.muted, shade))
+    picture(latent, drawn, "Latents", "**Latents**, drawn from the prior")
+    drawn = png(points_image(x, anatomy.box, colours.model, shade))
+    picture(data, drawn, "Samples", "**The same points after the flow**")
     restored = experiment.plane.restore(torch.from_numpy(x)).numpy()
     controls.download_button(
         "Samples as CSV",
@@ -433,13 +424,10 @@ def explore(view: View) -> None:
     )
 
 
-def checks(view: View) -> None:
+def checks(view: View, version: float) -> None:
     """Show the numbers that prove the trained flow."""
-    if not view.run.weights_version():
-        st.info("There are no weights yet: they come with the first checkpoint.")
-        return
     with st.spinner("Measuring"):
-        results = _checks(view.run.id, view.run.weights_version(), view.run)
+        results = _checks(view.run.id, version, view.run)
     words = {True: "as it should be", False: "**not as it should be**", None: ""}
     lines = ["| What | Measured | Should be | | How |", "|---|---:|---|---|---|"]
     lines += [

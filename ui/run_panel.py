@@ -15,7 +15,7 @@ from registry import Family
 from training.config import RunConfig
 from training.lab import LabFull, View
 from training.store import RunError
-from ui.form import log_options, use_config
+from ui.form import log_options, url_problems, use_config
 from ui.lab import lab
 from ui.runs import badge, duration, show, shown_run, time_left
 
@@ -38,17 +38,16 @@ def training_panel(
         own: the user's data, if the config asks for it.
         ready: whether there is all that a training needs.
     """
-    if message := st.session_state.pop(f"{family.stem}.refused", None):
-        st.error(message)
+    # Nothing that comes and goes may stand above the buttons: they would move under the mouse.
     view, shipped = shown_run(family)
     _buttons(family, config, own, view, shipped, ready)
+    if message := st.session_state.pop(f"{family.stem}.refused", None):
+        st.error(message)
+    url_problems(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
         return None
-    if shipped:
-        st.caption("This is a finished run that ships with the lab. Press **Train** for your own.")
-    else:
-        _settings_of(family, config, view)
+    _settings_of(family, config, view, shipped)
     ticking = st.fragment(run_every=POLL if view.status.active else None)
     ticking(_live)(view, draw, _phase(view), shipped)
     return view
@@ -66,58 +65,30 @@ def _buttons(
     run_id = view.run.id if view is not None else ""
     active = state in ("queued", "starting", "running", "paused")
     resumable = state in ("stopped", "interrupted", "failed", "diverged")
-    train, pause, step, stop, rate = st.columns([1.2, 1.2, 1, 1, 2.4], vertical_alignment="bottom")
-    train.button(
-        "Train",
-        type="primary",
-        icon=":material/play_arrow:",
-        disabled=active or not ready,
-        on_click=_train,
-        args=(family, config, own),
-        width="stretch",
-        key=f"{family.stem}.train",
-    )
-    if state == "paused" or resumable:
-        pause.button(
-            "Resume",
-            icon=":material/resume:",
-            on_click=_resume,
-            args=(family, run_id, resumable),
+
+    def draw(column, label: str, icon: str, enabled: bool, click, *args, **options) -> None:
+        column.button(
+            label,
+            icon=f":material/{icon}:",
+            disabled=not enabled,
+            on_click=click,
+            args=args,
             width="stretch",
-            key=f"{family.stem}.resume",
+            key=f"{family.stem}.{label.lower()}",
+            **options,
         )
-    else:
-        pause.button(
-            "Pause",
-            icon=":material/pause:",
-            disabled=state != "running",
-            on_click=_command,
-            args=(run_id, "pause"),
-            width="stretch",
-            key=f"{family.stem}.pause",
-        )
-    step.button(
-        "Step",
-        icon=":material/skip_next:",
-        disabled=state != "paused",
-        on_click=_command,
-        args=(run_id, "step"),
-        help="One optimiser step, while paused.",
-        width="stretch",
-        key=f"{family.stem}.step",
-    )
-    stop.button(
-        "Stop",
-        icon=":material/stop:",
-        disabled=not active,
-        on_click=_command,
-        args=(run_id, "stop"),
-        width="stretch",
-        key=f"{family.stem}.stop",
-    )
-    if active and view.live:
-        with rate:
-            _live_knobs(view)
+
+    # Each has its place for good: a button that replaced another would be one click behind.
+    train, pause, resume, step, stop = st.columns(5)
+    can_train = ready and not active
+    draw(train, "Train", "play_arrow", can_train, _train, family, config, own, type="primary")
+    training = state in ("starting", "running")
+    draw(pause, "Pause", "pause", training, _command, run_id, "pause")
+    can_resume = state == "paused" or resumable
+    draw(resume, "Resume", "resume", can_resume, _resume, family, run_id, resumable)
+    tip = "One optimiser step, while paused."
+    draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
+    draw(stop, "Stop", "stop", active, _command, run_id, "stop")
 
 
 def _live_knobs(view: View) -> None:
@@ -170,18 +141,27 @@ def _set_live(run_id: str, name: str, key: str) -> None:
     _command(run_id, "set", name, st.session_state[key])
 
 
-def _settings_of(family: Family, config: RunConfig, view: View) -> None:
-    """Say where the form differs from what this run was started with; offer to take it over."""
+def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -> None:
+    """Say what run this is and where the form differs from it; offer to take its settings over."""
     used = view.run.config
     other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
-    if not other:
-        return
-    words = ", ".join(f"{k.label.lower()} {getattr(used, k.name)}" for k in other)
-    text, button = st.columns([5, 1.6], vertical_alignment="center")
-    text.caption(f"Shown: a run with {words}. The form has other settings for the next one.")
+    words = "Your run" if not shipped else "A finished run that ships with the lab"
+    if other:
+        values = ", ".join(f"{k.label.lower()} {getattr(used, k.name)}" for k in other)
+        words += f", with {values}. The form has other settings for the next one"
+    text, button, live = st.columns([3, 1.2, 1.6], vertical_alignment="center")
+    text.caption(f"{words}.")
     button.button(
-        "Use its settings", on_click=use_config, args=(family, used), key=f"{family.stem}.take_over"
+        "Use its settings",
+        on_click=use_config,
+        args=(family, used),
+        disabled=not other,
+        type="tertiary",
+        key=f"{family.stem}.take_over",
     )
+    if view.status.active and view.live:
+        with live:
+            _live_knobs(view)
 
 
 def _phase(view: View) -> str:

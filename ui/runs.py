@@ -26,19 +26,28 @@ STATE_WORDS = {
 def shown_run(family: Family) -> tuple[View | None, bool]:
     """Return the run that a family's page shows, and whether it ships with the lab.
 
-    The id comes from the session or, after a refresh or from a link, from the URL; without one the
-    shipped run is shown.
+    Without a run of the visitor's own, the shipped one is shown.
     """
-    key = f"{family.stem}.run"
-    run_id = st.session_state.get(key) or st.query_params.get("run")
-    if run_id:
-        view = lab().view(run_id)
-        if view is not None and view.run.family.stem == family.stem:
-            st.session_state[key] = run_id
-            return view, False
-        st.session_state.pop(key, None)
-        st.warning("The run in the address of this page does not exist (any more) for this family.")
-    return _shipped(family.stem), True
+    run_id = st.session_state.get(f"{family.stem}.run")
+    view = lab().view(run_id) if run_id else None
+    return (view, False) if view is not None else (_shipped(family.stem), True)
+
+
+def adopt_run(family: Family) -> None:
+    """Take over the run that the URL names (after a refresh, or from a link), if there is one.
+
+    Raises:
+        KeyError: there is no such run of this family (any more).
+    """
+    asked = st.query_params.get("run")
+    # What this page wrote itself is behind the session, which a click may just have changed.
+    if not asked or asked == st.session_state.get(f"{family.stem}.written"):
+        return
+    st.session_state[f"{family.stem}.written"] = asked
+    view = lab().view(asked)
+    if view is None or view.run.family.stem != family.stem:
+        raise KeyError(asked)
+    show(family, asked)
 
 
 def show(family: Family, run_id: str | None) -> None:

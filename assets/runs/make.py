@@ -1,0 +1,42 @@
+"""Train the runs that ship with the lab, so that no page opens empty: ``python assets/runs/make.py``.
+
+Each is an ordinary run folder; only the checkpoint (nobody resumes it) and most pictures are left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent.parent))
+
+from training.__main__ import main  # noqa: E402
+from training.store import Run  # noqa: E402
+
+COMMANDS = {
+    "nice": "nice --dataset two_moons --iterations 3000 --seed 0",
+    "realnvp": "realnvp --dataset pinwheel --iterations 3000 --seed 0",
+}
+FRAMES = 30
+
+
+def ship(stem: str) -> None:
+    """Train one run from scratch and keep what the page shows."""
+    path = HERE / stem
+    shutil.rmtree(path, ignore_errors=True)
+    main([*COMMANDS[stem].split(), "--out", str(path), "--device", "cpu"])
+    run = Run(path)
+    for name in ("checkpoint.pt", ".lock"):
+        (path / name).unlink(missing_ok=True)
+    steps, total = run.snapshot_steps(), run.status().total
+    tenths = {round(total * tenth / 10) for tenth in range(11)}
+    spread = {steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)}
+    for step in set(steps) - tenths - spread:
+        (path / "snapshots" / f"{step:08d}.npz").unlink()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or COMMANDS:
+        ship(name)

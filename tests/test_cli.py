@@ -1,0 +1,366 @@
+"""The command line, as a person or a script meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import wait_until
+from PIL import Image
+
+from registry import FAMILIES
+from training.__main__ import main
+from training.loop import train
+from training.store import Run
+
+ROOT = Path(__file__).parent.parent
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "GENLAB_DEVICE": "cpu"}
+SMALL = {
+    "nice": {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000, "seed": 5},
+    "realnvp": {"blocks": 2, "hidden": 32, "batch": 64, "iterations": 1000, "actnorm": True},
+}
+# The real command line, only with more checkpoints than one in four seconds: these runs are short.
+OFTEN = """
+import sys
+from training import driver
+from training.__main__ import main
+
+driver.CHECKPOINT_EVERY = 0.1
+sys.exit(main())
+"""
+
+
+def flags(values: dict) -> list[str]:
+    return [f"--{k.replace('_', '-')}={str(v).lower()}" for k, v in values.items()]
+
+
+def start(*arguments: object, often: bool = False, **options) -> subprocess.Popen:
+    module = ["-c", OFTEN] if often else ["-m", "training"]
+    return subprocess.Popen(
+        [sys.executable, *module, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        **options,
+    )
+
+
+def call(*arguments: object, **options) -> subprocess.CompletedProcess:
+    process = start(*arguments, **options)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture
+def quickly(capsys):
+    """Call the command line in this process, which saves the time to import torch once more."""
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+
+    def main_quickly(*arguments: object) -> dict:
+        assert main([*map(str, arguments), "--quiet", "--device", "cpu"]) == 0
+        told = capsys.readouterr()
+        assert told.err == ""
+        return only_json_line(told.out)
+
+    yield main_quickly
+    for name, handler in handlers.items():
+        signal.signal(name, handler)
+
+
+def only_json_line(text: str) -> dict:
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@cache
+def undisturbed(stem: str) -> dict[str, torch.Tensor]:
+    """The weights at the end of a training in this process, that nobody watches or interrupts."""
+    module = FAMILIES[stem].training
+    experiment = module.build(module.CONFIG(**SMALL[stem]))
+    for _ in train(experiment, pictures=False, measure_every=10**9):
+        pass
+    return experiment.model.state_dict()
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    experiment = run.experiment()
+    run.load_model(experiment)
+    return experiment.model.state_dict()
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def say(text: str) -> None:
+    """Tell what was drawn; pytest shows it when the test fails."""
+    sys.stderr.write(text + "\n")
+
+
+def checkpoint_step(run: Run) -> int:
+    state = run.checkpoint()
+    return -1 if state is None else state["experiment"]["step"]
+
+
+# -- a run ------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_its_end_on_one_line_and_its_progress_elsewhere(tmp_path):
+    path = tmp_path / "a run"
+    done = call("nice", *flags(SMALL["nice"]), "--out", path)
+    assert done.returncode == 0, done.stderr
+    final = only_json_line(done.stdout)
+    assert final["state"] == "finished"
+    assert final["step"] == 1000
+    assert final["family"] == "nice"
+    assert final["run"] == str(path)
+    assert final["device"] == "cpu"
+    assert final["skipped"] == 0
+    assert 0 < final["kl_to_truth"] < 5
+    assert final["nll_test"] == pytest.approx(Run(path).metrics()[-1]["nll_test"], rel=1e-5)
+    assert "NICE" in done.stderr
+    assert "1000/1000" in done.stderr
+    assert "Warning" not in done.stderr
+    assert same(weights(Run(path)), undisturbed("nice"))
+
+
+def test_help_lists_the_families():
+    done = call("--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for family in FAMILIES.values():
+        assert re.search(rf"^\s+{family.stem}\s+\w", done.stdout, re.MULTILINE)
+    assert "resume" in done.stdout
+
+
+@pytest.mark.parametrize("stem", FAMILIES)
+def test_help_of_a_family_explains_every_setting(stem, capsys):
+    with pytest.raises(SystemExit) as ending:
+        main([stem, "--help"])
+    assert ending.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for knob in FAMILIES[stem].training.CONFIG.knobs():
+        assert f"--{knob.name.replace('_', '-')}" in text
+        assert " ".join(knob.help.split()) in text
+        assert knob.range in text
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+BAD = {
+    "no word": [],
+    "unknown family": ["gan", "--out", "{new}"],
+    "unknown flag": ["nice", "--colour", "red", "--out", "{new}"],
+    "a flag of another family": ["nice", "--blocks", "4", "--out", "{new}"],
+    "out of range": ["nice", "--layers", "13", "--out", "{new}"],
+    "no number": ["nice", "--batch", "many", "--out", "{new}"],
+    "not a number": ["realnvp", "--noise", "nan", "--out", "{new}"],
+    "unknown data set": ["nice", "--dataset", "cats", "--out", "{new}"],
+    "no folder": ["nice"],
+    "existing folder": ["nice", "--out", "{full}"],
+    "folder under a file": ["nice", "--out", "{full}/thesis.tex/run"],
+    "own without data": ["nice", "--dataset", "own", "--out", "{new}"],
+    "data that is not there": ["nice", "--data", "{new}.csv", "--out", "{new}"],
+    "data that is a folder": ["nice", "--data", "{full}", "--out", "{new}"],
+    "data that is text": ["nice", "--data", "{full}/thesis.tex", "--out", "{new}"],
+    "a picture that is none": ["nice", "--data", "{full}/fake.png", "--out", "{new}"],
+    "saved data that is none": ["nice", "--data", "{full}/fake.npz", "--out", "{new}"],
+    "unknown device": ["nice", "--device", "abacus", "--out", "{new}"],
+    "a device that is not here": ["nice", "--device", "cuda:63", "--out", "{new}"],
+    "resume nothing": ["resume"],
+    "resume what is not there": ["resume", "{new}"],
+    "resume a file": ["resume", "{full}/thesis.tex"],
+    "resume what is no run": ["resume", "{full}"],
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_value_ends_with_2_and_one_line(case, tmp_path, capsys):
+    full = tmp_path / "full"
+    full.mkdir()
+    for name in ("thesis.tex", "fake.png", "fake.npz"):
+        (full / name).write_text("years of work")
+    arguments = [a.format(new=tmp_path / "new", full=full) for a in BAD[case]]
+    try:
+        code = main(arguments)
+    except SystemExit as ending:
+        code = ending.code
+    told = capsys.readouterr()
+    assert code == 2
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert len(told.err) > 20
+    assert "Traceback" not in told.err
+    assert not (tmp_path / "new").exists(), "nothing is left behind"
+    assert sorted(p.name for p in full.iterdir()) == ["fake.npz", "fake.png", "thesis.tex"]
+
+
+def test_a_bad_value_ends_so_in_a_real_process_too(tmp_path):
+    done = call("realnvp", "--iterations", 7, "--out", tmp_path / "new")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "iterations" in done.stderr
+    assert "1000 to 5000" in done.stderr
+
+
+def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
+    run = Run.create(tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.CONFIG())
+    run.write_status(replace(run.status(), state="finished"))
+    assert main(["resume", str(run.path)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "finished" in told.err
+
+
+# -- killed -----------------------------------------------------------------------------------
+
+
+def kill_and_resume(tmp_path: Path, stem: str, moment: random.Random, *, early: bool) -> None:
+    """Kill a run with signal 9 at a moment drawn at random, resume it, compare its weights."""
+    run = Run(tmp_path / "run")
+    process = start(stem, *flags(SMALL[stem]), "--quiet", "--out", run.path, often=True)
+    try:
+        # From the first file on, or only once there is something to go on from.
+        if early:
+            wait_until((run.path / "config.json").exists)
+        else:
+            wait_until(lambda: checkpoint_step(run) > 0 or process.poll() is not None)
+        delay = moment.uniform(0, 1.2 if early else 0.6)
+        time.sleep(delay)
+    finally:
+        process.kill()
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 0:  # the machine was faster than the draw
+        assert same(weights(run), undisturbed(stem))
+        return
+    assert process.returncode == -signal.SIGKILL, err
+    assert out == ""
+    step = checkpoint_step(run)
+    say(f"{stem}: killed {delay:.3f} s on; its checkpoint is of step {step}")
+    if not early:
+        assert 0 < step < 1000
+
+    done = call("resume", run.path, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    final = only_json_line(done.stdout)
+    assert (final["state"], final["step"]) == ("finished", 1000)
+    assert same(weights(run), undisturbed(stem)), f"killed after {delay} s, resumed at {step}"
+    steps = [row["step"] for row in run.metrics()]
+    assert steps == list(range(0, 1001, 5))
+    assert set(range(0, 1001, 100)) <= set(run.snapshot_steps())
+
+
+@pytest.mark.parametrize("stem", ["nice", "realnvp"])
+def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path, stem):
+    seed = random.SystemRandom().randrange(2**32)
+    say(f"seed of the moment: {seed}")
+    kill_and_resume(tmp_path, stem, random.Random(seed), early=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(5))
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("stem", ["nice", "realnvp"])
+def test_killed_and_resumed_again_and_again(tmp_path, stem, early, round_):
+    seed = random.SystemRandom().randrange(2**32)
+    say(f"seed of the moment: {seed}")
+    kill_and_resume(tmp_path, stem, random.Random(seed), early=early)
+
+
+# -- interrupted, and trained by two ----------------------------------------------------------
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_a_second_process_is_refused(tmp_path):
+    path = tmp_path / "my run"
+    run = Run(path)
+    slow = {**SMALL["nice"], "iterations": 5000, "hidden": 128, "layers": 6, "batch": 512}
+    first = start("nice", *flags(slow), "--out", path)
+    try:
+        wait_until(lambda: len(run.metrics()) > 2 or first.poll() is not None)
+        second = call("resume", path)
+        assert second.returncode == 2
+        assert second.stdout == ""
+        assert second.stderr.splitlines()[-1].endswith("is being trained by another process.")
+        assert first.poll() is None, "the first does not notice"
+        first.send_signal(signal.SIGINT)
+        out, err = first.communicate(timeout=60)
+    finally:
+        first.kill()
+    assert first.returncode == 130
+    final = only_json_line(out)
+    assert final["state"] == run.status().state == "interrupted"
+    assert 0 < final["step"] < 5000
+    assert checkpoint_step(run) == final["step"]
+    assert "Traceback" not in err
+
+    # What it says to type does go on.
+    advice = re.search(r"`python -m training (resume .+?)`", err.splitlines()[-1])
+    assert advice
+    again = start(*shlex.split(advice[1]), "--quiet")
+    try:
+        wait_until(lambda: run.metrics()[-1]["step"] > final["step"] or again.poll() is not None)
+        again.send_signal(signal.SIGTERM)
+        out, err = again.communicate(timeout=60)
+    finally:
+        again.kill()
+    assert again.returncode == 130
+    assert only_json_line(out)["step"] > final["step"]
+    assert err.count("\n") == 1, "quiet means quiet"
+
+
+# -- data of one's own ------------------------------------------------------------------------
+
+
+def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monkeypatch, quickly):
+    points = np.random.default_rng(0).normal(size=(200, 2)) * [3, 0.5] + [100, -7]
+    table = tmp_path / "my points.csv"
+    table.write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in points))
+    run = Run(tmp_path / "run")
+    final = quickly("nice", *flags(SMALL["nice"]), "--data", table, "--out", run.path)
+    assert "kl_to_truth" not in final, "nobody knows the truth"
+    # A Gaussian: NLL = log(2 pi e sd1 sd2).
+    assert final["nll_test"] == pytest.approx(np.log(2 * np.pi * np.e * 3 * 0.5), abs=0.5)
+    assert run.config.dataset == "own"
+    np.testing.assert_allclose(run.own_data().array, points, rtol=1e-5)
+
+    words = shlex.split(run.command())
+    assert words[:3] == ["python", "-m", "training"]
+    monkeypatch.chdir(run.path)  # where data.npz lies
+    other = Run(quickly(*words[3:])["run"])
+    assert other.config == run.config
+    assert same(weights(other), weights(run))
+
+
+def test_a_picture_is_learned(tmp_path, quickly):
+    image = np.full((8, 12), 255, np.uint8)
+    image[2:6, 1:5] = 0
+    file = tmp_path / "picture.png"
+    Image.fromarray(image).save(file)
+    path = tmp_path / "run"
+    final = quickly("realnvp", *flags(SMALL["realnvp"]), "--data", file, "--out", path)
+    assert Run(path).own_data().kind == "picture"
+    assert final["kl_to_truth"] < 0.5

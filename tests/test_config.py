@@ -1,0 +1,250 @@
+"""A value out of range is refused at every door, in a sentence with the field and its range."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from registry import FAMILIES
+from training.__main__ import main
+from training.config import ConfigError
+from training.loop import Experiment
+from training.store import Run, RunError
+
+CONFIGS = {stem: family.training.CONFIG for stem, family in FAMILIES.items()}
+KNOBS = [(stem, knob) for stem, config in CONFIGS.items() for knob in config.knobs()]
+NUMBERS = [(stem, knob) for stem, knob in KNOBS if knob.kind in ("int", "float")]
+
+
+def ids(cases):
+    return [f"{stem}-{knob.name}" for stem, knob in cases]
+
+
+def just_outside(knob) -> list:
+    if knob.kind == "int":
+        return [int(knob.low) - 1, int(knob.high) + 1]
+    return [math.nextafter(knob.low, -math.inf), math.nextafter(knob.high, math.inf)]
+
+
+def outside(knob) -> list[str]:
+    """Values, as a person would write them, that the knob must refuse."""
+    if knob.kind == "choice":
+        return ["", "Two moons", "None", "0"]
+    if knob.kind == "bool":
+        return ["", "maybe", "2", "nan"]
+    words = [*map(repr, just_outside(knob)), "nan", "inf", "-inf", "1e999", "", "much", "0x10"]
+    return [*words, "2.5"] if knob.kind == "int" else words
+
+
+def inside(knob) -> list:
+    if knob.kind == "choice":
+        return list(knob.choices)
+    if knob.kind == "bool":
+        return [True, False]
+    return [knob.low, knob.high, knob.default]
+
+
+OUTSIDE = [(stem, knob, value) for stem, knob in KNOBS for value in outside(knob)]
+OUTSIDE_IDS = [f"{stem}-{knob.name}-{value}" for stem, knob, value in OUTSIDE]
+REFUSED = pytest.mark.parametrize(("stem", "knob", "value"), OUTSIDE, ids=OUTSIDE_IDS)
+
+
+def says_what_is_wrong(message: str, knob) -> bool:
+    limits = knob.choices if knob.choices else [f"{v:g}" for v in (knob.low, knob.high) if v]
+    return knob.name in message and "\n" not in message and all(v in message for v in limits)
+
+
+# -- the four doors: the form and the URL, the command line, a file, a running training -------
+
+
+@REFUSED
+def test_the_url_is_refused(stem, knob, value):
+    with pytest.raises(ConfigError) as error:
+        CONFIGS[stem].parse({knob.name: value})
+    assert says_what_is_wrong(str(error.value), knob)
+
+
+@pytest.mark.parametrize(("stem", "knob"), NUMBERS, ids=ids(NUMBERS))
+def test_numbers_of_a_widget_are_refused(stem, knob):
+    for value in [*just_outside(knob), math.nan, math.inf, -math.inf, None, [1], 10**400]:
+        with pytest.raises(ConfigError) as error:
+            CONFIGS[stem].parse({knob.name: value})
+        assert says_what_is_wrong(str(error.value), knob)
+
+
+@REFUSED
+def test_a_flag_is_refused(stem, knob, value, tmp_path, capsys):
+    flag = f"--{knob.name.replace('_', '-')}={value}"
+    assert main([stem, flag, "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert says_what_is_wrong(told.err.rstrip("\n"), knob)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("stem", "knob"), NUMBERS, ids=ids(NUMBERS))
+def test_a_file_is_refused(stem, knob, tmp_path):
+    run = Run.create(tmp_path / "run", FAMILIES[stem], CONFIGS[stem]())
+    file = run.path / "config.json"
+    values = json.loads(file.read_text())
+    for value in [*just_outside(knob), math.nan, "much", None]:
+        values["config"][knob.name] = value
+        file.write_text(json.dumps(values))
+        with pytest.raises(RunError) as error:
+            run.config  # noqa: B018
+        assert says_what_is_wrong(str(error.value), knob)
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_a_running_training_refuses(stem):
+    experiment = Experiment(CONFIGS[stem](), "cpu", total=10)
+    for knob in CONFIGS[stem].knobs():
+        before = dict(experiment.live)
+        for value in outside(knob):
+            with pytest.raises(ValueError, match=knob.name) as error:
+                experiment.set(knob.name, value)
+            assert not knob.live or says_what_is_wrong(str(error.value), knob)
+        assert experiment.live == before
+    experiment.set("learning_rate", "0.001")
+    assert experiment.live["learning_rate"] == 0.001
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_what_runs_takes_only_live_settings(stem):
+    experiment = Experiment(CONFIGS[stem](), "cpu", total=10)
+    fixed = [knob.name for knob in CONFIGS[stem].knobs() if not knob.live]
+    for name in [*fixed, "generator", "step", ""]:
+        with pytest.raises(ValueError, match="cannot be changed"):
+            experiment.set(name, 1)
+
+
+# -- what is accepted -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stem", "knob"), KNOBS, ids=ids(KNOBS))
+def test_the_whole_range_is_accepted_also_as_words(stem, knob):
+    for value in inside(knob):
+        assert getattr(CONFIGS[stem].parse({knob.name: value}), knob.name) == value
+        word = str(value).lower() if isinstance(value, bool) else str(value)
+        parsed = getattr(CONFIGS[stem].parse({knob.name: word}), knob.name)
+        assert parsed == value
+        assert type(parsed) is type(knob.default)
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_every_wrong_field_is_named_and_unknown_ones_too(stem):
+    with pytest.raises(ConfigError) as error:
+        CONFIGS[stem].parse({"batch": "0", "seed": "x", "dataset": "cats", "colour": "red"})
+    message = str(error.value)
+    assert all(word in message for word in ("batch", "seed", "dataset", "colour"))
+    assert "learning_rate" in message, "what is known is listed"
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_a_hostile_value_does_not_flood_the_message(stem):
+    for values in ({"batch": "9" * 100_000}, {"a" * 100_000: 1}, {"dataset": "<b>" * 100_000}):
+        with pytest.raises(ConfigError) as error:
+            CONFIGS[stem].parse(values)
+        assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_configs_are_values(stem):
+    config = CONFIGS[stem]()
+    assert CONFIGS[stem].parse(config.model_dump()) == config
+    assert CONFIGS[stem].parse(json.loads(config.model_dump_json())) == config
+    other = config.replace(batch=128, noise="0.1")
+    assert (other.batch, other.noise, config.batch) == (128, 0.1, CONFIGS[stem]().batch)
+    assert type(other) is CONFIGS[stem]
+    with pytest.raises(ConfigError, match="batch"):
+        config.replace(batch=1)
+    with pytest.raises(ConfigError, match="batches"):
+        config.replace(batches=128)
+    with pytest.raises(ValidationError):
+        config.batch = 64
+
+
+# -- what forms and flags are made of ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_knobs_are_the_fields_own_ones_first(stem):
+    names = [knob.name for knob in CONFIGS[stem].knobs()]
+    assert sorted(names) == sorted(CONFIGS[stem].model_fields)
+    shared = set.intersection(*(set(config.model_fields) for config in CONFIGS.values()))
+    own = [name for name in names if name not in shared]
+    assert own
+    assert max(map(names.index, own)) < names.index("dataset")
+
+
+@pytest.mark.parametrize(("stem", "knob"), KNOBS, ids=ids(KNOBS))
+def test_knobs_say_all_that_a_form_needs(stem, knob):
+    assert knob.label
+    assert knob.label != knob.name
+    assert knob.help.endswith(".")
+    assert knob.group in ("Model", "Data", "Training")
+    assert knob.default == getattr(CONFIGS[stem](), knob.name)
+    assert knob.range
+    if knob.kind in ("int", "float"):
+        assert knob.low <= knob.default <= knob.high
+        assert knob.step is None or 0 < knob.step < knob.high - knob.low
+        assert knob.scale == "linear" or knob.low > 0
+        # The slider can show the default.
+        steps = (knob.default - knob.low) / knob.step if knob.step else 0
+        assert steps == pytest.approx(round(steps), abs=1e-6)
+    if knob.kind == "choice":
+        assert knob.default in knob.choices
+
+
+def test_labels_are_not_used_twice():
+    for config in CONFIGS.values():
+        labels = [knob.label for knob in config.knobs()]
+        assert len(set(labels)) == len(labels)
+
+
+def test_only_the_learning_rate_is_live():
+    for stem, config in CONFIGS.items():
+        assert [knob.name for knob in config.knobs() if knob.live] == ["learning_rate"], stem
+
+
+# What the issue promises a user can set, and how far.
+PROMISED = {
+    "nice": {"layers": (2, 12), "hidden": (32, 256), "iterations": (1000, 5000)},
+    "realnvp": {"blocks": (2, 12), "iterations": (1000, 5000)},
+}
+
+
+@pytest.mark.parametrize("stem", PROMISED)
+def test_the_promised_ranges(stem):
+    knobs = {knob.name: knob for knob in CONFIGS[stem].knobs()}
+    for name, (low, high) in PROMISED[stem].items():
+        assert (knobs[name].low, knobs[name].high) == (low, high)
+    assert {"dataset", "noise", "batch", "learning_rate", "weight_decay", "seed"} <= set(knobs)
+
+
+@pytest.mark.parametrize("stem", CONFIGS)
+def test_every_setting_matters(stem):
+    """A setting that changes neither the weights at the start nor the first steps does nothing."""
+    module = FAMILIES[stem].training
+    base = {"batch": 64, "hidden": 32, "dataset": "ring", "weight_decay": 0.05}
+
+    def after_two_steps(**values):
+        experiment = module.build(module.CONFIG(**{**base, **values}))
+        for _ in range(2):
+            experiment.update()
+            experiment.step += 1
+        flat = torch.cat([p.detach().flatten() for p in experiment.model.parameters()])
+        probe = experiment.model.log_prob(torch.zeros(1, 2)).detach()
+        return torch.cat([flat, probe])
+
+    for knob in module.CONFIG.knobs():
+        values = [value for value in inside(knob) if value != "own"][:3]
+        results = [after_two_steps(**{knob.name: value}) for value in values]
+        different = [not torch.equal(a, b) for a, b in itertools.combinations(results, 2)]
+        assert any(different), knob.name
