@@ -203,6 +203,8 @@ class _Drive:
                 if ending is not None:
                     return self._end(*ending)
             self.allowed -= 1
+            if not self.allowed:  # what comes before a pause is looked at
+                self.wishes.picture = self.wishes.losses = True
 
     def _take(self, event: Progress, cost: float) -> None:
         """Keep what an event brings, and tell of it if a report is due."""
@@ -246,11 +248,10 @@ class _Drive:
                 self._hold()
             case ("resume",):
                 self._go_on(math.inf)
-                self.status = replace(self.status, state="running")
+                self._become("running")
             case ("step",):
                 # Two quick clicks are two steps.
                 self._go_on(1 if self.allowed == math.inf else self.allowed + 1)
-                self.wishes.picture = self.wishes.losses = True
             case ("stop",):
                 return "stopped", ""
             case ("park", reason):
@@ -270,9 +271,14 @@ class _Drive:
         if self.paused_at is None:
             self.paused_at = time.monotonic()
         self.allowed = 0
-        self.status = replace(self.status, state="paused")
+        self._become("paused")
         self._checkpoint()
         self._report()
+
+    def _become(self, state: str) -> None:
+        self.status = replace(self.status, state=state)
+        with self._saving():
+            self.run.write_status(self.status)
 
     def _go_on(self, steps: float) -> None:
         """Allow so many steps; the time spent paused does not count as training."""
@@ -320,7 +326,7 @@ class _Drive:
 
     def _end(self, state: str, message: str = "") -> Status:
         self.status = replace(self.status, state=state, message=message)
-        self._checkpoint()
+        self._checkpoint()  # before the status: what says that it is finished must be
         with self._saving():
             self.run.write_status(self.status)
         self._report()

@@ -383,19 +383,23 @@ def view_of(run: Run) -> View:
 
 
 def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Drop every second row until at most :data:`CURVE` are left.
+    """Return at most :data:`CURVE` rows, evenly spread over the steps.
 
-    The first and the last stay, and those with metrics as long as there is room.
+    The first and the last stay, and so do those with metrics as long as they are few.
     """
-    while len(rows) > CURVE:
-        fullest = max(len(row) for row in rows)
-        room = sum(len(row) == fullest for row in rows) <= CURVE // 4
-        rows = [
-            row
-            for i, row in enumerate(rows)
-            if i % 2 == 0 or i == len(rows) - 1 or (room and len(row) == fullest)
-        ]
-    return rows
+    if len(rows) <= CURVE:
+        return rows
+    fullest = max(len(row) for row in rows)
+    rare = sum(len(row) == fullest for row in rows) <= CURVE // 4
+    first, last = rows[0]["step"], rows[-1]["step"]
+    width = (last - first) / (CURVE // 2)
+    kept, seen = [], None
+    for row in rows:
+        place = (row["step"] - first) // width
+        if place != seen or row is rows[-1] or (rare and len(row) == fullest):
+            kept.append(row)
+        seen = place
+    return kept
 
 
 def _cause_of_death(worker: Worker) -> tuple[str, str]:

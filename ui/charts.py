@@ -48,7 +48,8 @@ def curves(
     domain = alt.Undefined
     if not log and len(late) > 3:
         low = min(late.min(), floor[0] if floor else late.min())
-        domain = [low - 0.05 * (late.max() - low), late.max() + 0.02 * (late.max() - low)]
+        high = late.quantile(0.98)  # a spike may leave the chart, too
+        domain = [low - 0.05 * (high - low), high + 0.05 * (high - low)]
     scale = alt.Scale(type="log", nice=True) if log else alt.Scale(domain=domain, zero=False)
     legend = alt.Legend(orient="top-right", title=None) if len(names) > 1 else None
     base = alt.Chart(frame).encode(

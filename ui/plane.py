@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +32,7 @@ from ui.palette import palette
 
 Arrays = dict[str, np.ndarray]
 SHEET = 200  # pixels along each side of a thumbnail
+CURVES_EVERY = 1.5  # seconds between two drawings of the curves
 
 
 # -- live --------------------------------------------------------------------------------------
@@ -64,6 +66,7 @@ def _history_slider(view: View) -> None:
         "History",
         0,
         total,
+        total,
         step=max(1, total // 200),
         key=f"{view.run.id}.history",
         help="Go back through the training. At the right end the picture follows it.",
@@ -73,19 +76,33 @@ def _history_slider(view: View) -> None:
 
 def _chosen_frame(view: View) -> tuple[int, Arrays]:
     """Return the picture that the slider through the history asks for; at its end, the newest."""
-    chosen = st.session_state.setdefault(f"{view.run.id}.history", view.status.total)
+    chosen = st.session_state.get(f"{view.run.id}.history", view.status.total)
     if chosen >= view.step:
         return view.step, view.snapshot
     steps = [s for s in view.run.snapshot_steps() if s <= chosen]
     return (steps[-1], view.run.snapshot(steps[-1])) if steps else (view.step, view.snapshot)
 
 
+def _rows_of_the_moment(view: View) -> list[dict[str, float]]:
+    """Return the rows to draw: while it trains, new ones at most every :data:`CURVES_EVERY`.
+
+    A browser takes longer to draw a chart than a picture, and a curve grows more slowly.
+    """
+    key = f"{view.run.id}.curves"
+    due, rows = st.session_state.get(key, (0.0, []))
+    if time.monotonic() >= due or not view.status.active:
+        rows = view.rows
+        st.session_state[key] = time.monotonic() + CURVES_EVERY, rows
+    return rows
+
+
 def _curves(view: View, shade: str) -> None:
+    rows = _rows_of_the_moment(view)
     loss, distance = st.columns(2)
     entropy = _entropy(view.run.id, view.run)
     floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no model gets below")
     chart = curves(
-        view.rows,
+        rows,
         {"nll": "training batch", "nll_test": "held-out"},
         unit="NLL [nats]",
         theme=shade,
@@ -94,7 +111,7 @@ def _curves(view: View, shade: str) -> None:
     )
     loss.altair_chart(chart, key=f"{view.run.id}.loss", alt="Loss curve")
     if entropy is None:
-        last = [row["nll_test"] for row in view.rows if "nll_test" in row]
+        last = [row["nll_test"] for row in rows if "nll_test" in row]
         if last:
             distance.metric("Held-out negative log-likelihood", f"{last[-1]:.3f} nats")
         distance.caption(
@@ -103,7 +120,7 @@ def _curves(view: View, shade: str) -> None:
         )
         return
     chart = curves(
-        view.rows,
+        rows,
         {"kl_to_truth": "KL"},
         unit="KL to the truth [nats]",
         theme=shade,
@@ -294,10 +311,10 @@ def see_inside(view: View, version: float) -> None:
             help="Look into the newest weights.",
             on_click=lambda: st.session_state.pop(f"{view.run.id}.weights", None),
         )
-    st.session_state.setdefault(f"{view.run.id}.layer", last)
     layer = st.slider(
         "After layer",
         0,
+        last,
         last,
         key=f"{view.run.id}.layer",
         help="0 is the data, the last one the latent, where the points should look like the prior.",
@@ -430,11 +447,10 @@ def checks(view: View, version: float) -> None:
         results = _checks(view.run.id, version, view.run)
     words = {True: "as it should be", False: "**not as it should be**", None: ""}
     lines = ["| What | Measured | Should be | | How |", "|---|---:|---|---|---|"]
-    lines += [
-        f"| {c.name} | {c.value} | {c.expected} | {words[c.passed]} | :gray[{c.how}] |"
-        for c in results
-    ]
-    st.markdown("\n".join(lines).replace("|x", "\\|x").replace(")| ", ")\\| "))
+    for check in results:
+        cells = (check.name, check.value, check.expected, words[check.passed], check.how)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    st.markdown("\n".join(lines))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -19,7 +19,7 @@ from ui.form import log_options, url_problems, use_config
 from ui.lab import lab
 from ui.runs import badge, duration, show, shown_run, time_left
 
-POLL = 0.4  # seconds between two looks at a run at work
+POLL = 0.5  # seconds between two looks at a run at work
 FIRST_PICTURE = 1.5  # seconds to wait for the first picture within the click itself
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
 
@@ -95,10 +95,11 @@ def _live_knobs(view: View) -> None:
     for knob in view.run.config.knobs():
         if knob.live and knob.name in view.live:
             key = f"{view.run.id}.live.{knob.name}"
-            st.session_state.setdefault(key, view.live[knob.name])
+            value = st.session_state.get(key, view.live[knob.name])
             st.select_slider(
                 f"{knob.label}, now",
-                options=log_options(knob, st.session_state[key]),
+                options=log_options(knob, value),
+                value=value,
                 format_func=lambda v: f"{v:g}",
                 key=key,
                 on_change=_set_live,
@@ -157,6 +158,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
         args=(family, used),
         disabled=not other,
         type="tertiary",
+        icon=":material/tune:",
         key=f"{family.stem}.take_over",
     )
     if view.status.active and view.live:

@@ -18,7 +18,9 @@ def take_away(view: View) -> None:
         st.info("There is nothing to take away yet.")
         return
     first, second, third = st.columns(3)
-    _button(first, "Film of the training (GIF)", lambda: _film(run, shade), run, "gif", "image/gif")
+    _button(
+        first, "Film of the training (GIF)", lambda: film_of(run, shade), run, "gif", "image/gif"
+    )
     _button(second, "Figure, 200 dpi (PNG)", lambda: _figure(run), run, "png", "image/png")
     _button(third, "Metrics (CSV)", (run.path / "metrics.csv").read_bytes, run, "csv", "text/csv")
     weights = run.path / "model.safetensors"
@@ -51,7 +53,8 @@ def _button(column, label: str, data, run: Run, ending: str, mime: str, **option
     )
 
 
-def _film(run: Run, shade: str) -> bytes:
+def film_of(run: Run, shade: str) -> bytes:
+    """Return the training of a run as a GIF, from the pictures in its folder."""
     target = run.target()
     frames = [(step, run.snapshot(step)["density"]) for step in run.snapshot_steps()]
     peak = peak_of(target.get("density", frames[-1][1]))

@@ -16,8 +16,8 @@ from training.__main__ import main  # noqa: E402
 from training.store import Run  # noqa: E402
 
 COMMANDS = {
-    "nice": "nice --dataset two_moons --iterations 3000 --seed 0",
-    "realnvp": "realnvp --dataset pinwheel --iterations 3000 --seed 0",
+    "nice": "nice --dataset two_moons --iterations 3000",
+    "realnvp": "realnvp --dataset pinwheel --coupling spline --blocks 6 --iterations 3000",
 }
 FRAMES = 30
 

@@ -1,0 +1,174 @@
+"""The house is as its plan says: one way through the rooms, one stem per family, small parts."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry import FAMILIES
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("models", "datasets", "training", "ui", "pages")
+HOUSE = {*ROOMS, "app", "registry"}
+
+# What each room may import of the house.
+ALLOWED = {
+    "models": set(),
+    "datasets": set(),
+    "registry": {"training"},
+    "training": {"models", "datasets", "registry"},
+    "ui": {"training", "models", "datasets", "registry"},
+    "pages": {"ui", "training", "models", "datasets", "registry"},
+    "app": {"ui", "registry"},
+}
+# The rooms that must work without a page, on a machine without a browser.
+HEADLESS = ("models", "datasets", "training")
+PAGE_LIBRARIES = {"streamlit", "altair", "matplotlib", "seaborn"}
+
+LONGEST_FUNCTION = 60
+LONGEST_PAGE = 160
+
+
+def sources() -> list[Path]:
+    found = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return [
+        *found,
+        ROOT / "registry.py",
+        *([ROOT / "app.py"] if (ROOT / "app.py").exists() else []),
+    ]
+
+
+SOURCES = {str(path.relative_to(ROOT)): path for path in sources()}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """The first names of all modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(room_of(path) if node.level else node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_imports_point_one_way(name):
+    path = SOURCES[name]
+    room = room_of(path)
+    wrong = (imports_of(path) & HOUSE) - ALLOWED[room] - {room}
+    assert not wrong, f"{name} must not import {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) in HEADLESS])
+def test_rooms_below_the_pages_import_nothing_of_pages(name):
+    assert not imports_of(SOURCES[name]) & PAGE_LIBRARIES
+
+
+@pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) == "models"])
+def test_models_need_torch_and_normflows_and_nothing_else(name):
+    wrong = imports_of(SOURCES[name]) - sys.stdlib_module_names
+    assert not wrong - {"torch", "normflows", "models"}
+
+
+def test_the_lab_without_pages_does_not_load_streamlit():
+    # One process that imports all of it, whatever imports whatever.
+    script = """
+import importlib, pkgutil, sys
+for room in ("models", "datasets", "training"):
+    package = importlib.import_module(room)
+    for module in pkgutil.walk_packages(package.__path__, room + "."):
+        importlib.import_module(module.name)
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert {"models", "datasets", "training", "torch"} <= loaded
+    assert "streamlit" not in loaded
+    assert not loaded & {"ui", "pages", "app"}
+
+
+@pytest.mark.parametrize("stem", FAMILIES)
+def test_a_family_has_the_same_stem_everywhere(stem):
+    family = FAMILIES[stem]
+    assert family.stem == stem
+    assert stem.isidentifier()
+    for file in (f"models/{stem}.py", f"training/{stem}.py", f"pages/{stem}.py"):
+        assert (ROOT / file).is_file(), file
+    theory = ROOT / "docs" / "theory" / f"{stem}.md"
+    assert theory.is_file(), theory
+    assert theory.read_text(encoding="utf-8").lstrip().startswith("#")
+    assert hasattr(family.training, "CONFIG")
+    assert callable(family.training.build)
+    assert callable(getattr(family.training, f"train_{stem}"))
+    assert family.promise.endswith(".")
+    assert family.icon.startswith(":material/")
+    assert family.url.startswith("https://arxiv.org/abs/")
+
+
+def test_every_page_is_of_a_family():
+    stems = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
+    assert stems == set(FAMILIES)
+
+
+def functions() -> dict[str, int]:
+    """The length of each function in lines, what stands inside counted with it."""
+    lengths = {}
+    for name, path in SOURCES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{name}:{node.lineno} {node.name}"] = node.end_lineno - node.lineno + 1
+    return lengths
+
+
+def test_functions_fit_on_a_screen():
+    lengths = functions()
+    assert len(lengths) > 100, "else they were not found"
+    too_long = {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+    assert not too_long
+
+
+@pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) == "pages"])
+def test_pages_are_short_scripts(name):
+    assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST_PAGE
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if n != "training/__main__.py"])
+def test_only_the_command_line_prints(name):
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    assert not [f.lineno for f in calls if isinstance(f, ast.Name) and f.id == "print"]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_module_says_what_it_is(name):
+    doc = ast.get_docstring(ast.parse(SOURCES[name].read_text(encoding="utf-8")))
+    assert doc or not SOURCES[name].read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nobody_draws_from_the_global_random_state(name):
+    # Many runs share one machine: a seed is somebody's own.
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            assert text not in ("torch.manual_seed", "np.random.seed", "random.seed"), node.lineno
+            assert text != "torch.cuda.manual_seed_all", node.lineno
