@@ -504,7 +504,8 @@ def survives(stem: str, values: dict, steps: int, total: int) -> None:
     experiment = module.build(module.CONFIG(**values))
     experiment.total = total  # the learning rate is highest after a tenth of it
     try:
-        events = finish(itertools.islice(train(experiment, pictures=False), steps + 1))
+        events = train(experiment, pictures=False, measure_every=steps)
+        events = finish(itertools.islice(events, steps + 1))
     except TrainingDiverged as error:
         assert "step" in str(error)
     else:
