@@ -215,15 +215,6 @@ def test_a_bad_value_ends_with_2_and_one_line(case, tmp_path, capsys):
     assert sorted(p.name for p in full.iterdir()) == ["fake.npz", "fake.png", "thesis.tex"]
 
 
-def test_a_bad_value_ends_so_in_a_real_process_too(tmp_path):
-    done = call("realnvp", "--iterations", 7, "--out", tmp_path / "new")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert "iterations" in done.stderr
-    assert "1000 to 5000" in done.stderr
-
-
 def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
     run = Run.create(tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.CONFIG())
     run.write_status(replace(run.status(), state="finished"))

@@ -43,14 +43,8 @@ def curves(
     ]
     frame = pd.DataFrame(table, columns=["step", "value", "curve"])
     colours = palette(theme)
-    # The first hundredth of a training dwarfs all the rest: it may leave the top of a linear axis.
-    late = frame[frame["step"] > 0.02 * total]["value"]
-    domain = alt.Undefined
-    if not log and len(late) > 3:
-        low = min(late.min(), floor[0] if floor else late.min())
-        high = late.quantile(0.98)  # a spike may leave the chart, too
-        domain = [low - 0.05 * (high - low), high + 0.05 * (high - low)]
-    scale = alt.Scale(type="log", nice=True) if log else alt.Scale(domain=domain, zero=False)
+    lowest = floor[0] if floor else float("inf")
+    scale = alt.Scale(type="log", nice=True) if log else _linear_scale(frame, total, lowest)
     legend = alt.Legend(orient="top-right", title=None) if len(names) > 1 else None
     base = alt.Chart(frame).encode(
         x=alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, total], nice=False)),
@@ -74,6 +68,17 @@ def curves(
         words = rule.mark_text(align="right", baseline="bottom", dy=-3, color=colours.muted)
         layers.append(words.encode(x="step:Q", text="label:N"))
     return alt.layer(*layers).properties(height=height)
+
+
+def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> alt.Scale:
+    """Return the vertical scale of a curve that falls to ``lowest`` at best."""
+    # The first steps and a spike dwarf all the rest: they may leave the top of the chart.
+    late = frame[frame["step"] > 0.02 * total]["value"]
+    if len(late) <= 3:
+        return alt.Scale(zero=False)
+    low, high = min(late.min(), lowest), late.quantile(0.98)
+    margin = 0.05 * (high - low)
+    return alt.Scale(domain=[low - margin, high + margin], zero=False)
 
 
 def journey(

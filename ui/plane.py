@@ -327,33 +327,9 @@ def see_inside(view: View, version: float) -> None:
     path = _path_of(_trained(view.run.id, version, view.run), (x, y))
     grid, stretch = st.columns(2)
     with grid:
-        st.markdown(f"**Space {what}**")
-        window = _window(anatomy, layer)
-        svg = warp_svg(
-            anatomy.lines[layer],
-            anatomy.points[layer],
-            hues(anatomy.points[0], shade),
-            window,
-            shade,
-            path[: layer + 1],
-        )
-        words = "Colours mark where a point started. The red dot is your point, with its way."
-        picture(st, svg, f"Grid and points {what}", words)
+        _space(anatomy, layer, what, path, shade)
     with stretch:
-        so_far = st.segmented_control(
-            "Stretch",
-            ["by all layers so far", "by this layer alone"],
-            default="by all layers so far",
-            required=True,
-            format_func=lambda words: f"Stretch {words}",
-            label_visibility="collapsed",
-            key=f"{view.run.id}.stretch",
-        ).endswith("far")
-        maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
-        values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
-        picture(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
-        bar = colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade)
-        picture(st, bar, "Colour bar", _stretch_words(layer, values, so_far))
+        _stretch(view, anatomy, layer, what, shade)
     st.markdown("**Your point, coordinate by coordinate**")
     st.altair_chart(
         journey(path.tolist(), anatomy.moved, shade),
@@ -364,6 +340,39 @@ def see_inside(view: View, version: float) -> None:
         "A filled mark: the layer could move this coordinate (active). A hollow one: it had to "
         "leave it as it was (passive), and used it to decide how far to move the other."
     )
+
+
+def _space(anatomy: Anatomy, layer: int, what: str, path: np.ndarray, shade: str) -> None:
+    """Draw the grid, the data and the way of one point as they are after a layer."""
+    st.markdown(f"**Space {what}**")
+    svg = warp_svg(
+        anatomy.lines[layer],
+        anatomy.points[layer],
+        hues(anatomy.points[0], shade),
+        _window(anatomy, layer),
+        shade,
+        path[: layer + 1],
+    )
+    words = "Colours mark where a point started. The red dot is your point, with its way."
+    picture(st, svg, f"Grid and points {what}", words)
+
+
+def _stretch(view: View, anatomy: Anatomy, layer: int, what: str, shade: str) -> None:
+    """Draw where space is stretched and where it shrinks, over the window of the data."""
+    so_far = st.segmented_control(
+        "Stretch",
+        ["by all layers so far", "by this layer alone"],
+        default="by all layers so far",
+        required=True,
+        format_func=lambda words: f"Stretch {words}",
+        label_visibility="collapsed",
+        key=f"{view.run.id}.stretch",
+    ).endswith("far")
+    maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
+    values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
+    picture(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
+    bar = colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade)
+    picture(st, bar, "Colour bar", _stretch_words(layer, values, so_far))
 
 
 def _point_sliders(view: View, anatomy: Anatomy) -> tuple[float, float]:
