@@ -137,8 +137,9 @@ def test_looking_does_not_change_the_training(variant):
     assert torch.equal(torch.get_rng_state(), state), "no training touches the global random state"
 
     torch.manual_seed(12345)
-    for event in train(left, pictures=False, log_every=10**9, measure_every=10**9):
-        assert event.step in (0, 12) or not (event.snapshot or event.metrics or event.losses)
+    for _ in range(12):
+        left.update()
+        left.step += 1
     assert torch.equal(weights(looked), weights(left))
 
 

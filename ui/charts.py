@@ -65,7 +65,7 @@ def curves(
         mark = pd.DataFrame({"value": [floor[0]], "label": [floor[1]], "step": [total]})
         rule = alt.Chart(mark).encode(y="value:Q")
         layers.append(rule.mark_rule(color=colours.muted, strokeDash=[5, 4]))
-        words = rule.mark_text(align="right", baseline="bottom", dy=-3, color=colours.muted)
+        words = rule.mark_text(align="right", baseline="top", dy=4, color=colours.muted)
         layers.append(words.encode(x="step:Q", text="label:N"))
     return alt.layer(*layers).properties(height=height)
 
@@ -78,7 +78,7 @@ def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> alt.Scale:
         return alt.Scale(zero=False)
     low, high = min(late.min(), lowest), late.quantile(0.98)
     margin = 0.05 * (high - low)
-    return alt.Scale(domain=[low - margin, high + margin], zero=False)
+    return alt.Scale(domain=[low - 3 * margin, high + margin], zero=False)  # room for the words
 
 
 def journey(
