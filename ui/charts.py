@@ -1,15 +1,21 @@
-"""Curves as Altair charts: they cost the server a few milliseconds and answer to the mouse."""
+"""Curves as Vega-Lite charts: they cost the server little and answer to the mouse.
+
+The specifications are plain dictionaries: the checks of a chart library over them would take three
+quarters of the time of a page.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import altair as alt
 import pandas as pd
 
 from ui.palette import palette
 
 Rows = Sequence[Mapping[str, float]]
+Chart = tuple[pd.DataFrame, dict[str, Any]]  # what `st.vega_lite_chart` takes: data, specification
 
 
 def curves(
@@ -22,7 +28,7 @@ def curves(
     floor: tuple[float, str] | None = None,
     log: bool = False,
     height: int = 220,
-) -> alt.LayerChart:
+) -> Chart:
     """Draw measured columns over the optimiser steps.
 
     Args:
@@ -36,54 +42,37 @@ def curves(
         height: in pixels.
     """
     table = [
-        {"step": row["step"], "value": row[column], "curve": name}
+        (row["step"], row[column], name)
         for column, name in names.items()
         for row in rows
         if column in row and (not log or row[column] > 0)
     ]
     frame = pd.DataFrame(table, columns=["step", "value", "curve"])
     colours = palette(theme)
-    lowest = floor[0] if floor else float("inf")
-    scale = alt.Scale(type="log", nice=True) if log else _linear_scale(frame, total, lowest)
-    legend = alt.Legend(orient="top-right", title=None) if len(names) > 1 else None
-    base = alt.Chart(frame).encode(
-        x=alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, total], nice=False)),
-        y=alt.Y("value:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=5)),
-        color=alt.Color(
-            "curve:N",
-            legend=legend,
-            scale=alt.Scale(domain=list(names.values()), range=[colours.model, colours.data]),
-        ),
-        tooltip=[
-            alt.Tooltip("curve:N", title="curve"),
-            alt.Tooltip("step:Q", format=",d"),
-            alt.Tooltip("value:Q", format=".4f"),
-        ],
-    )
-    layers = [base.mark_line(strokeWidth=1.8, clip=True, point=len(table) < 40)]
-    if floor is not None:
-        mark = pd.DataFrame({"value": [floor[0]], "label": [floor[1]], "step": [total]})
-        rule = alt.Chart(mark).encode(y="value:Q")
-        layers.append(rule.mark_rule(color=colours.muted, strokeDash=[5, 4]))
-        words = rule.mark_text(align="right", baseline="top", dy=4, color=colours.muted)
-        layers.append(words.encode(x="step:Q", text="label:N"))
-    return alt.layer(*layers).properties(height=height)
-
-
-def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> alt.Scale:
-    """Return the vertical scale of a curve that falls to ``lowest`` at best."""
-    # The first steps and a spike dwarf all the rest: they may leave the top of the chart.
-    late = frame[frame["step"] > 0.02 * total]["value"]
-    if len(late) <= 3:
-        return alt.Scale(zero=False)
-    low, high = min(late.min(), lowest), late.quantile(0.98)
-    margin = 0.05 * (high - low)
-    return alt.Scale(domain=[low - 3 * margin, high + margin], zero=False)  # room for the words
+    lowest = floor[0] if floor else math.inf
+    scale = {"type": "log", "nice": True} if log else _linear_scale(frame, total, lowest)
+    lines = {
+        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": len(names) == 1},
+        "encoding": {
+            "x": _x(total),
+            "y": _quantity("value", unit, scale=scale, axis={"tickCount": 5}),
+            "color": _colour(
+                "curve", names.values(), (colours.model, colours.data), len(names) > 1
+            ),
+            "tooltip": [
+                {"field": "curve"},
+                {"field": "step", "type": "quantitative", "format": ",d"},
+                {"field": "value", "type": "quantitative", "format": ".4f"},
+            ],
+        },
+    }
+    layers = [lines] if floor is None else [lines, *_floor(*floor, total, colours.muted)]
+    return frame, {"height": height, "layer": layers}
 
 
 def journey(
     values: Sequence[Sequence[float]], moved: Sequence[Sequence[bool]], theme: str
-) -> alt.LayerChart:
+) -> Chart:
     """Draw the two coordinates of one point through the layers of a flow.
 
     Args:
@@ -91,30 +80,99 @@ def journey(
         moved: per layer boundary, whether the layer before it was allowed to move each coordinate.
         theme: ``"light"`` or ``"dark"``.
     """
-    rows = [
-        {
-            "layer": i,
-            "coordinate": f"coordinate {j + 1}",
-            "value": pair[j],
-            "half": "start" if i == 0 else ("active" if moved[i][j] else "passive"),
-        }
-        for i, pair in enumerate(values)
-        for j in range(2)
-    ]
+    frame = pd.DataFrame(
+        [
+            (i, f"coordinate {j + 1}", pair[j], _half(i, moved[i][j]))
+            for i, pair in enumerate(values)
+            for j in range(2)
+        ],
+        columns=["layer", "coordinate", "value", "half"],
+    )
     colours = palette(theme)
-    base = alt.Chart(pd.DataFrame(rows)).encode(
-        x=alt.X("layer:O", title="after layer (0: data)", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("value:Q", title="value [standardised]", scale=alt.Scale(zero=False)),
-        color=alt.Color(
-            "coordinate:N",
-            scale=alt.Scale(range=[colours.data, colours.model]),
-            legend=alt.Legend(orient="top", title=None),
-        ),
-    )
-    marks = base.mark_point(size=70, strokeWidth=2).encode(
-        fill=alt.condition(
-            alt.datum.half == "passive", alt.value(colours.background), alt.Color("coordinate:N")
-        ),
-        tooltip=["layer", "coordinate", alt.Tooltip("value:Q", format=".4f"), "half"],
-    )
-    return alt.layer(base.mark_line(strokeWidth=1.5), marks).properties(height=260)
+    names = ("coordinate 1", "coordinate 2")
+    shared = {
+        "x": {
+            "field": "layer",
+            "type": "ordinal",
+            "title": "after layer (0: data)",
+            "axis": {"labelAngle": 0},
+        },
+        "y": _quantity("value", "value [standardised]", scale={"zero": False}),
+        "color": _colour("coordinate", names, (colours.data, colours.model), True),
+    }
+    hollow = {"test": "datum.half == 'passive'", "value": colours.background}
+    marks = {
+        "mark": {"type": "point", "size": 70, "strokeWidth": 2},
+        "encoding": {
+            "fill": {
+                "condition": hollow,
+                **_colour("coordinate", names, (colours.data, colours.model), False),
+            },
+            "tooltip": [
+                {"field": "layer"},
+                {"field": "coordinate"},
+                {"field": "value", "type": "quantitative", "format": ".4f"},
+                {"field": "half"},
+            ],
+        },
+    }
+    line = {"mark": {"type": "line", "strokeWidth": 1.5}}
+    return frame, {"height": 260, "encoding": shared, "layer": [line, marks]}
+
+
+def _half(layer: int, moved: bool) -> str:
+    if layer == 0:
+        return "start"
+    return "active" if moved else "passive"
+
+
+def _x(total: int) -> dict[str, Any]:
+    return _quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False})
+
+
+def _quantity(field: str, title: str, **options: Any) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", "title": title, **options}
+
+
+def _colour(field: str, names, colours, legend: bool) -> dict[str, Any]:
+    return {
+        "field": field,
+        "type": "nominal",
+        "scale": {"domain": list(names), "range": list(colours)[: len(list(names))]},
+        "legend": {"orient": "top", "title": None} if legend else None,
+    }
+
+
+def _floor(value: float, label: str, total: int, colour: str) -> list[dict[str, Any]]:
+    """Return a dashed line at the best value there can be, and its words below it."""
+    data = {"values": [{"value": value, "label": label, "step": total}]}
+    y = {"field": "value", "type": "quantitative"}
+    words = {"type": "text", "align": "right", "baseline": "top", "dy": 4, "color": colour}
+    return [
+        {
+            "data": data,
+            "mark": {"type": "rule", "color": colour, "strokeDash": [5, 4]},
+            "encoding": {"y": y},
+        },
+        {
+            "data": data,
+            "mark": words,
+            "encoding": {
+                "x": {"field": "step", "type": "quantitative"},
+                "y": y,
+                "text": {"field": "label"},
+            },
+        },
+    ]
+
+
+def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> dict[str, Any]:
+    """Return the vertical scale of a curve that falls to ``lowest`` at best."""
+    # The first steps and a spike dwarf all the rest: they may leave the top of the chart.
+    late = frame.loc[frame["step"] > 0.02 * total, "value"]
+    if len(late) <= 3:
+        return {"zero": False}
+    low, high = min(late.min(), lowest), late.quantile(0.98)
+    margin = 0.05 * (high - low)
+    # Rounded, so that the chart keeps its shape while values come in; below, room for the words.
+    return {"domain": [round(low - 3 * margin, 1), round(high + margin, 1)], "zero": False}

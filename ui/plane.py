@@ -109,7 +109,7 @@ def _curves(view: View, shade: str) -> None:
         total=view.status.total,
         floor=floor,
     )
-    loss.altair_chart(chart, key=f"{view.run.id}.loss", alt="Loss curve")
+    loss.vega_lite_chart(*chart, key=f"{view.run.id}.loss", alt="Loss curve")
     if entropy is None:
         last = [row["nll_test"] for row in rows if "nll_test" in row]
         if last:
@@ -127,7 +127,7 @@ def _curves(view: View, shade: str) -> None:
         total=view.status.total,
         log=True,
     )
-    distance.altair_chart(chart, key=f"{view.run.id}.kl", alt="KL to the truth")
+    distance.vega_lite_chart(*chart, key=f"{view.run.id}.kl", alt="KL to the truth")
 
 
 def _tenths(view: View, target: Arrays, shade: str) -> None:
@@ -331,8 +331,8 @@ def see_inside(view: View, version: float) -> None:
     with stretch:
         _stretch(view, anatomy, layer, what, shade)
     st.markdown("**Your point, coordinate by coordinate**")
-    st.altair_chart(
-        journey(path.tolist(), anatomy.moved, shade),
+    st.vega_lite_chart(
+        *journey(path.tolist(), anatomy.moved, shade),
         key=f"{view.run.id}.journey",
         alt="The two coordinates of one point through the layers",
     )
