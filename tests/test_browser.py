@@ -258,7 +258,7 @@ def test_the_end_leaves_pictures_history_and_downloads(server, page) -> None:
     expect(page.get_by_role("slider", name="After layer")).to_be_visible()
     page.get_by_role("radio", name="Check").click()
     expect(page.get_by_text("Integral of the density")).to_be_visible()
-    assert page.get_by_text("not as it should be").count() == 0
+    assert page.get_by_text("not right").count() == 0
 
     page.get_by_role("radio", name="Take away").click()
     film = Image.open(_download(page, "Film of the training (GIF)"))

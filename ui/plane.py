@@ -454,7 +454,7 @@ def checks(view: View, version: float) -> None:
     """Show the numbers that prove the trained flow."""
     with st.spinner("Measuring"):
         results = _checks(view.run.id, version, view.run)
-    words = {True: "as it should be", False: "**not as it should be**", None: ""}
+    words = {True: ":green-badge[right]", False: ":red-badge[not right]", None: ""}
     lines = ["| What | Measured | Should be | | How |", "|---|---:|---|---|---|"]
     for check in results:
         cells = (check.name, check.value, check.expected, words[check.passed], check.how)
