@@ -179,6 +179,9 @@ class _Drive:
         self.told = max((row["step"] for row in self.run.metrics()), default=-1)
         self.status = replace(self.status, state="running")
         self.run.write_status(self.status)
+        if self.run.target() is None:  # pages draw it beside the first picture
+            with self._saving():
+                self.run.save_target(self.experiment.target())
         training = train(self.experiment, wishes=self.wishes)
         try:
             return self._pull(training)
@@ -227,7 +230,7 @@ class _Drive:
             self.picture = event.step, event.snapshot
             self._report()  # before the disk: someone is waiting for the first picture
             with self._saving():
-                self._keep_picture(event.step, event.snapshot)
+                self.run.save_snapshot(event.step, event.snapshot, self.milestones)
             self.pictures.took(cost)
         if self.checkpoints.is_due():
             self._checkpoint()
@@ -235,11 +238,6 @@ class _Drive:
             self._report()
         if self.pictures.is_due():
             self.wishes.picture = True
-
-    def _keep_picture(self, step: int, snapshot: Snapshot) -> None:
-        if self.run.target() is None:
-            self.run.save_target(self.experiment.target())
-        self.run.save_snapshot(step, snapshot, self.milestones)
 
     def _obey(self, command: Command) -> tuple[str, str] | None:
         """Carry out a command; return how the run ends (state, message) if it asks for that."""
