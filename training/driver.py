@@ -19,7 +19,7 @@ from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wish
 from training.store import Run, RunError, Status
 
 PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
-PICTURE_PATIENCE = 2.5  # seconds between two live pictures, at most, whatever they cost
+PICTURE_PATIENCE = 1.5  # seconds between two live pictures, at most, whatever they cost
 REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
 SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
