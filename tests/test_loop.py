@@ -399,16 +399,13 @@ def test_points_of_ones_own_have_no_truth_but_a_held_out_loss():
     assert "density" not in experiment.target()
 
 
-def test_points_that_repeat_do_not_break_the_picture():
-    # The density of a flow that found the points grows without limit.
-    array = np.repeat(np.array([[0.0, 0.0], [1, 1], [2, 1]], dtype=np.float32), 20, axis=0)
-    module = FAMILIES["realnvp"].training
-    config = module.CONFIG(**{**SMALL, "dataset": "own", "learning_rate": 2e-2}, blocks=6)
-    experiment = module.build(config, own=OwnData("points", array, "mine.csv"))
-    for event in itertools.islice(train(experiment), 301):
-        if event.snapshot:
-            assert np.isfinite(event.snapshot["density"]).all()
-            assert np.isfinite(event.snapshot["samples"]).all()
+def test_a_density_without_limit_does_not_break_the_picture():
+    # On points that repeat, or lie on a line, the density of a flow grows for ever.
+    experiment = make()
+    experiment.model.log_prob = lambda x: torch.full((len(x),), 40.0)
+    density = experiment.snapshot()["density"]
+    assert np.isfinite(density).all()
+    assert (density > 1e4).all()
 
 
 # -- saved and restored -----------------------------------------------------------------------

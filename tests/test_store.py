@@ -70,8 +70,10 @@ def test_a_file_is_never_seen_half_written(tmp_path):
             file.flush()
             assert path.read_bytes() == b"old"
 
+    os.link(path, tmp_path / "held")  # as if someone had the old file open
     write_atomic(path, slowly)
     assert path.read_bytes() == b"n" * 1_000_000
+    assert (tmp_path / "held").read_bytes() == b"old", "put in place in one step, not copied"
 
 
 FULL_DISK = """
