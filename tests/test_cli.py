@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -73,8 +74,8 @@ def quickly(capsys):
     """Call the command line in this process, which saves the time to import torch once more."""
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
 
-    def main_quickly(*arguments: object) -> tuple[dict, str]:
-        assert main([*map(str, arguments), "--device", "cpu"]) == 0
+    def main_quickly(*arguments: object, code: int = 0) -> tuple[dict, str]:
+        assert main([*map(str, arguments), "--device", "cpu"]) == code
         told = capsys.readouterr()
         return only_json_line(told.out), told.err
 
@@ -222,6 +223,22 @@ def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
     assert "finished" in told.err
+
+
+def test_a_diverged_run_ends_with_1_and_still_tells_in_json(tmp_path, quickly):
+    run = Run.create(
+        tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.CONFIG(**SMALL["nice"])
+    )
+    state = run.experiment().state_dict()
+    for weight in state["model"].values():
+        weight.fill_(math.nan)
+    run.save_checkpoint({"experiment": state, "seconds": 0.0})
+    final, told = quickly("resume", run.path, "--quiet", code=1)
+    assert final["state"] == "diverged"
+    assert final["nll"] is None
+    assert final["skipped"] >= 5
+    assert told.count("\n") == 1
+    assert "learning rate" in told
 
 
 # -- killed -----------------------------------------------------------------------------------

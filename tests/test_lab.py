@@ -180,6 +180,42 @@ def test_stop_and_resume_in_one_breath_is_neither_lost_nor_taken_for_a_death(lab
     assert lab.view(run_id).status.state == "stopped"
 
 
+class Impatient(View):
+    """A view whose watcher clicks Resume in the very moment in which the run ends."""
+
+    def __init__(self, view: View, lab: Lab) -> None:
+        self.states: list[str] = []
+        super().__init__(**vars(view))
+        self.lab, self.clicks = lab, 1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "status":
+            self.states.append(value.state)
+
+    def take(self, report) -> None:
+        super().take(report)
+        if not report.status.active and self.clicks:
+            self.clicks = 0
+            self.lab.resume(self.run.id)
+
+
+def test_a_click_before_the_old_process_is_gone_waits_for_it(lab):
+    run_id = lab.submit(NICE, long())
+    wait_until(lambda: is_training(lab, run_id))
+    with lab._lock:
+        worker = lab._workers[run_id]
+        view = lab._views[run_id] = worker.view = Impatient(lab._views[run_id], lab)
+        step = view.status.step
+    lab.command(run_id, "stop")
+    wait_until(lambda: not view.clicks)
+    wait_until(lambda: is_training(lab, run_id, beyond=step + 5))
+    assert pid_of(lab, run_id) != worker.process.pid
+    wait_until(lambda: not is_alive(worker.process.pid))
+    ended = view.states.index("stopped")
+    assert {"queued", "starting", "running"} >= set(view.states[ended + 1 :]), "no death is told"
+
+
 # -- several runs -----------------------------------------------------------------------------
 
 
@@ -300,22 +336,22 @@ def test_closing_the_lab_parks_its_runs_and_leaves_no_process(lab):
 
 
 SERVER = """
-import sys
+import sys, time
 from registry import FAMILIES
-from training import driver
 from training.lab import Lab
 
 if __name__ == "__main__":
-    lab = Lab(sys.argv[1], ["cpu", "cpu"])
+    lab = Lab(sys.argv[1], ["cpu", "cpu", "cpu"])
     config = FAMILIES["nice"].training.CONFIG
     short = dict(layers=2, hidden=32, batch=64)
     ids = [
         lab.submit(FAMILIES["nice"], config(**short, iterations=1500, seed=1)),
         lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=2)),
         lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=3)),
+        lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=4)),
     ]
-    while not lab.view(ids[1]).status.state == "running":
-        lab.wait(ids[1], lab.view(ids[1]).seq, 1)
+    while not all(lab.view(run_id).status.state == "running" for run_id in ids[:3]):
+        time.sleep(0.01)
     lab.command(ids[1], "pause")
     print(*ids, flush=True)
     {ending}
@@ -364,16 +400,20 @@ def test_a_killed_server_leaves_no_orphan_and_its_runs_go_on_after_a_restart(tmp
     try:
         ids = server.stdout.readline().split()
         store = RunStore(tmp_path / "runs")
-        running, paused, _ = (store.get(run_id) for run_id in ids)
+        running, paused, hanging, _ = (store.get(run_id) for run_id in ids)
         wait_until(lambda: paused.status().state == "paused")
+        # A pipe that nobody reads: the next row of metrics is a step that never ends.
+        os.mkfifo(hanging.path / "pipe")
+        os.replace(hanging.path / "pipe", hanging.path / "metrics.csv")
         goal = random.SystemRandom().randrange(50, 500)
         wait_until(lambda: (rows := running.metrics()) and rows[-1]["step"] >= goal)
-        assert len(processes_of(server.pid)) >= 3
+        assert len(processes_of(server.pid)) >= 4
         server.kill()
         server.wait()
         wait_until(lambda: not processes_of(server.pid), timeout=5)
     finally:
         end_session(server)
+    (hanging.path / "metrics.csv").unlink()
     step = running.checkpoint()["experiment"]["step"]
     assert goal <= step < 1500, "it saved its work before it ended"
     assert running.status().step == step
@@ -404,7 +444,7 @@ def test_a_server_that_ends_by_itself_leaves_no_process(tmp_path):
     finally:
         end_session(server)
     store = RunStore(tmp_path / "runs")
-    assert [store.get(run_id).status().state for run_id in ids[:2]] == ["interrupted"] * 2
+    assert [store.get(run_id).status().state for run_id in ids[:3]] == ["interrupted"] * 3
 
 
 # -- what the pages read ----------------------------------------------------------------------
