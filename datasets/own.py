@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,8 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from datasets.files import write_atomic
 
 __all__ = ["DataError", "OwnData", "read_picture", "read_points"]
 
@@ -70,17 +70,8 @@ class OwnData:
         Raises:
             OSError: The file cannot be written.
         """
-        path = Path(path)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, kind=np.array(self.kind), array=self.array, name=np.array(self.name))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        arrays = {"kind": np.array(self.kind), "array": self.array, "name": np.array(self.name)}
+        write_atomic(Path(path), lambda file: np.savez(file, **arrays))
 
     @classmethod
     def load(cls, path: str | Path) -> OwnData:
@@ -89,19 +80,34 @@ class OwnData:
         Raises:
             DataError: The file is missing, damaged or holds something else.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_BYTES:
-                raise DataError("The saved data is larger than 20 MB.")
-            with np.load(path, allow_pickle=False) as saved:
-                kind, name = str(saved["kind"]), _title(str(saved["name"]))
-                return cls(kind, saved["array"], name)  # type: ignore[arg-type]
-        except DataError:
-            raise
-        # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
-        except Exception as error:
-            raise DataError("The saved data cannot be read: the file is damaged.") from error
+        saved = read_saved(path, MAX_BYTES, ("kind", "name", "array"))
+        kind, name = str(saved["kind"]), bare_name(str(saved["name"]))
+        return cls(kind, saved["array"], name)  # type: ignore[arg-type]
+
+
+def read_saved(path: str | Path, limit: int, fields: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read arrays from an .npz file that may have been damaged or swapped.
+
+    Args:
+        path: The file.
+        limit: The most bytes that its content may take.
+        fields: The names of the arrays.
+
+    Raises:
+        DataError: The file is missing, damaged, too large or holds other things.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > limit:
+            raise DataError(f"The saved data is larger than {limit // 2**20} MB.")
+        with np.load(path, allow_pickle=False) as saved:
+            return {field: saved[field] for field in fields}
+    except DataError:
+        raise
+    # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
+    except Exception as error:
+        raise DataError("The saved data cannot be read: the file is damaged.") from error
 
 
 def _check_points(points: np.ndarray) -> None:
@@ -148,14 +154,15 @@ def _check_picture(weights: np.ndarray) -> None:
         raise DataError("The picture is white all over: dark places are where the points go.")
 
 
-def _check_size(data: bytes) -> None:
+def check_size(data: bytes) -> None:
+    """Refuse the bytes of a file that is empty or larger than 20 MB, with a `DataError`."""
     if len(data) > MAX_BYTES:
         raise DataError(f"The file has {len(data) / 2**20:.0f} MB, at most 20 MB are taken.")
     if not data:
         raise DataError("The file is empty.")
 
 
-def _title(name: str) -> str:
+def bare_name(name: str) -> str:
     """The bare file name, printable and short, from whatever a browser sent."""
     bare = name.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in bare if c.isprintable())[:80] or "own data"
@@ -179,14 +186,14 @@ def read_points(data: bytes, name: str) -> OwnData:
     Raises:
         DataError: The table cannot be read as points; names the line where it can.
     """
-    _check_size(data)
+    check_size(data)
     rows = _rows(_decode(data))
     if not rows:
         raise DataError("The file holds no rows.")
     rows, x, y = _number_columns(rows)
     points = np.array([[_cell(row, x), _cell(row, y)] for row in rows]).reshape(-1, 2)
     _check_points(points)  # before float32 can round differences away
-    return OwnData("points", points.astype(np.float32), _title(name))
+    return OwnData("points", points.astype(np.float32), bare_name(name))
 
 
 def _decode(data: bytes) -> str:
@@ -303,10 +310,10 @@ def read_picture(data: bytes, name: str) -> OwnData:
     Raises:
         DataError: The file is no such picture, too large, damaged or white.
     """
-    _check_size(data)
+    check_size(data)
     try:
-        with _open(data) as image:
-            grey = _grey(image)
+        with open_picture(data) as image:
+            grey = flatten(image).convert("L")
     except DataError:
         raise
     # Pillow's decoders raise whatever they trip over: OSError, SyntaxError, struct.error, ...
@@ -316,11 +323,15 @@ def read_picture(data: bytes, name: str) -> OwnData:
     grey.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
     mass = 1 - np.asarray(grey, dtype=np.float32) / 255
     mass[mass < 0.02] = 0
-    return OwnData("picture", mass, _title(name))
+    return OwnData("picture", mass, bare_name(name))
 
 
-def _open(data: bytes) -> Image.Image:
-    """Read a picture's header; its pixels stay undecoded until its size is known to be harmless."""
+def open_picture(data: bytes) -> Image.Image:
+    """Read a picture's header; its pixels stay undecoded until its size is known to be harmless.
+
+    Raises:
+        DataError: The bytes are no PNG, JPEG or WebP picture, or one of more than 16 megapixels.
+    """
     too_large = DataError(f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels.")
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
@@ -333,15 +344,15 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """Decode a picture to 8-bit grey, upright, on white paper."""
+def flatten(image: Image.Image) -> Image.Image:
+    """Decode a picture to 8 bits, upright, on white paper: mode L if it is grey, else RGB."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit PNG, which Pillow clips instead of scaling
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("u1"))
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image.convert("RGB").convert("L")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def read_own(data: bytes, name: str) -> OwnData:

@@ -18,10 +18,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from datasets.files import write_atomic
 from datasets.own import OwnData
 from registry import FAMILIES
 from training.driver import drive
-from training.files import read_json, write_atomic, write_json
+from training.files import read_json, write_json
 from training.store import FRAMES, Run, RunError, RunStore, Status
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,7 @@ from pathlib import Path
 import torch
 from registry import FAMILIES
 from training import driver
-from training.files import write_atomic
+from datasets.files import write_atomic
 from training.store import Run
 
 torch.set_num_threads(1)

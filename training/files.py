@@ -1,31 +1,12 @@
-"""Files that are either whole or not there: temporary file, ``fsync``, rename."""
+"""JSON files that are either whole or not there."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
-
-    Raises:
-        OSError: the disk is full or not writable; ``path`` is then as it was before.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+from datasets.files import write_atomic
 
 
 def write_json(path: Path, value: Any) -> None:

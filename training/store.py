@@ -25,10 +25,11 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from datasets.own import OwnData
+from datasets.files import write_atomic
+from datasets.own_images import Own, load_own
 from registry import FAMILIES, Family
 from training.config import ConfigError, RunConfig
-from training.files import read_json, write_atomic, write_json
+from training.files import read_json, write_json
 
 ACTIVE = ("queued", "starting", "running", "paused")
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
@@ -90,7 +91,7 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: Path | str, family: Family, config: RunConfig, own: OwnData | None = None
+        cls, path: Path | str, family: Family, config: RunConfig, own: Own | None = None
     ) -> Run:
         """Make a new run folder.
 
@@ -143,10 +144,10 @@ class Run:
             reason = str(error) if isinstance(error, ConfigError) else "it is damaged."
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
-    def own_data(self) -> OwnData | None:
+    def own_data(self) -> Own | None:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
-        return OwnData.load(path) if path.exists() else None
+        return load_own(path) if path.exists() else None
 
     def experiment(self, device: torch.device | str = "cpu"):
         """Build its experiment, untrained."""
@@ -357,7 +358,7 @@ class RunStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
-    def create(self, family: Family, config: RunConfig, own: OwnData | None = None) -> Run:
+    def create(self, family: Family, config: RunConfig, own: Own | None = None) -> Run:
         """Make a new run under an unguessable name."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = f"{family.stem}-{stamp}-{secrets.token_hex(5)}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from datasets.own import OwnData
+from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
 from training.lab import LabFull, View
@@ -27,7 +27,7 @@ Draw = Callable[[View], None]
 
 
 def training_panel(
-    family: Family, config: RunConfig, draw: Draw, *, own: OwnData | None, ready: bool = True
+    family: Family, config: RunConfig, draw: Draw, *, own: Own | None, ready: bool = True
 ) -> View | None:
     """Draw the panel and return the run it shows.
 
@@ -56,7 +56,7 @@ def training_panel(
 def _buttons(
     family: Family,
     config: RunConfig,
-    own: OwnData | None,
+    own: Own | None,
     view: View | None,
     shipped: bool,
     ready: bool,
@@ -108,7 +108,7 @@ def _live_knobs(view: View) -> None:
             )
 
 
-def _train(family: Family, config: RunConfig, own: OwnData | None) -> None:
+def _train(family: Family, config: RunConfig, own: Own | None) -> None:
     try:
         run_id = lab().submit(family, config, own)
     except (LabFull, RunError) as error:

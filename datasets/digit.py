@@ -1,0 +1,109 @@
+"""A digit that a user drew or photographed, made to look like one of MNIST's."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from datasets.own import MAX_PIXELS, DataError, flatten
+
+__all__ = ["mnist_like"]
+
+_SIDE, _BOX = 28, 20
+# MNIST's centres of mass: row and column 14.0 on average, counted from 0 (standard deviation 0.3).
+_CENTRE = 14
+_WORKING_SIDE = 200
+_MIN_CONTRAST = 20  # grey levels
+
+
+def mnist_like(image: Image.Image) -> np.ndarray:
+    """Bring a picture of one digit to MNIST's conventions.
+
+    Paper is told from ink by the border, shading of the paper is taken off as a tilted plane, and
+    what is left is cropped, fitted into 20 × 20 pixels with its proportions kept, and laid into
+    28 × 28 by its centre of mass, as LeCun et al. prepared MNIST (Gradient-based learning applied
+    to document recognition, 1998, section III.A).
+
+    Args:
+        image: Any picture, dark on light or light on dark; transparent places count as white.
+
+    Returns:
+        A light digit on black, with shape (28, 28), uint8.
+
+    Raises:
+        DataError: The picture is blank, cannot be decoded, or has less than 4 pixels a side or more
+            than 16 megapixels.
+    """
+    ink = _cleaned(_ink(_grey(image)))
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = _BOX / max(ink.shape)
+    h, w = (max(1, round(side * scale)) for side in ink.shape)
+    small = np.asarray(Image.fromarray(ink).resize((w, h), Image.Resampling.BICUBIC)).clip(0)
+    small = np.rint(small.clip(0) / small.max() * 255).astype(np.uint8)
+
+    y, x = (round(_CENTRE - centre) for centre in ndimage.center_of_mass(small))
+    y, x = min(max(y, 0), _SIDE - h), min(max(x, 0), _SIDE - w)
+    digit = np.zeros((_SIDE, _SIDE), np.uint8)
+    digit[y : y + h, x : x + w] = small
+    return digit
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Decode to grey levels with shape (h, w), at most 200 a side: averaging takes noise off."""
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels.")
+    if min(image.size) < 4:
+        raise DataError(f"The picture has only {image.width} × {image.height} pixels.")
+    try:
+        grey = flatten(image).convert("L")
+    except Exception as error:
+        raise DataError("The picture cannot be read: the file is damaged.") from error
+    grey.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
+    return np.asarray(grey, np.float64)
+
+
+def _ink(grey: np.ndarray) -> np.ndarray:
+    """Turn grey levels into ink from 0 to 1; what noise could make is 0."""
+    paper, noise = _paper(grey)
+    ink = grey - paper
+    smooth = ndimage.gaussian_filter(ink, 0.7)
+    if -smooth.min() > smooth.max():
+        ink, smooth = -ink, -smooth
+    if smooth.max() < max(_MIN_CONTRAST, 6 * noise):
+        raise DataError("The picture is blank: no digit stands out from the paper.")
+    full = np.median(ink[ink > smooth.max() / 2])
+    ink = (ink / full).clip(0, 1)
+    ink[ink < max(0.1, 4 * noise / full)] = 0
+    return ink.astype(np.float32)
+
+
+def _paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fit a plane to the border, and again without what stands out: strokes that touch it.
+
+    Returns:
+        The paper's grey levels with shape (h, w), and the standard deviation around them.
+    """
+    h, w = grey.shape
+    y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]
+    width = max(1, round(0.06 * min(h, w)))
+    border = np.ones((h, w), bool)
+    border[width:-width, width:-width] = False
+    terms = np.stack([np.ones_like(x), x, y], axis=-1)  # (h, w, 3)
+    inputs, levels = terms[border], grey[border]
+    keep = np.abs(levels - np.quantile(levels, 0.5, method="lower")) < 64
+    for _ in range(3):
+        plane = np.linalg.lstsq(inputs[keep], levels[keep], rcond=None)[0]
+        rest = np.abs(levels - inputs @ plane)
+        noise = 1.4826 * float(np.median(rest))
+        keep = rest <= max(2.5 * noise, 2.0)
+    return terms @ plane, noise
+
+
+def _cleaned(ink: np.ndarray) -> np.ndarray:
+    """Drop specks: patches with less than a twentieth of the largest one's ink."""
+    patches, count = ndimage.label(ink > 0, np.ones((3, 3)))
+    mass = ndimage.sum_labels(ink, patches, np.arange(count + 1))
+    mass[0] = 0
+    return np.where((mass >= mass.max() / 20)[patches] & (patches > 0), ink, 0).astype(np.float32)

