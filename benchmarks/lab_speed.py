@@ -4,7 +4,8 @@ Protocol: a server of its own with an empty folder of runs, and a headless Chrom
 started and stopped before anything counts. Then
 
 1. seven times: from the click on Train to the first frame in which the new run's picture is there,
-   told by the browser's own clock (the click is a real one, its time that of the event);
+   told by the browser's own clock (the click is a real one, its time that of the event). The run
+   before has then shown a later picture: all first ones are equal, a flow starts as the identity;
 2. alternately: the bare generator with its default pictures and metrics, one thread, while the
    browser shows an empty page; and the same config in the lab with the page open. Steps over
    seconds from the first event to the last, for the lab from the run's ``metrics.csv``. A round is
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "pages/realnvp.py"
 PICTURE = 'img[alt^="Learned density"]'  # the live picture of a run
+LATER_PICTURE = f'{PICTURE}:not([alt$=" step 0"])'
 SCRIPT_STATE = "data-test-script-state"  # set by Streamlit on its root element
 SLIDER = "Hidden units"
 
@@ -339,7 +341,8 @@ class _Visit:
         return self.page.evaluate("() => window.measured")
 
     def stop(self) -> None:
-        """Click on Stop and wait until Train can be clicked again."""
+        """Once it has learned something, click on Stop; wait until Train can be clicked again."""
+        self.page.wait_for_selector(LATER_PICTURE)
         self._button("Stop").click()
         self._wait_for("Train")
         self._settle()

@@ -21,8 +21,13 @@ def slots() -> list[str]:
         return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if wanted != "cpu" and torch.backends.mps.is_available():
         return ["mps"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or max(2, (cores or 2) - 1))
+    cores = len(usable_cores()) or os.cpu_count() or 2
+    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or max(2, cores - 1))
+
+
+def usable_cores() -> list[int]:
+    """Return the cores this process may use; none where the system does not tell (macOS)."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def best_device() -> str:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,10 @@ from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from datasets.own import OwnData
+from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
-from training.devices import slots
+from training.devices import slots, usable_cores
 from training.driver import Report
 from training.loop import Snapshot
 from training.store import Run, RunStore, Status
@@ -95,6 +95,7 @@ class Worker:
     process: multiprocessing.process.BaseProcess
     connection: Connection
     device: str
+    core: int | None = None  # the one it keeps to
     stopping_since: float | None = None
     silent: bool = False  # its end of the connection is closed
     ended: bool = False  # its last report has come
@@ -132,7 +133,7 @@ class Lab:
 
     # -- what pages call ----------------------------------------------------------------------
 
-    def submit(self, family: Family, config: RunConfig, own: OwnData | None = None) -> str:
+    def submit(self, family: Family, config: RunConfig, own: Own | None = None) -> str:
         """Create a run and start it, or queue it; return its id.
 
         Raises:
@@ -263,9 +264,11 @@ class Lab:
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
         ours, theirs = self._context.Pipe()
+        threads = self._threads(view)
+        core = self._core(device, threads)
         process = self._context.Process(
             target=work,
-            args=(str(view.run.path.absolute()), device, self._threads(view), theirs),
+            args=(str(view.run.path.absolute()), device, threads, core, theirs),
             name=f"genlab-{run_id}",
             daemon=True,
         )
@@ -278,7 +281,7 @@ class Lab:
         finally:
             theirs.close()
         view.status = replace(view.status, state="starting", device=device)
-        self._workers[run_id] = Worker(view, process, ours, device)
+        self._workers[run_id] = Worker(view, process, ours, device, core)
         self._wake()
 
     def _threads(self, view: View) -> int:
@@ -288,6 +291,16 @@ class Lab:
         """
         wanted = getattr(view.run.family.training, "THREADS", 1)
         return min(wanted, max(1, (os.cpu_count() or 2) // len(self.devices)))
+
+    def _core(self, device: str, threads: int) -> int | None:
+        """Return the core for a worker of one thread: the one that has the fewest of ours."""
+        cores = usable_cores()
+        if device != "cpu" or threads > 1 or len(cores) < 2:
+            return None
+        taken = Counter(worker.core for worker in self._workers.values())
+        # Labs that run side by side begin at different cores.
+        start = os.getpid() % len(cores)
+        return min(cores[start:] + cores[:start], key=taken.__getitem__)
 
     def _warm_up(self) -> None:
         """Start the fork server, which imports torch: the first click is as fast as the others."""
