@@ -180,6 +180,17 @@ def test_stop_and_resume_in_one_breath_is_neither_lost_nor_taken_for_a_death(lab
     assert lab.view(run_id).status.state == "stopped"
 
 
+def test_a_view_is_of_one_moment(lab):
+    # A page reads it several times: buttons of one state beside words of another would stay so.
+    run_id = lab.submit(NICE, long())
+    wait_until(lambda: is_training(lab, run_id))
+    view = lab.view(run_id)
+    step = view.status.step
+    lab.command(run_id, "stop")
+    wait_until(lambda: lab.view(run_id).status.state == "stopped")
+    assert (view.status.state, view.status.step) == ("running", step)
+
+
 class Impatient(View):
     """A view whose watcher clicks Resume in the very moment in which the run ends."""
 

@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
@@ -182,20 +183,23 @@ class Lab:
                     worker.connection.send(command)
 
     def view(self, run_id: str) -> View | None:
-        """Return what to show of a run, live or from its folder; ``None`` if there is none."""
+        """Return what to show of a run, live or from its folder; ``None`` if there is none.
+
+        It is of this moment: what is drawn from it fits together, whatever happens meanwhile.
+        """
         with self._lock:
             view = self._views.get(run_id)
             if view is not None:
                 queue = list(self._queue)
                 view.ahead = queue.index(run_id) if run_id in queue else 0
-                return view
+                return copy(view)
         run = self.store.get(run_id)
         if run is None:
             return None
         view = view_of(run)
         with self._lock:
             # A run that someone else trains (the command line, say) changes under us: not kept.
-            return view if view.status.active else self._views.setdefault(run_id, view)
+            return view if view.status.active else copy(self._views.setdefault(run_id, view))
 
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""

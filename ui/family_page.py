@@ -23,9 +23,17 @@ def plane_page(family: Family, feel: Callable[[], None], code: tuple[object, ...
         feel: draws the part that one can play with.
         code: classes and functions to show the source of.
     """
-    with st.expander("How it works", icon=":material/school:"):
-        theory(family)
-        feel()
+    lesson = st.expander(
+        "How it works",
+        icon=":material/school:",
+        key=f"{family.stem}.lesson",
+        on_change="rerun",
+    )
+    # Closed, it costs nothing: a page has to answer within a fifth of a second.
+    if lesson.open:
+        with lesson:
+            theory(family)
+            feel()
     with st.sidebar:
         st.divider()
         config = config_form(family)
@@ -36,7 +44,7 @@ def plane_page(family: Family, feel: Callable[[], None], code: tuple[object, ...
         return
     st.divider()
     parts = {"See inside": see_inside, "Explore": explore, "Check": checks}
-    # Only the chosen part is computed: a page has to answer within a fifth of a second.
+    # Only the chosen part is computed.
     chosen = st.segmented_control(
         "What was trained",
         [*parts, "Take away", "The code"],

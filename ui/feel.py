@@ -15,6 +15,7 @@ from ui.page import picture, theme
 from ui.plane import grid_lines
 
 BOX = (-3.0, 3.0, -3.0, 3.0)
+KEPT = {"persist_state": "session"}  # the lesson may be closed and opened again
 
 
 class _Formula(nn.Module):
@@ -33,15 +34,17 @@ def feel_coupling(stem: str, *, affine: bool) -> None:
     st.markdown("**Feel it**: one coupling layer, its conditioner in your hands")
     controls, before, after = st.columns([1.1, 1, 1])
     with controls:
-        shift = st.slider("Shift: a in t(x₁) = a sin(2 x₁)", -1.5, 1.5, 0.8, 0.1, key=f"{stem}.a")
+        shift = st.slider(
+            "Shift: a in t(x₁) = a sin(2 x₁)", -1.5, 1.5, 0.8, 0.1, key=f"{stem}.a", **KEPT
+        )
         scale = 0.0
         if affine:
             scale = st.slider(
-                "Log-scale: b in s(x₁) = b tanh(x₁)", -1.0, 1.0, 0.5, 0.1, key=f"{stem}.b"
+                "Log-scale: b in s(x₁) = b tanh(x₁)", -1.0, 1.0, 0.5, 0.1, key=f"{stem}.b", **KEPT
             )
-        flip = st.toggle("Let coordinate 2 be the passive one", key=f"{stem}.flip")
-        x = st.slider("Point, coordinate 1", -2.5, 2.5, 1.0, 0.1, key=f"{stem}.x")
-        y = st.slider("Point, coordinate 2", -2.5, 2.5, 0.5, 0.1, key=f"{stem}.y")
+        flip = st.toggle("Let coordinate 2 be the passive one", key=f"{stem}.flip", **KEPT)
+        x = st.slider("Point, coordinate 1", -2.5, 2.5, 1.0, 0.1, key=f"{stem}.x", **KEPT)
+        y = st.slider("Point, coordinate 2", -2.5, 2.5, 0.5, 0.1, key=f"{stem}.y", **KEPT)
     layer = _layer(shift, scale, affine=affine, flip=flip)
     point = torch.tensor([[x, y]])
     moved, log_det = layer.inverse(point)

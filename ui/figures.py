@@ -250,7 +250,7 @@ def _curve(axes, rows, name: str, colour: str, label: str) -> None:
 
 
 def _corners(points: np.ndarray) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return ("%.1f,%.1f " * len(points))[:-1] % tuple(points.ravel().tolist())
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -13,13 +13,16 @@ import streamlit as st
 from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
+from training.devices import usable_cores
 from training.lab import LabFull, View
 from training.store import RunError
 from ui.form import log_options, url_problems, use_config
 from ui.lab import lab
 from ui.runs import badge, duration, show, shown_run, time_left
 
-POLL = 0.5  # seconds between two looks at a run at work
+# Seconds between two looks at a run at work. A browser needs a third of a core to draw twice a
+# second; where there are two cores, that is missing to the training.
+POLL = 1.0 if 0 < len(usable_cores()) <= 2 else 0.5
 FIRST_PICTURE = 1.5  # seconds to wait for the first picture within the click itself
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
 
