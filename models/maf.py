@@ -1,0 +1,497 @@
+"""MAF: masked autoregressive flow, with the masks of MADE and a sampler that uses their order.
+
+Hidden units are sorted by degree, so every mask is a staircase: a row sees a first part of the
+inputs and nothing after it. What a mask would multiply by zero is neither stored nor computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.flow import Flow, State, _last, _states
+from models.layers import MLP, ActNorm, Result
+from models.priors import Gaussian, Prior
+
+
+def hidden_degrees(features: int, hidden: int) -> Tensor:
+    """Return the degrees of hidden units, sorted, evenly spread over 1 ... D - 1, shape ``(H,)``.
+
+    A unit of degree m sees the first m inputs.
+
+    References:
+        MADE: Masked Autoencoder for Distribution Estimation (Germain, Gregor, Murray, Larochelle,
+        2015), equations 13-14. https://arxiv.org/abs/1502.03509
+    """
+    return torch.linspace(1, max(features - 1, 1), hidden, dtype=torch.float64).round().long()
+
+
+class _Staircase(torch.autograd.Function):
+    """``x @ W.T + b`` for pieces of rows that see ever more columns; masks only along the edge."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, bias: Tensor, layer: MaskedLinear, *weights: Tensor) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(x, *weights)
+        y = x.new_empty(len(x), len(bias))
+        for (start, stop), full, edge, weight in layer.pieces(weights):
+            part = torch.addmm(bias[start:stop], x[:, :full], weight[:, :full].t())
+            part.addmm_(x[:, full : weight.shape[1]], (weight[:, full:] * edge).t())
+            y[:, start:stop] = part
+        return y
+
+    @staticmethod
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        dw: list[Tensor | None] = [None] * len(weights)
+        for i, ((start, stop), full, edge, w) in enumerate(ctx.layer.pieces(weights)):
+            part, seen = dy[:, start:stop], w.shape[1]
+            if dx is not None:
+                dx[:, :full] += part @ w[:, :full]
+                dx[:, full:seen] += part @ (w[:, full:] * edge)
+            if ctx.needs_input_grad[3 + i]:
+                dw[i] = part.t() @ x[:, :seen]
+                dw[i][:, full:] *= edge
+        return dx, dy.sum(0), None, *dw
+
+
+class MaskedLinear(nn.Module):
+    """A linear layer of which row r sees the first ``visible[r]`` inputs only.
+
+    Rows are split into pieces, each stored as wide as its last row needs; a mask remains where the
+    staircase crosses a piece. One piece is the plain masked layer.
+
+    Args:
+        visible: number of inputs that each row sees, never decreasing, shape ``(out,)``.
+        pieces: number of pieces wanted. Rows that see the same are never torn apart.
+        zero: start with all weights at zero.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        visible: Tensor,
+        *,
+        pieces: int = 1,
+        zero: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.visible = visible.tolist()
+        rows = len(visible)
+        starts = [0]
+        for wanted in (rows * i // pieces for i in range(1, pieces)):
+            start = int(torch.searchsorted(visible, visible[wanted]))
+            if start > starts[-1] and self.visible[start - 1]:
+                starts.append(start)
+        self.spans = list(pairwise([*starts, rows]))
+        self.bias = nn.Parameter(torch.zeros(rows))
+        self.weights = nn.ParameterList()
+        for i, (start, stop) in enumerate(self.spans):
+            full, seen = self.visible[start], self.visible[stop - 1]
+            edge = torch.arange(full, seen) < visible[start:stop, None]
+            # Masks follow from the sizes: files of weights need not hold them.
+            self.register_buffer(f"edge{i}", edge, persistent=False)
+            weight = torch.zeros(stop - start, seen)
+            if not zero:
+                bound = visible[start:stop, None].clamp_min(1).rsqrt()
+                weight.uniform_(-1, 1, generator=generator).mul_(bound)
+                weight[:, full:].mul_(edge)
+            self.weights.append(weight)
+
+    def pieces(self, weights: Iterable[Tensor]) -> Iterator[tuple]:
+        """Yield rows ``(start, stop)``, columns free of masks, mask of the rest, and weight."""
+        for i, (span, weight) in enumerate(zip(self.spans, weights, strict=True)):
+            yield span, self.visible[span[0]], getattr(self, f"edge{i}"), weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in)`` to ``(B, out)``."""
+        return _Staircase.apply(x, self.bias, self, *self.weights)
+
+    def runs(self, starts: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield weight and bias of the rows from each start to the next, seen inputs only.
+
+        Rows in between must all see the same inputs.
+        """
+        spans = list(pairwise([*starts, len(self.visible)]))
+        for (first, last), weight in zip(self.spans, self.weights, strict=True):
+            inside = [(a, b) for a, b in spans if first <= a < last]
+            sizes = [b - a for a, b in inside]
+            parts = zip(weight.split(sizes), self.bias[first:last].split(sizes), strict=True)
+            for (start, _), (rows, bias) in zip(inside, parts, strict=True):
+                yield rows[:, : self.visible[start]], bias
+
+    def mask(self, columns: int) -> Tensor:
+        """Return what each row sees of ``columns`` inputs, booleans, shape ``(out, columns)``."""
+        return torch.arange(columns) < torch.tensor(self.visible)[:, None]
+
+
+class MADE(nn.Module):
+    """A network whose output i depends on the inputs before i only, in their natural order.
+
+    Args:
+        features: dimension D of input and of each output.
+        hidden: width of the hidden layers.
+        depth: number of hidden layers.
+        outputs: numbers per dimension.
+        context: width of a vector that every hidden unit of the first layer and every output sees.
+        strict: outputs see hidden units of degree strictly below their own. Anything else is wrong
+            and there to be shown: an output then sees its own input.
+        pieces: pieces of each :class:`MaskedLinear`; by default as many as the size makes use of.
+        generator: source of the initial weights.
+
+    References:
+        MADE (Germain et al., 2015). https://arxiv.org/abs/1502.03509
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        *,
+        depth: int = 2,
+        outputs: int = 2,
+        context: int = 0,
+        strict: bool = True,
+        pieces: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.outputs, self.context = features, outputs, context
+        pieces = pieces or (8 if features * hidden > 2**20 else 4 if hidden >= 128 else 1)
+        self.degrees = hidden_degrees(features, hidden)
+        among = torch.searchsorted(self.degrees, self.degrees, right=True)
+        before = torch.searchsorted(self.degrees, torch.arange(1, features + 1), right=not strict)
+        linear = partial(MaskedLinear, pieces=pieces, generator=generator)
+        self.layers = nn.ModuleList(
+            [
+                linear(self.degrees.clamp(max=features)),
+                *(linear(among) for _ in range(depth - 1)),
+                linear(before.repeat_interleave(outputs), zero=True),
+            ]
+        )
+        self.context_in = self.context_out = None
+        if context:
+            self.context_in = MLP(context, hidden, identity=False, generator=generator)[0]
+            self.context_out = MLP(context, features * outputs)[0]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map ``(B, D)``, and a context ``(B, K)``, to ``(B, D, outputs)``."""
+        first, *others = self.layers
+        early, late = self.offsets(context)
+        h = first(x) + early
+        for layer in others:
+            h = layer(h.relu())
+        return (h + late).view(len(x), self.features, self.outputs)
+
+    def offsets(self, context: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """Return what the context adds to the first hidden layer and to the outputs."""
+        if self.context_in is None:
+            return 0.0, 0.0
+        return self.context_in(context), self.context_out(context)
+
+    def masks(self) -> list[Tensor]:
+        """Return the masks from input to output, booleans, each ``(out, in)``.
+
+        Rows of the last one are dimensions, once each, not outputs.
+        """
+        widths = [self.features, *[len(self.degrees)] * (len(self.layers) - 1)]
+        *inner, last = [m.mask(width) for m, width in zip(self.layers, widths, strict=True)]
+        return [*inner, last[:: self.outputs]]
+
+    def steps(self, x: _Known, context: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield outputs ``(B, d, outputs)`` for the next d dimensions, as soon as they are known.
+
+        Between two neighbouring degrees all dimensions depend on the same hidden units. Whoever
+        iterates appends these dimensions to ``x`` before asking for more. Each hidden unit is
+        computed once, so all steps together do the arithmetic of one pass.
+        """
+        *inner, last = self.layers
+        early, late = self.offsets(context)
+        distinct, counts = self.degrees.unique_consecutive(return_counts=True)
+        dims = [0, *(d for d in distinct.tolist() if d < self.features), self.features]
+        units = [0, *counts.cumsum(0).tolist()]
+        hidden = [_Known(x.like, units[-1]) for _ in inner]
+        rows = [layer.runs(units[:-1]) for layer in inner]
+        ends = last.runs([d * self.outputs for d in dims[:-1]])
+        for step, (start, stop) in enumerate(pairwise(dims)):
+            if step:
+                source = x
+                for layer, target in zip(rows, hidden, strict=True):
+                    h = source.through(*next(layer))
+                    if self.context and source is x:
+                        h = h + early[:, units[step - 1] : units[step]]
+                    target.append(h.relu_())
+                    source = target
+            out = hidden[-1].through(*next(ends))
+            if self.context:
+                out = out + late[:, start * self.outputs : stop * self.outputs]
+            yield out.view(len(out), stop - start, self.outputs)
+
+
+class _Known:
+    """Columns that become known from left to right; written in place unless gradients are kept."""
+
+    def __init__(self, like: Tensor, width: int) -> None:
+        self.like = like
+        self.size = 0
+        # What autograd saved must not change.
+        self.fixed = not torch.is_grad_enabled()
+        self.value = like.new_empty(len(like), width if self.fixed else 0)
+
+    def append(self, part: Tensor) -> None:
+        if self.fixed:
+            self.value[:, self.size : self.size + part.shape[1]] = part
+        else:
+            self.value = torch.cat([self.value, part], dim=1)
+        self.size += part.shape[1]
+
+    def through(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return a linear map of as many columns as the weight has."""
+        return nn.functional.linear(self.value[:, : weight.shape[1]], weight, bias)
+
+
+class MaskedAutoregressive(nn.Module):
+    """Each dimension is shifted and scaled by numbers that depend on those before it.
+
+    From data to latent, ``z_i = (x_i - m_i) exp(-a_i)`` with ``m_i, a_i`` of ``x_1 ... x_{i-1}``:
+    one pass, and ``log_det = -sum a``. From latent to data, ``x_i = z_i exp(a_i) + m_i``: one
+    degree of the hidden units after the other. Starts as the identity.
+
+    Args:
+        features: dimension D.
+        hidden: width of the hidden layers of its :class:`MADE`.
+        reverse: the last dimension comes first.
+        bound: largest absolute log-scale, approached smoothly, in nats per dimension.
+        made: further settings of :class:`MADE`.
+
+    References:
+        Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, 2017),
+        equations 3-5. https://arxiv.org/abs/1705.07057
+    """
+
+    def __init__(
+        self, features: int, hidden: int, *, reverse: bool = False, bound: float = 5.0, **made
+    ) -> None:
+        super().__init__()
+        self.made = MADE(features, hidden, **made)
+        self.reverse, self.bound, self.context = reverse, bound, self.made.context
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
+        """Map data ``(B, D)``, and a context ``(B, K)``, to latents; also their ``log_det``."""
+        z, log_scale = self.inverse_terms(x, context)
+        return z, -log_scale.sum(1)
+
+    def inverse_terms(self, x: Tensor, context: Tensor | None = None) -> Result:
+        """Map data to latents; also return the log-scale of each dimension, shape ``(B, D)``."""
+        x = self._ordered(x)
+        shift, log_scale = self._shift_and_scale(self.made(x, context))
+        z = (x - shift) * (-log_scale).exp()
+        return self._ordered(z), self._ordered(log_scale)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
+        """Map latents ``(B, D)``, and a context ``(B, K)``, to data; also their ``log_det``.
+
+        Exact, with the arithmetic of one pass. Faster under ``torch.no_grad``.
+        """
+        for x, log_scale, _ in self.forward_steps(z, context):  # noqa: B007
+            pass
+        return self._ordered(x), log_scale.sum(1)
+
+    def forward_steps(
+        self, z: Tensor, context: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield data, log-scales, and how many dimensions (in the layer's own order) are known.
+
+        Under ``torch.no_grad`` both have shape ``(B, D)``, are filled in place, and hold anything
+        beyond the known; with gradients they have shape ``(B, known)``.
+        """
+        z = self._ordered(z)
+        x, log_scales = _Known(z, z.shape[1]), _Known(z, z.shape[1])
+        for out in self.made.steps(x, context):
+            shift, log_scale = self._shift_and_scale(out)
+            now = z[:, x.size : x.size + out.shape[1]]
+            x.append(torch.addcmul(shift, now, log_scale.exp()))
+            log_scales.append(log_scale)
+            yield x.value, log_scales.value, x.size
+
+    def forward_plain(
+        self, z: Tensor, context: Tensor | None = None, *, first: int | None = None
+    ) -> Result:
+        """Do the same with one full pass per dimension: the textbook's way, D times as slow.
+
+        Args:
+            z: latents, shape ``(B, D)``.
+            context: shape ``(B, K)``.
+            first: stop after so many dimensions, to time them; the others stay zero.
+        """
+        z = self._ordered(z)
+        x, log_det = torch.zeros_like(z), z.new_zeros(len(z))
+        for i in range(z.shape[1] if first is None else first):
+            shift, log_scale = self._shift_and_scale(self.made(x, context))
+            now = z[:, i] * log_scale[:, i].exp() + shift[:, i]
+            x = torch.cat([x[:, :i], now[:, None], x[:, i + 1 :]], dim=1)
+            log_det = log_det + log_scale[:, i]
+        return self._ordered(x), log_det
+
+    def _ordered(self, v: Tensor) -> Tensor:
+        return v.flip(1) if self.reverse else v
+
+    def _shift_and_scale(self, out: Tensor) -> Result:
+        shift, raw = out.unbind(-1)
+        return shift, self.bound * torch.tanh(raw / self.bound)
+
+
+class ConditionalFlow(Flow):
+    """A flow of which some layers also take a context ``(B, K)``: p(x | context).
+
+    Layers that take one say so by a ``context`` width above zero.
+
+    Args:
+        prior: distribution of the latents.
+        layers: from the latent side to the data side.
+        encoder: network from what callers give as context to what the layers see.
+    """
+
+    def __init__(
+        self, prior: Prior, layers: Iterable[nn.Module], encoder: nn.Module | None = None
+    ) -> None:
+        super().__init__(prior, layers)
+        self.encoder = encoder
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
+        return _last(self.forward_states(z, context))
+
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
+        return _last(self.inverse_states(x, context))
+
+    def forward_states(self, z: Tensor, context: Tensor | None = None) -> Iterator[State]:
+        context = self._encoded(context)
+        return _states(z, ((m, _given(m, m.forward, context)) for m in self.layers))
+
+    def inverse_states(self, x: Tensor, context: Tensor | None = None) -> Iterator[State]:
+        context = self._encoded(context)
+        return _states(x, ((m, _given(m, m.inverse, context)) for m in reversed(self.layers)))
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        z, log_det = self.inverse(x, context)
+        return self.prior.log_prob(z) + log_det
+
+    def log_prob_terms(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return what each dimension adds to log p(x), shape ``(B, D)``.
+
+        Each layer's Jacobian is triangular with a known diagonal, so the sum splits.
+        """
+        context = self._encoded(context)
+        terms = torch.zeros_like(x)
+        for layer in reversed(self.layers):
+            if isinstance(layer, MaskedAutoregressive):
+                x, log_scale = layer.inverse_terms(x, context)
+                terms = terms - log_scale
+            else:
+                x, _ = layer.inverse(x)
+                terms = terms - layer.log_scale
+        return terms + self.prior._log_density(x)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        like = next(self.parameters())
+        z = self.prior.sample(
+            count, generator=generator, temperature=temperature, device=like.device
+        )
+        return self.forward(z.to(like.dtype), context)[0]
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
+        context = self._encoded(context)
+        for layer in reversed(self.layers):
+            if hasattr(layer, "initialise"):
+                layer.initialise(x)
+            x, _ = _given(layer, layer.inverse, context)(x)
+
+    def _encoded(self, context: Tensor | None) -> Tensor | None:
+        return context if self.encoder is None or context is None else self.encoder(context)
+
+
+def _given(layer: nn.Module, move: Callable, context: Tensor | None) -> Callable:
+    return partial(move, context=context) if getattr(layer, "context", 0) else move
+
+
+def maf(
+    *,
+    features: int = 2,
+    blocks: int = 5,
+    hidden: int = 128,
+    depth: int = 2,
+    context: int = 0,
+    encoded: int = 64,
+    actnorm: bool = False,
+    bound: float = 5.0,
+    pieces: int | None = None,
+    generator: torch.Generator | None = None,
+) -> ConditionalFlow:
+    """Build a MAF over points of shape ``(B, features)``; blocks take turns in their order.
+
+    Args:
+        features: dimension of the data.
+        blocks: number of masked autoregressive layers.
+        hidden: width of the hidden layers of each MADE.
+        depth: number of hidden layers of each MADE.
+        context: width of the vector that the density is conditioned on; 0 for none.
+        encoded: width to which a small network brings that vector first.
+        actnorm: put an ``ActNorm`` on the data side of each block.
+        bound: largest absolute log-scale per block and dimension, in nats.
+        pieces: see :class:`MADE`.
+        generator: source of the initial weights.
+
+    References:
+        Masked Autoregressive Flow for Density Estimation. https://arxiv.org/abs/1705.07057
+    """
+    layers: list[nn.Module] = []
+    for i in range(blocks):
+        block = MaskedAutoregressive(
+            features,
+            hidden,
+            reverse=bool((blocks - 1 - i) % 2),
+            bound=bound,
+            depth=depth,
+            context=encoded if context else 0,
+            pieces=pieces,
+            generator=generator,
+        )
+        layers += [block, ActNorm(features)] if actnorm else [block]
+    encoder = None
+    if context:
+        encoder = MLP(context, 2 * encoded, encoded, identity=False, generator=generator)
+    return ConditionalFlow(Gaussian(features), layers, encoder)
+
+
+def position_features(positions: Tensor, frequencies: int = 6) -> Tensor:
+    """Return sines and cosines of places in the unit square.
+
+    Args:
+        positions: ``(row, column)`` between 0 and 1, shape ``(B, 2)``.
+        frequencies: octaves, from half a period to ``2^(frequencies - 2)`` periods.
+
+    Returns:
+        Shape ``(B, 4 * frequencies)``.
+
+    References:
+        Attention Is All You Need (Vaswani et al., 2017), section 3.5.
+        https://arxiv.org/abs/1706.03762
+    """
+    octaves = math.pi * 2.0 ** torch.arange(frequencies, device=positions.device)
+    angles = (positions[:, :, None] * octaves.to(positions.dtype)).flatten(1)  # (B, 2F)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,0 +1,308 @@
+"""MAF on capsules: trains, resumes bit for bit, and scores with nothing from the test pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import defects
+from datasets.capsules import rendered_capsules
+from datasets.defects import DefectSet
+from datasets.own import DataError
+from models.layers import ActNorm
+from training import maf
+from training.config import ConfigError
+from training.loop import TrainingDiverged, Wishes, train
+from training.maf import DefectFlow, MAFConfig, build, evaluate, write_scores
+from ui import maf_figures
+
+SMALL = {
+    "patches": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
+    "image": {"model": "image", "image_size": 8, "blocks": 2, "hidden": 32, "epochs": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def capsules() -> DefectSet:
+    return rendered_capsules(32, train=30, good=6, each=2)
+
+
+@pytest.fixture(params=SMALL)
+def variant(request) -> str:
+    return request.param
+
+
+def make(variant: str, data: DefectSet, **values) -> DefectFlow:
+    config = MAFConfig(**{**SMALL[variant], "dataset": "own", **values})
+    return build(config, own=data)
+
+
+def weights(experiment: DefectFlow) -> torch.Tensor:
+    return torch.cat([w.flatten() for w in experiment.model.state_dict().values()]).clone()
+
+
+def unseen(experiment: DefectFlow):
+    return train(experiment, pictures=False, measure_every=10**9)
+
+
+def finish(events) -> list:
+    return list(events)
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def test_it_learns_and_tells_plain_numbers(variant, capsules):
+    experiment = make(variant, capsules, epochs=12)
+    events = finish(train(experiment, log_every=3, measure_every=9))
+    assert events[-1].step == 12 * 3, "24 of 30 pictures, 8 at a time"
+    told = [e.losses["nll"] for e in events if e.losses]
+    assert told[-1] < told[0] - 5
+    last = events[-1].metrics
+    assert last["bits_per_dim"] == pytest.approx(
+        last["nll_held_out"] / (experiment.features * math.log(2))
+    )
+    for event in events:
+        assert all(type(v) is float for v in (*event.losses.values(), *event.metrics.values()))
+        for array in (event.snapshot or {}).values():
+            assert type(array) is np.ndarray
+            assert np.isfinite(array).all()
+    assert set(last) == set(experiment.METRICS)
+    assert set(events[-1].losses) == set(experiment.LOSSES)
+
+
+def test_an_untrained_model_needs_a_little_more_than_eight_bits(capsules):
+    # Independent Gaussians on each channel: less than 8 bits only if the pictures are dull.
+    found = make("patches", capsules).measure()["bits_per_dim"]
+    assert 6 < found < 9
+
+
+def test_bits_do_not_depend_on_units(capsules):
+    experiment = make("image", capsules)
+    levels = experiment.fit
+    x = experiment.standardised(levels, torch.Generator().manual_seed(0))
+    back = x * experiment.scale + experiment.mean
+    noise = back - levels
+    assert -1e-3 < noise.min() < 0.05
+    assert 0.95 < noise.max() < 1.001
+    expected = float(experiment.scale.log().mean()) * experiment.features
+    assert experiment.log_volume == pytest.approx(expected, rel=1e-5)
+
+
+def test_looking_does_not_change_the_training(variant, capsules):
+    looked, left = make(variant, capsules), make(variant, capsules)
+    wishes = Wishes(picture=True, losses=True)
+    state = torch.get_rng_state()
+    for event in train(looked, wishes=wishes, log_every=1, measure_every=2):
+        assert event.snapshot
+        looked.target()
+        wishes.picture = wishes.losses = True
+    looked.calibrate()
+    assert torch.equal(torch.get_rng_state(), state)
+    finish(unseen(left))
+    assert torch.equal(weights(looked), weights(left))
+
+
+def test_a_restored_training_ends_with_the_same_weights(variant, capsules):
+    whole = make(variant, capsules)
+    finish(unseen(whole))
+    first = make(variant, capsules)
+    finish(itertools.islice(unseen(first), 5))  # in the middle of the second epoch
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = make(variant, capsules)
+    finish(itertools.islice(unseen(second), 3))
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert second.step == 4
+    finish(unseen(second))
+    assert torch.equal(weights(second), weights(whole))
+
+
+def test_another_seed_is_another_training_and_another_split(capsules):
+    one, two = make("patches", capsules), make("patches", capsules, seed=1)
+    assert not torch.equal(one.held_out, two.held_out)
+    assert not torch.equal(weights(one), weights(two))
+
+
+def test_an_epoch_sees_each_picture_once(capsules):
+    experiment = make("image", capsules, batch=7)
+    seen = []
+    for step in range(2 * experiment.steps_per_epoch):
+        experiment.step = step
+        seen.append(experiment._batch())
+    half = experiment.steps_per_epoch
+    orders = [torch.cat(seen[:half]), torch.cat(seen[half:])]
+    for order in orders:
+        assert order.sort().values.tolist() == list(range(24))
+    assert not torch.equal(*orders)
+
+
+def test_the_learning_rate_is_a_live_knob(capsules):
+    experiment = make("patches", capsules)
+    experiment.set("learning_rate", 1e-4)
+    assert experiment.live == {"learning_rate": 1e-4}
+    with pytest.raises(ConfigError, match="learning_rate"):
+        experiment.set("learning_rate", 1.0)
+
+
+@pytest.mark.parametrize("values", [{"blocks": 10, "hidden": 512}, {"batch": 1}, {"blocks": 1}])
+def test_the_ends_of_the_sliders_stay_finite_or_say_so(variant, values, capsules):
+    experiment = make(variant, capsules, learning_rate=1e-2, **values)
+    experiment.total = 20
+    try:
+        finish(itertools.islice(unseen(experiment), 5))
+    except TrainingDiverged as error:
+        assert "step" in str(error)
+    assert torch.isfinite(weights(experiment)).all()
+    assert all(np.isfinite(a).all() for a in experiment.snapshot().values())
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def test_held_out_pictures_are_not_learned_from(variant, capsules):
+    experiment = make(variant, capsules)
+    pictures = {p.cpu().numpy().tobytes() for p in experiment.fit}
+    held = {p.cpu().numpy().tobytes() for p in experiment.held_out}
+    assert (len(pictures), len(held)) == (24, 6)
+    assert not pictures & held
+
+
+def test_test_pictures_decide_nothing(variant, capsules):
+    """Without the test pictures everything before the evaluation is the same, bit for bit."""
+    blind = replace(capsules, test=np.zeros_like(capsules.test))
+    results = []
+    for data in (capsules, blind):
+        experiment = make(variant, data)
+        metrics = [
+            e.metrics for e in train(experiment, pictures=False, measure_every=4) if e.metrics
+        ]
+        results.append((metrics, experiment.calibrate().threshold, weights(experiment)))
+    assert results[0][:2] == results[1][:2]
+    assert torch.equal(results[0][2], results[1][2])
+
+
+def test_pictures_of_another_size_are_fitted(capsules):
+    experiment = make("image", capsules)
+    assert experiment.fit.shape == (24, 8, 8, 3)
+    assert experiment.data.masks.shape == (16, 8, 8)
+
+
+def test_data_that_is_not_there_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(defects, "data_roots", lambda: [tmp_path])
+    with pytest.raises(DataError, match="data roots"):
+        build(MAFConfig(dataset="mvtec_capsule"))
+    with pytest.raises(DataError, match="own"):
+        build(MAFConfig(dataset="own"))
+
+
+def test_a_set_with_four_pictures_trains(variant, capsules):
+    experiment = make(variant, replace(capsules, train=capsules.train[:4]))
+    assert (len(experiment.fit), len(experiment.held_out)) == (2, 2)
+    finish(unseen(experiment))
+    assert math.isfinite(experiment.measure()["nll_held_out"])
+
+
+def test_the_presets_are_settings_that_the_config_takes():
+    for name, values in maf.PRESETS.items():
+        assert MAFConfig.parse(values).model == name
+    assert MAFConfig().model_dump() == MAFConfig.parse(maf.PRESETS["patches"]).model_dump()
+
+
+# -- scores -----------------------------------------------------------------------------------
+
+
+def test_a_patch_that_is_unlike_the_others_is_found_where_it_is(capsules):
+    experiment = make("patches", capsules, epochs=20, learning_rate=3e-3)
+    finish(unseen(experiment))
+    calibration = experiment.calibrate()
+    broken = capsules.test[:2].copy()
+    broken[1, :, 20:25, 8:13] = 255 - broken[1, :, 20:25, 8:13]
+    scores = experiment.score(broken, calibration)
+    assert scores.score[1] > scores.score[0] + 2
+    assert scores.score[1] > calibration.threshold
+    row, column = divmod(int(scores.maps[1].argmax()), 32)
+    assert abs(row - 22) <= 3
+    assert abs(column - 10) <= 3
+
+
+@pytest.mark.parametrize(("patch", "resolution"), [(4, 32), (6, 32), (8, 64), (10, 64), (16, 64)])
+def test_maps_lie_where_their_patches_do(patch, resolution, capsules):
+    experiment = make("patches", capsules, patch=patch, resolution=resolution)
+    stride = patch // 2
+    cells = (resolution - patch) // stride + 1
+    for cell in (1, cells // 2, cells - 2):
+        maps = torch.zeros(1, cells, cells)
+        maps[0, cell, cell] = 1
+        wide = experiment._stretched(maps)
+        assert wide.shape == (1, resolution, resolution)
+        mass = wide[0].sum(0)
+        centre = float((mass * (torch.arange(resolution) + 0.5)).sum() / mass.sum())
+        assert centre == pytest.approx(cell * stride + patch / 2, abs=0.51)
+
+
+def test_scores_do_not_depend_on_the_company_a_picture_keeps(variant, capsules):
+    experiment = make(variant, capsules)
+    finish(unseen(experiment))
+    calibration = experiment.calibrate()
+    together = experiment.score(capsules.resized(experiment.config.side).test[:3], calibration)
+    alone = experiment.score(capsules.resized(experiment.config.side).test[2:3], calibration)
+    np.testing.assert_allclose(alone.score[0], together.score[2], rtol=1e-4)
+    np.testing.assert_allclose(alone.maps[0], together.maps[2], rtol=1e-3, atol=1e-3)
+
+
+def test_the_image_score_is_its_nll_and_the_map_adds_up_to_it(capsules):
+    experiment = make("image", capsules)
+    finish(unseen(experiment))
+    pictures = experiment._images(capsules.resized(8).test)
+    with torch.no_grad():
+        nll, _ = experiment.raw_maps(pictures)
+        x = experiment.standardised(pictures, None).flatten(1)
+        expected = -experiment.model.log_prob(x) + experiment.log_volume
+    torch.testing.assert_close(nll, expected, rtol=1e-4, atol=1e-2)
+    assert isinstance(experiment.model.layers[-1], ActNorm)
+
+
+def test_an_evaluation_says_what_it_found_and_writes_it(variant, capsules, tmp_path):
+    experiment = make(variant, capsules, epochs=10)
+    finish(unseen(experiment))
+    found = evaluate(experiment)
+    assert len(found.score) == len(found.kinds) == len(found.names) == 16
+    assert found.maps.shape[0] == 16
+    assert 0 <= found.auroc.low <= found.auroc.value <= found.auroc.high <= 1
+    assert set(found.per_kind) == set(capsules.defects)
+    assert 0 <= found.pixel_auroc <= 1
+    write_scores(found, tmp_path)
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == list(found.kinds)
+    called = [row["called_defective"] == "1" for row in rows]
+    assert called == (found.score > found.threshold).tolist()
+    numbers = json.loads((tmp_path / "detection.json").read_text())
+    assert numbers["auroc"]["value"] == found.auroc.value
+    assert numbers["accuracy_all_defective"] == 10 / 16
+
+
+def test_without_masks_there_is_no_pixel_auroc(capsules, tmp_path):
+    bare = replace(capsules, masks=np.zeros_like(capsules.masks), masked=False)
+    found = evaluate(make("image", bare))
+    assert math.isnan(found.pixel_auroc)
+    write_scores(found, tmp_path)
+    assert json.loads((tmp_path / "detection.json").read_text())["pixel_auroc"] is None
+
+
+def test_figures_are_written(capsules, tmp_path):
+    found = evaluate(make("image", capsules))
+    steps, nll = np.arange(0, 50, 10), np.linspace(900, 500, 5)
+    maf_figures.write_figures(found, tmp_path, steps=steps, nll=nll, nll_held_out=nll + 20)
+    for name in ("nll_curve.png", "nll_hist_good_defect.png", "roc_curve.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

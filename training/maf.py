@@ -1,0 +1,629 @@
+"""Train a MAF on good pictures, whole or in patches, and score how unlike them others are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datasets import capsules, defects
+from datasets.defects import DefectSet
+from datasets.files import write_atomic
+from datasets.own import DataError
+from datasets.synthetic import synthetic_defects
+from models.maf import ConditionalFlow, maf, position_features
+from training import detection
+from training.config import RunConfig, knob
+from training.files import write_json
+from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
+
+HELD_OUT = 0.2  # share of the good training pictures that calibrate and validate
+LOOKED_AT = 24  # pictures of each sort behind the live numbers
+PATCHES = 64  # patches of each picture in a step
+FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training pictures
+SOFT = 0.05  # nats per dimension: keeps the calibration from dividing by almost nothing
+SMOOTHING = 1.0  # standard deviation of the smoothing of maps, in cells
+
+# Where the two models start in the form: one knob has one default.
+PRESETS: dict[str, dict[str, object]] = {
+    "patches": {"model": "patches", "blocks": 5, "hidden": 256, "learning_rate": 2e-3},
+    "image": {"model": "image", "blocks": 7, "hidden": 512, "learning_rate": 1e-4},
+}
+
+
+class MAFConfig(RunConfig):
+    """What can be set on a MAF training."""
+
+    dataset: Literal["rendered", "mvtec_capsule", "own"] = knob(
+        "rendered",
+        label="Dataset",
+        help="Good pictures to learn from. `rendered` draws capsules here and now; "
+        "`mvtec_capsule` is the real set, from a data folder; `own` is a folder or zip of yours.",
+        group="Data",
+    )
+    model: Literal["patches", "image"] = knob(
+        "patches",
+        label="Model",
+        help="One density of small patches given their place, slid over the picture, or one "
+        "density of the whole small picture.",
+        group="Model",
+    )
+    resolution: int = knob(
+        128,
+        ge=32,
+        le=256,
+        step=32,
+        label="Resolution (pixels)",
+        help="Side of the pictures that patches are cut from. The whole-image model ignores it.",
+        group="Data",
+    )
+    patch: int = knob(
+        8,
+        ge=4,
+        le=16,
+        step=2,
+        label="Patch (pixels)",
+        help="Side of a patch. The whole-image model ignores it.",
+        group="Model",
+    )
+    image_size: int = knob(
+        64,
+        ge=8,
+        le=64,
+        step=8,
+        label="Image size (pixels)",
+        help="Side of the whole image: 64 means 12,288 dimensions. The patch model ignores it.",
+        group="Data",
+    )
+    blocks: int = knob(
+        5,
+        ge=1,
+        le=10,
+        step=1,
+        label="Blocks",
+        help="Masked autoregressive layers; they take turns in their order.",
+        group="Model",
+    )
+    hidden: int = knob(
+        256,
+        ge=32,
+        le=1024,
+        step=32,
+        label="Hidden units",
+        help="Width of the two hidden layers of each MADE.",
+        group="Model",
+    )
+    epochs: int = knob(
+        100,
+        ge=1,
+        le=1000,
+        step=1,
+        label="Epochs",
+        help="Times that each good training picture is seen. The learning rate follows one cycle "
+        "over all of them: up in the first tenth, then down to zero.",
+    )
+    batch: int = knob(
+        8,
+        ge=1,
+        le=64,
+        step=1,
+        label="Batch size (pictures)",
+        help=f"Pictures per step. The patch model takes {PATCHES} patches of each.",
+    )
+    learning_rate: float = knob(
+        2e-3,
+        ge=1e-5,
+        le=1e-2,
+        label="Learning rate",
+        help="Peak of the cycle. It can be changed while the training runs.",
+        live=True,
+        scale="log",
+    )
+    weight_decay: float = knob(
+        0.0,
+        ge=0.0,
+        le=0.1,
+        step=0.005,
+        label="Weight decay",
+        help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
+    )
+    seed: int = knob(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        step=1,
+        label="Seed",
+        help="Same seed, same machine, same settings: the same training, number for number.",
+    )
+
+    @property
+    def side(self) -> int:
+        """Pixels on each side of the pictures that it reads."""
+        return self.image_size if self.model == "image" else self.resolution
+
+
+CONFIG = MAFConfig
+
+
+def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
+    """Return the pictures that ``config`` names, at the size that it needs.
+
+    Raises:
+        DataError: they are not there or cannot be used.
+    """
+    if config.dataset == "rendered":
+        return capsules.rendered_capsules(config.side)
+    if config.dataset == "own":
+        if own is None:
+            raise DataError("The data set own needs a folder or a zip in MVTec's layout.")
+        return own.resized(config.side)
+    folder = defects.find_sets().get(config.dataset)
+    if folder is None:
+        raise DataError(
+            f"There is no folder {config.dataset} under the data roots: download it, or set "
+            "GENLAB_DATA to where it is."
+        )
+    return defects.read_folder(folder, config.side)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How unlike the good ones some pictures are.
+
+    Attributes:
+        score: one number per picture, higher is more unlike; nats for whole images, standard
+            deviations of the most unlike place for patches. Shape ``(N,)``.
+        maps: where, in standard deviations from the good ones at that place whichever way (what is
+            far too likely is unlike them, too), shape ``(N, S, S)``.
+    """
+
+    score: np.ndarray
+    maps: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What good pictures look like to the model.
+
+    Attributes:
+        mean, std: of the maps of good training pictures, per place, nats per dimension.
+        held_out: scores of the held-out good training pictures.
+        threshold: the score that 5 % of those exceed.
+    """
+
+    mean: Tensor
+    std: Tensor
+    held_out: np.ndarray
+    threshold: float
+
+
+class DefectFlow(Experiment):
+    """Maximum likelihood on good pictures; what both models share.
+
+    Of the good training pictures a fifth is held out: it gives the threshold, and, once more with
+    synthetic defects, the live AUROC. The test pictures are not touched before :func:`evaluate`.
+    """
+
+    LOSSES = ("nll",)
+    METRICS = ("nll_held_out", "bits_per_dim", "auroc_validation")
+
+    def __init__(
+        self, config: MAFConfig, data: DefectSet, *, device: torch.device | str = "cpu"
+    ) -> None:
+        order = np.random.default_rng(config.seed).permutation(len(data.train))
+        held = min(max(round(HELD_OUT * len(order)), 2), len(order) - 2)
+        self.data = data
+        self.steps_per_epoch = math.ceil((len(order) - held) / config.batch)
+        super().__init__(config, device, config.epochs * self.steps_per_epoch)
+        self.fit = self._images(data.train[order[held:]])  # (N, S, S, 3), uint8
+        self.held_out = self._images(data.train[order[:held]])
+        # The measured pictures stay the same whoever looks and however often.
+        damaged, masks = synthetic_defects(data.train[order[:held]][:LOOKED_AT], seed=1)
+        self.damaged, self.damaged_masks = self._images(damaged), masks
+        levels = self.fit.flatten(0, 2).double()
+        self.mean = levels.mean(0).float() + 0.5
+        self.scale = levels.std(0).float().clamp_min(1.0)
+        self.model: ConditionalFlow = self.flow(torch.Generator().manual_seed(config.seed))
+        self.model.to(self.device)
+        self.initialise()
+        self.optimisers = {"adam": Descent(self.model, weight_decay=config.weight_decay)}
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def _images(self, pictures: np.ndarray) -> Tensor:
+        """Move pictures ``(N, 3, S, S)`` to the device, channels last."""
+        return torch.from_numpy(pictures).permute(0, 2, 3, 1).contiguous().to(self.device)
+
+    # -- what the two models differ in ----------------------------------------------------------
+
+    features: int
+
+    def flow(self, generator: torch.Generator) -> ConditionalFlow:
+        """Return the model, not yet trained."""
+        raise NotImplementedError
+
+    def initialise(self) -> None:
+        """Start what starts from data."""
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Return the mean NLL of a batch, standardised units."""
+        raise NotImplementedError
+
+    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the NLL of each picture, nats, and a map of it, nats per dimension."""
+        raise NotImplementedError
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return pictures drawn from the model."""
+        raise NotImplementedError
+
+    # -- training -------------------------------------------------------------------------------
+
+    def update(self) -> Mapping[str, Tensor]:
+        loss = self.loss(self.fit[self._batch()])
+        rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
+        self.optimisers["adam"].step(loss, rate)
+        return {"nll": loss.detach() + self.log_volume}
+
+    def _batch(self) -> Tensor:
+        """Return which pictures this step takes; the order of an epoch follows from its number."""
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            own = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+            order = torch.randperm(len(self.fit), generator=own).to(self.device)
+            self._epoch = epoch, order
+        return self._epoch[1][place * self.config.batch : (place + 1) * self.config.batch]
+
+    @cached_property
+    def log_volume(self) -> float:
+        """From nats in standardised units to nats where a level of 8 bits is the unit."""
+        return float(self.scale.double().log().mean()) * self.features
+
+    def standardised(self, levels: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return levels ``(..., 3)`` dequantised (uniform noise; its mean without a generator)."""
+        if generator is None:
+            return (levels.float() + 0.5 - self.mean) / self.scale
+        noise = torch.rand(levels.shape, generator=generator, device=levels.device)
+        return (levels.float() + noise - self.mean) / self.scale
+
+    # -- looking --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Return held-out NLL, bits/dim, and the AUROC of synthetic against no defects.
+
+        Both are drawn on the same held-out good training pictures; the maps are calibrated on
+        good training pictures.
+        """
+        held, damaged, mean, std = self._seen()
+        nll = float(held[0].mean())
+        score = torch.cat([self._score(*held, mean, std), self._score(*damaged, mean, std)])
+        truth = np.arange(len(score)) >= len(held[0])
+        return {
+            "nll_held_out": nll,
+            "bits_per_dim": nll / (self.features * math.log(2)),
+            "auroc_validation": detection.auroc(score.cpu().numpy(), truth),
+        }
+
+    def _seen(self) -> tuple:
+        """Return NLL and maps of some held-out and damaged pictures, and a coarse calibration."""
+        maps = self.raw_maps(self.fit[: 2 * LOOKED_AT], self.coarse)[1]
+        held = self.raw_maps(self.held_out[:LOOKED_AT], self.coarse)
+        damaged = self.raw_maps(self.damaged, self.coarse)
+        return held, damaged, maps.mean(0), maps.std(0)
+
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        held, damaged, mean, std = self._seen()
+        few = self.damaged[:4]
+        heat = self._calibrated(self.raw_maps(few, self.coarse)[1], mean, std)
+        return {
+            **self.pictures(),
+            "heat": self._stretched(heat).cpu().numpy().astype(np.float16),
+            "nll_good": self.raw_maps(self.fit[:LOOKED_AT], self.coarse)[0].cpu().numpy(),
+            "nll_held_out": held[0].cpu().numpy(),
+            "nll_damaged": damaged[0].cpu().numpy(),
+        }
+
+    def target(self) -> Snapshot:
+        return {
+            "good": self.held_out[:4].cpu().numpy(),
+            "damaged": self.damaged[:4].cpu().numpy(),
+            "masks": self.damaged_masks[:4],
+        }
+
+    # -- scoring --------------------------------------------------------------------------------
+
+    coarse: int | None = None  # stride of the maps that are only looked at
+
+    @torch.no_grad()
+    def calibrate(self) -> Calibration:
+        """Learn mean and spread of the maps of good training pictures, and the threshold."""
+        maps = self.raw_maps(self.fit)[1]
+        mean, std = maps.mean(0), maps.std(0)
+        held = self._score(*self.raw_maps(self.held_out), mean, std).cpu().numpy()
+        threshold = detection.threshold_from_good(held, false_alarms=FALSE_ALARMS)
+        return Calibration(mean, std, held, threshold)
+
+    @torch.no_grad()
+    def score(self, pictures: np.ndarray, calibration: Calibration) -> Scores:
+        """Score pictures ``(N, 3, S, S)``, uint8, of the side that the config names."""
+        nll, maps = self.raw_maps(self._images(pictures))
+        mean, std = calibration.mean, calibration.std
+        heat = self._stretched(self._calibrated(maps, mean, std))
+        return Scores(self._score(nll, maps, mean, std).cpu().numpy(), heat.cpu().numpy())
+
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _calibrated(self, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        # Both ways: bare shell where the print belongs is likelier than the print.
+        return ((maps - mean) / (std + SOFT)).abs()
+
+    def _stretched(self, maps: Tensor) -> Tensor:
+        """Bring maps ``(N, m, m)`` to the size of the pictures."""
+        return maps
+
+
+class ImageFlow(DefectFlow):
+    """One density of the whole picture; its score is the plain NLL."""
+
+    @property
+    def features(self) -> int:
+        return 3 * self.config.side**2
+
+    def flow(self, generator: torch.Generator) -> ConditionalFlow:
+        return maf(
+            features=self.features,
+            blocks=self.config.blocks,
+            hidden=self.config.hidden,
+            actnorm=True,
+            generator=generator,
+        )
+
+    def initialise(self) -> None:
+        x = self.standardised(self.fit, self.generator).flatten(1)
+        # The outermost layer sees the data themselves; all others start from the identity.
+        self.model.layers[-1].initialise(x)
+
+    def loss(self, images: Tensor) -> Tensor:
+        return -self.model.log_prob(self.standardised(images, self.generator).flatten(1)).mean()
+
+    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
+        nll, maps = [], []
+        for some in images.split(64):
+            x = self.standardised(some, None).flatten(1)
+            terms = -self.model.log_prob_terms(x)  # (B, D)
+            nll.append(terms.sum(1) + self.log_volume)
+            maps.append(_smooth(terms.view(some.shape).mean(-1), SMOOTHING))
+        return torch.cat(nll), torch.cat(maps)
+
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return nll
+
+    @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        looking = torch.Generator().manual_seed(1)
+        x = self.model.sample(4, generator=looking)
+        levels = x.view(4, self.config.side, self.config.side, 3) * self.scale + self.mean
+        return {"samples": _levels(levels)}
+
+
+class PatchFlow(DefectFlow):
+    """One density of patches given their place; its score is that of the most unlike place."""
+
+    @property
+    def features(self) -> int:
+        return 3 * self.config.patch**2
+
+    @property
+    def coarse(self) -> int:
+        return self.config.patch
+
+    def flow(self, generator: torch.Generator) -> ConditionalFlow:
+        return maf(
+            features=self.features,
+            blocks=self.config.blocks,
+            hidden=self.config.hidden,
+            context=4 * FREQUENCIES,
+            generator=generator,
+        )
+
+    def loss(self, images: Tensor) -> Tensor:
+        count, room = len(images) * PATCHES, self.config.side - self.config.patch + 1
+        which = torch.arange(len(images), device=self.device).repeat_interleave(PATCHES)
+        draw = {"generator": self.generator, "device": self.device}
+        corners = torch.randint(room, (count, 2), **draw)
+        x = self.standardised(self._cut(images, which, corners), self.generator)
+        return -self.model.log_prob(x.flatten(1), self._context(corners)).mean()
+
+    def _cut(self, images: Tensor, which: Tensor, corners: Tensor) -> Tensor:
+        """Return patches ``(B, P, P, 3)`` of pictures ``which`` at ``(row, column)`` corners."""
+        steps = torch.arange(self.config.patch, device=images.device)
+        rows = corners[:, 0, None, None] + steps[:, None]
+        columns = corners[:, 1, None, None] + steps
+        return images[which[:, None, None], rows, columns]
+
+    def _context(self, corners: Tensor) -> Tensor:
+        centres = (corners + self.config.patch / 2) / self.config.side
+        return position_features(centres.float(), FREQUENCIES)
+
+    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
+        stride = stride or self.config.patch // 2
+        starts = torch.arange(0, self.config.side - self.config.patch + 1, stride)
+        corners = torch.cartesian_prod(starts, starts).to(self.device)  # (m * m, 2)
+        context = self._context(corners)
+        rows = []
+        for image in images:
+            which = torch.zeros(len(corners), dtype=torch.long, device=self.device)
+            x = self.standardised(self._cut(image[None], which, corners), None)
+            rows.append(-self.model.log_prob(x.flatten(1), context))
+        maps = (torch.stack(rows) + self.log_volume).view(len(images), len(starts), len(starts))
+        return maps.flatten(1).mean(1), _smooth(maps / self.features, SMOOTHING)
+
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return self._calibrated(maps, mean, std).flatten(1).amax(1)
+
+    def _stretched(self, maps: Tensor) -> Tensor:
+        side, patch, cells = self.config.side, self.config.patch, maps.shape[-1]
+        stride = (side - patch) // max(cells - 1, 1) or 1
+        wide = functional.interpolate(
+            maps[:, None], size=cells * stride, mode="bilinear", align_corners=False
+        )
+        # The first cell is centred at half a patch, not at half a stride.
+        before = (patch - stride) // 2
+        after = side - cells * stride - before
+        if after < 0:
+            wide, after = wide[..., :after, :after], 0
+        return functional.pad(wide, (before, after, before, after), mode="replicate")[:, 0]
+
+    @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return two pictures tiled of patches drawn apart, each given only its place."""
+        side, patch = self.config.side, self.config.patch
+        starts = torch.arange(0, side - patch + 1, patch)
+        corners = torch.cartesian_prod(starts, starts).to(self.device)
+        n = len(starts)
+        x = self.model.sample(
+            2 * n * n,
+            context=self._context(corners).repeat(2, 1),
+            generator=torch.Generator().manual_seed(1),
+            temperature=0.7,
+        )
+        tiles = x.view(2, n, n, patch, patch, 3).permute(0, 1, 3, 2, 4, 5)
+        return {
+            "samples": _levels(tiles.reshape(2, n * patch, n * patch, 3) * self.scale + self.mean)
+        }
+
+
+FREQUENCIES = 7
+
+
+def _levels(x: Tensor) -> np.ndarray:
+    """Return 8-bit levels; what is not finite, or far out, ends at black or white."""
+    return x.nan_to_num(0, 255, 0).floor().clamp(0, 255).byte().cpu().numpy()
+
+
+def _smooth(maps: Tensor, sigma: float) -> Tensor:
+    """Blur maps ``(N, m, m)`` by a Gaussian; their edge is continued."""
+    reach = max(1, round(3 * sigma))
+    x = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
+    kernel = (-0.5 * (x / sigma).square()).exp()
+    kernel = (kernel / kernel.sum())[None, None, None]
+    wide = functional.pad(maps[:, None], (reach,) * 4, mode="replicate")
+    return functional.conv2d(functional.conv2d(wide, kernel), kernel.mT)[:, 0]
+
+
+def build(
+    config: MAFConfig, *, device: torch.device | str = "cpu", own: DefectSet | None = None
+) -> DefectFlow:
+    """Return the experiment that ``config`` describes, not yet trained.
+
+    Raises:
+        DataError: its pictures are not there or cannot be used.
+    """
+    kind = ImageFlow if config.model == "image" else PatchFlow
+    return kind(config, load(config, own), device=device)
+
+
+def train_maf(
+    config: MAFConfig, *, device: torch.device | str = "cpu", own: DefectSet | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))
+
+
+# -- the test pictures --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How a trained model does on the test pictures.
+
+    Attributes:
+        names, kinds: of each test picture.
+        score: of each test picture, higher is more unlike the good ones.
+        maps: where, shape ``(M, S, S)``, standard deviations.
+        held_out: scores of held-out good training pictures.
+        threshold: from those.
+        auroc: with its bootstrap interval.
+        hanley_mcneil: the same with the other interval.
+        per_kind: AUROC of each kind of defect against all good ones.
+        pixel_auroc: NaN where there are no masks.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    score: np.ndarray
+    maps: np.ndarray
+    held_out: np.ndarray
+    threshold: float
+    auroc: detection.Interval
+    hanley_mcneil: detection.Interval
+    per_kind: dict[str, detection.Interval]
+    pixel_auroc: float
+
+    @property
+    def defective(self) -> np.ndarray:
+        return np.array([kind != defects.GOOD for kind in self.kinds])
+
+
+def evaluate(experiment: DefectFlow) -> Evaluation:
+    """Score the test pictures with everything that the training pictures decided."""
+    data, calibration = experiment.data, experiment.calibrate()
+    scores = experiment.score(data.test, calibration)
+    area = detection.bootstrap_auroc(scores.score, data.defective)
+    bad = int(data.defective.sum())
+    return Evaluation(
+        names=data.names(),
+        kinds=data.kinds,
+        score=scores.score,
+        maps=scores.maps,
+        held_out=calibration.held_out,
+        threshold=calibration.threshold,
+        auroc=area,
+        hanley_mcneil=detection.hanley_mcneil(area.value, len(data.kinds) - bad, bad),
+        per_kind=detection.per_kind(scores.score, data.kinds),
+        pixel_auroc=detection.pixel_auroc(scores.maps, data.masks) if data.masked else math.nan,
+    )
+
+
+def write_scores(found: Evaluation, folder: Path) -> None:
+    """Write ``scores.csv`` (one row per test picture) and ``detection.json`` into a folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["picture", "kind", "score", "called_defective"])
+    for name, kind, score in zip(found.names, found.kinds, found.score, strict=True):
+        rows.writerow([name, kind, f"{score:.6g}", int(score > found.threshold)])
+    write_atomic(folder / "scores.csv", lambda file: file.write(text.getvalue().encode()))
+    decisions = detection.decide(found.score, found.defective, found.threshold)
+    numbers = {
+        "auroc": asdict(found.auroc),
+        "auroc_hanley_mcneil": asdict(found.hanley_mcneil),
+        "auroc_per_kind": {kind: asdict(area) for kind, area in found.per_kind.items()},
+        "pixel_auroc": found.pixel_auroc,
+        "threshold": found.threshold,
+        "balanced_accuracy": decisions.balanced_accuracy,
+        "accuracy": decisions.accuracy,
+        "accuracy_all_defective": detection.all_defective(found.defective).accuracy,
+    }
+    write_json(folder / "detection.json", _without_nan(numbers))
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
