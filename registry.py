@@ -24,6 +24,8 @@ class Family:
         promise: what one gets from the page, in one line.
         paper: title, authors and year of the paper.
         arxiv: its arXiv number.
+        page: stem of the page, model file and theory file; its own, unless it is a variant of
+            another family: the same model on other data.
     """
 
     stem: str
@@ -32,6 +34,10 @@ class Family:
     promise: str
     paper: str
     arxiv: str
+    page: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "page", self.page or self.stem)
 
     @property
     def training(self) -> ModuleType:
@@ -62,5 +68,34 @@ FAMILIES: dict[str, Family] = {
             "Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016)",
             "1605.08803",
         ),
+        Family(
+            "glow",
+            "Glow",
+            ":material/flare:",
+            "Digits out of noise: invertible convolutions in levels, exact in their likelihood.",
+            "Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018)",
+            "1807.03039",
+        ),
+        Family(
+            "nice_images",
+            "NICE on images",
+            ":material/layers:",
+            "The set-up of the paper: whole digits as vectors, four additive couplings.",
+            "NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014)",
+            "1410.8516",
+            page="nice",
+        ),
+        Family(
+            "realnvp_images",
+            "RealNVP on images",
+            ":material/water:",
+            "Checkerboards and channels in two levels: the first flow that painted.",
+            "Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016)",
+            "1605.08803",
+            page="realnvp",
+        ),
     )
 }
+
+# One page each; variants share the page of their family.
+PAGES = [family for family in FAMILIES.values() if family.page == family.stem]

@@ -14,6 +14,7 @@ from benchmarks.options import FAMILIES, Options, Unavailable
 BENCHMARKS = {
     "flows": ("flow_speed", True, "steps/s of a RealNVP beside normflows and zuko; a minute"),
     "lab": ("lab_speed", True, "click to picture, steps/s with the page open, rerun; 3 minutes"),
+    "glow": ("glow_speed", False, "Glow beside normflows: speed, memory, bits/dim; 25 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
 }
 EVERYDAY = [name for name, (_, everyday, _) in BENCHMARKS.items() if everyday]
@@ -50,10 +51,10 @@ def _parse(arguments: list[str] | None) -> tuple[Options, list[str]]:
     )
     parser.add_argument("names", nargs="*", metavar="name", help="what to measure")
     parser.add_argument("--quick", action="store_true", help="rough numbers, fast")
+    parser.add_argument("--no-peers", action="store_true", help="glow, quality: only the lab's own")
     quality = parser.add_argument_group("quality")
     quality.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2 3 4")
     quality.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
-    quality.add_argument("--no-peers", action="store_true", help="train only the lab's own")
     parsed = parser.parse_args(arguments)
     unknown = [name for name in parsed.names if name not in BENCHMARKS]
     if unknown:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,18 @@ def load() -> str:
         return "unknown"
     one, five, _ = os.getloadavg()
     return f"{one:.2f} (1 min), {five:.2f} (5 min)"
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held at one time, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux hands ru_maxrss of a parent on to the program that its child starts, this not.
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / 1e6
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Options:
         quick: fewer and shorter rounds, to see that all works; the numbers are rough.
         seeds: seeds of the lab's trainings in ``quality``; ``None`` for its own choice.
         families: what ``quality`` trains, out of :data:`FAMILIES`.
-        peers: whether ``quality`` trains the peers too.
+        peers: whether ``glow`` and ``quality`` train the peers too.
     """
 
     quick: bool = False

@@ -1,12 +1,13 @@
 """The models and loops of the peers, as iterators that take one optimiser step per ``next``.
 
 Nothing is tuned here, for or against anybody: models and loops are those of the peers' own
-documentation (normflows: README and ``examples/real_nvp_colab.ipynb``).
+documentation (normflows: README, ``examples/real_nvp_colab.ipynb``, ``examples/glow_colab.ipynb``).
 """
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 
 import normflows as nf
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 Sampler = Callable[[], Tensor]
+LabelledSampler = Callable[[], tuple[Tensor, Tensor]]
 
 
 def normflows_realnvp(couplings: int, hidden: int = 64) -> nf.NormalizingFlow:
@@ -41,6 +43,56 @@ def normflows_loop(
             loss.backward()
             optimizer.step()
         loss_hist = np.append(loss_hist, loss.to("cpu").data.numpy())
+        yield step
+
+
+def normflows_glow(
+    shape: tuple[int, int, int], *, levels: int, steps: int, hidden: int, classes: int, alpha: float
+) -> nf.MultiscaleFlow:
+    """Return the Glow of normflows' example, with other sizes and a logit before it.
+
+    Args:
+        shape: channels, height and width of the images.
+        levels: L of the example.
+        steps: K of the example.
+        hidden: channels inside each coupling's network.
+        classes: number of classes that the base distributions know.
+        alpha: of the logit that normflows has for pixels, which the example goes without.
+    """
+    channels, height, width = shape
+    bases, merges, flows = [], [], []
+    for i in range(levels):
+        width_in = channels * 2 ** (levels + 1 - i)
+        blocks = [_glow_block(width_in, hidden) for _ in range(steps)]
+        flows.append([*blocks, nf.flows.Squeeze()])
+        if i > 0:
+            merges.append(nf.flows.Merge())
+        scale = 2 ** (levels - i)
+        latent = (channels * scale * (1 if i else 2), height // scale, width // scale)
+        bases.append(nf.distributions.ClassCondDiagGaussian(latent, classes))
+    return nf.MultiscaleFlow(bases, flows, merges, transform=nf.transforms.Logit(alpha))
+
+
+def _glow_block(channels: int, hidden: int) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it takes torch.lu, which is deprecated
+        return nf.flows.GlowBlock(channels, hidden, split_mode="channel", scale=True)
+
+
+def normflows_glow_loop(
+    model: nf.MultiscaleFlow, sample: LabelledSampler, *, lr: float = 1e-3, decay: float = 1e-5
+) -> Iterator[int]:
+    """Train as normflows' Glow example does, line for line; yield the number of steps done."""
+    optimizer = torch.optim.Adamax(model.parameters(), lr=lr, weight_decay=decay)
+    loss_hist = np.array([])
+    for step in itertools.count(1):
+        x, y = sample()
+        optimizer.zero_grad()
+        loss = model.forward_kld(x, y)
+        if ~(torch.isnan(loss) | torch.isinf(loss)):
+            loss.backward()
+            optimizer.step()
+        loss_hist = np.append(loss_hist, loss.detach().to("cpu").numpy())
         yield step
 
 

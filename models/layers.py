@@ -5,6 +5,9 @@ Every layer maps between a latent ``z`` and data ``x`` of the same shape ``(B, D
 
     x, log_det = layer.forward(z)      # latent to data, log |det dx/dz| per example, shape (B,)
     z, log_det = layer.inverse(x)      # data to latent, log |det dz/dx| per example, shape (B,)
+
+A layer whose attribute ``context`` is above zero takes a vector of that width as a second argument,
+shape ``(B, context)``: it is then the layer of a density given that vector.
 """
 
 from __future__ import annotations
@@ -56,6 +59,7 @@ class Coupling(nn.Module):
     Args:
         conditioner: network from the passive half ``(B, D_p)`` to the parameters of the map of the
             active half.
+            A conditioner with a ``context`` takes that as a second argument.
         flip: the second half is passive instead of the first. For odd D the first half is the
             larger one.
 
@@ -67,6 +71,7 @@ class Coupling(nn.Module):
     def __init__(self, conditioner: nn.Module, *, flip: bool = False) -> None:
         super().__init__()
         self.conditioner = conditioner
+        self.context: int = getattr(conditioner, "context", 0)
         self.flip = flip
 
     def passive(self, features: int) -> list[int]:
@@ -74,16 +79,18 @@ class Coupling(nn.Module):
         half = (features + 1) // 2
         return list(range(half, features)) if self.flip else list(range(half))
 
-    def forward(self, z: Tensor) -> Result:
-        return self._couple(z, self._to_data)
+    def forward(self, z: Tensor, *context: Tensor) -> Result:
+        return self._couple(z, context, self._to_data)
 
-    def inverse(self, x: Tensor) -> Result:
-        return self._couple(x, self._to_latent)
+    def inverse(self, x: Tensor, *context: Tensor) -> Result:
+        return self._couple(x, context, self._to_latent)
 
-    def _couple(self, v: Tensor, move: Callable[[Tensor, Tensor], Result]) -> Result:
+    def _couple(
+        self, v: Tensor, context: tuple[Tensor, ...], move: Callable[[Tensor, Tensor], Result]
+    ) -> Result:
         first, second = v.chunk(2, dim=1)
         passive, active = (second, first) if self.flip else (first, second)
-        active, log_det = move(active, self.conditioner(passive))
+        active, log_det = move(active, self.conditioner(passive, *context))
         return torch.cat((active, passive) if self.flip else (passive, active), dim=1), log_det
 
     def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
@@ -198,13 +205,25 @@ class DiagonalScale(nn.Module):
     It is the only part of NICE that can change volume: the scales say which latent directions
     matter.
 
+    Args:
+        features: D.
+        from_data: :meth:`initialise` sets the scales, so that each latent starts with unit
+            variance. For pixels, whose spreads differ by a factor of a hundred.
+
     References:
         NICE (Dinh, Krueger, Bengio, 2014), section 3.3. https://arxiv.org/abs/1410.8516
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, from_data: bool = False) -> None:
         super().__init__()
+        self.from_data = from_data
         self.log_scale = nn.Parameter(torch.zeros(features))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set the scales from data ``x`` of shape ``(B, D)``, if this layer asks for it."""
+        if self.from_data:
+            self.log_scale.copy_(x.std(0).clamp_min(1e-4).log())
 
     def forward(self, z: Tensor) -> Result:
         return z * self.log_scale.exp(), self.log_scale.sum().expand(len(z))
@@ -214,30 +233,39 @@ class DiagonalScale(nn.Module):
 
 
 class ActNorm(nn.Module):
-    """Shift and scale each coordinate, ``x = z * exp(s) + b``: s and b start from a batch of data.
+    """Shift and scale each channel, ``x = z * exp(s) + b``: s and b start from a batch of data.
 
-    After :meth:`initialise` the latent side of that batch has zero mean and unit variance in each
-    coordinate.
+    A coordinate of a point ``(B, D)`` is a channel; an image ``(B, C, H, W)`` has one shift and one
+    scale per channel for all pixels. After :meth:`initialise` the latent side of that batch has
+    zero mean and unit variance in each channel.
 
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018),
         section 3.1. https://arxiv.org/abs/1807.03039
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(features))
-        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Set shift and scale from data ``x`` of shape ``(B, D)``, B at least 2."""
-        self.shift.copy_(x.mean(0))
-        # A constant coordinate has no scale to learn from: the floor keeps its log finite.
-        self.log_scale.copy_(x.std(0).clamp_min(1e-3).log())
+        """Set shift and scale from data ``x`` of shape ``(B, C, ...)``, B at least 2."""
+        values = x.transpose(0, 1).flatten(1)  # (C, B * pixels)
+        self.shift.copy_(values.mean(1))
+        # A constant channel has no scale to learn from: the floor keeps its log finite.
+        self.log_scale.copy_(values.std(1).clamp_min(1e-3).log())
 
     def forward(self, z: Tensor) -> Result:
-        return z * self.log_scale.exp() + self.shift, self.log_scale.sum().expand(len(z))
+        shift, log_scale, log_det = self._like(z)
+        return z * log_scale.exp() + shift, log_det
 
     def inverse(self, x: Tensor) -> Result:
-        return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(x))
+        shift, log_scale, log_det = self._like(x)
+        return (x - shift) * (-log_scale).exp(), -log_det
+
+    def _like(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shape = (-1, *[1] * (v.dim() - 2))
+        log_det = self.log_scale.sum() * v[0, 0].numel()
+        return self.shift.view(shape), self.log_scale.view(shape), log_det.expand(len(v))

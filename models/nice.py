@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import nn
 
 from models.flow import Flow
+from models.image_flow import ImageFlow, Shape
+from models.image_layers import Vectorise
 from models.layers import MLP, AdditiveCoupling, DiagonalScale
 from models.priors import PRIORS
 
@@ -41,3 +46,43 @@ def nice(
     couplings = [coupling(flip=bool(i % 2)) for i in range(layers)]
     # The scaling stands on the latent side, as in the paper: z = exp(-s) * h(x).
     return Flow(PRIORS[prior](features), [DiagonalScale(features), *couplings])
+
+
+def nice_images(
+    *,
+    shape: Shape = (1, 28, 28),
+    layers: int = 4,
+    hidden: int = 1000,
+    depth: int = 5,
+    prior: str = "logistic",
+    generator: torch.Generator | None = None,
+) -> ImageFlow:
+    """Build the paper's NICE for MNIST over images ``(B, C, H, W)`` with values in [0, 1].
+
+    Pixels are one long vector; those with an even place are one half of it, the others the other.
+
+    Args:
+        shape: channels, height and width.
+        layers: number of additive couplings; the paper has 4.
+        hidden: width of the hidden layers of each conditioner; the paper has 1000.
+        depth: number of hidden layers of each conditioner; the paper has 5.
+        prior: ``"gaussian"`` or ``"logistic"``; the paper takes the logistic one.
+        generator: source of the initial weights.
+
+    References:
+        NICE: Non-linear Independent Components Estimation, section 5.1.
+        https://arxiv.org/abs/1410.8516
+    """
+    features = math.prod(shape)
+    flow = nice(
+        features=features,
+        layers=layers,
+        hidden=hidden,
+        depth=depth,
+        prior=prior,
+        generator=generator,
+    )
+    couplings = reversed(flow.layers[1:])
+    scale = DiagonalScale(features, from_data=True)
+    inside: list[nn.Module] = [Vectorise(shape), *couplings, scale]
+    return ImageFlow(flow.prior, [inside], shape)

@@ -5,10 +5,14 @@ Dinh, Sohl-Dickstein, Bengio, 2016; Durkan et al., 2019.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from models.flow import Flow
+from models.image_flow import ImageFlow, Shape
+from models.image_layers import ConvNet, Logit, Squeeze, Unsqueeze
 from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
 from models.priors import Gaussian
 
@@ -56,3 +60,54 @@ def realnvp(
         layers += [ActNorm(features)] if actnorm else []
         layers += [build(flip=bool(i % 2))]
     return Flow(Gaussian(features), layers)
+
+
+def realnvp_images(
+    *,
+    shape: Shape = (1, 28, 28),
+    levels: int = 2,
+    couplings: int = 4,
+    hidden: int = 64,
+    classes: int = 0,
+    alpha: float = 1e-6,
+    generator: torch.Generator | None = None,
+) -> ImageFlow:
+    """Build a multi-scale RealNVP over images ``(B, C, H, W)`` with values in [0, 1].
+
+    Each level has couplings over a checkerboard of pixels, then a squeeze, then couplings over
+    halves of the channels; half of the channels leave as latents.
+
+    Args:
+        shape: channels, height and width; height and width must be multiples of ``2 ** levels``.
+        levels: how often the image is squeezed.
+        couplings: number of couplings of either kind in each level.
+        hidden: channels inside each coupling's network.
+        classes: width of the one-hot class that couplings see; 0 for none.
+        alpha: see :class:`~models.image_layers.Logit`.
+        generator: source of the initial weights.
+
+    Raises:
+        ValueError: the image cannot be squeezed so often.
+
+    References:
+        Density estimation using Real NVP, sections 3.4-3.6. https://arxiv.org/abs/1605.08803
+    """
+
+    def run(channels: int, checkerboard: bool) -> list[nn.Module]:
+        layers: list[nn.Module] = [Squeeze(checkerboard=checkerboard)]
+        for i in range(couplings):
+            half = 2 * channels
+            net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
+            flip = bool((couplings - 1 - i) % 2)  # the half that leaves the level moves last
+            layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=2.0)]
+        return layers
+
+    channels = shape[0]
+    parts: list[list[nn.Module]] = []
+    for level in range(levels):
+        layers: list[nn.Module] = [Logit(alpha)] if level == 0 else []
+        layers += [*run(channels, checkerboard=True), Unsqueeze(checkerboard=True)]
+        layers += run(channels, checkerboard=False)
+        parts.append(layers)
+        channels *= 2
+    return ImageFlow(Gaussian(math.prod(shape)), parts, shape, context=classes)

@@ -1,17 +1,31 @@
-"""NICE: additive couplings (Dinh, Krueger, Bengio, 2014)."""
+"""NICE: additive couplings, in the plane and on images (Dinh, Krueger, Bengio, 2014)."""
 
 from functools import partial
 
 from models.flow import Flow
-from models.layers import AdditiveCoupling, Coupling, DiagonalScale
-from models.nice import nice
-from ui.family_page import plane_page
+from models.image_flow import ImageFlow
+from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
+from models.nice import nice, nice_images
+from registry import FAMILIES
+from ui.family_page import family_page, variant
 from ui.feel import feel_coupling
+from ui.images import IMAGE_PARTS
 from ui.page import begin_page
+from ui.plane import PLANE
 
 family = begin_page("nice")
-plane_page(
-    family,
-    feel=partial(feel_coupling, family.stem, affine=False),
-    code=(nice, Coupling, AdditiveCoupling, DiagonalScale, Flow),
-)
+chosen = variant(family, {"On images": FAMILIES["nice_images"]}, first="In the plane")
+if chosen is family:
+    family_page(
+        family,
+        PLANE,
+        feel=partial(feel_coupling, family.stem, affine=False),
+        code=(nice, Coupling, AdditiveCoupling, DiagonalScale, Flow),
+    )
+else:
+    family_page(
+        chosen,
+        IMAGE_PARTS,
+        feel=None,
+        code=(nice_images, nice, ImageFlow, MLP, AdditiveCoupling, DiagonalScale),
+    )

@@ -1,17 +1,33 @@
-"""RealNVP: affine and spline couplings (Dinh et al., 2016; Durkan et al., 2019)."""
+"""RealNVP: affine and spline couplings, in the plane and on images (Dinh et al., 2016)."""
 
 from functools import partial
 
 from models.flow import Flow
+from models.image_flow import ImageFlow
+from models.image_layers import ConvNet, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling
-from models.realnvp import realnvp
-from ui.family_page import plane_page
+from models.realnvp import realnvp, realnvp_images
+from registry import FAMILIES
+from ui.family_page import family_page, variant
 from ui.feel import feel_coupling
+from ui.images import IMAGE_PARTS
+from ui.masks import feel_masks
 from ui.page import begin_page
+from ui.plane import PLANE
 
 family = begin_page("realnvp")
-plane_page(
-    family,
-    feel=partial(feel_coupling, family.stem, affine=True),
-    code=(realnvp, Coupling, AffineCoupling, SplineCoupling, ActNorm, Flow),
-)
+chosen = variant(family, {"On images": FAMILIES["realnvp_images"]}, first="In the plane")
+if chosen is family:
+    family_page(
+        family,
+        PLANE,
+        feel=partial(feel_coupling, family.stem, affine=True),
+        code=(realnvp, Coupling, AffineCoupling, SplineCoupling, ActNorm, Flow),
+    )
+else:
+    family_page(
+        chosen,
+        IMAGE_PARTS,
+        feel=feel_masks,
+        code=(realnvp_images, ImageFlow, Squeeze, AffineCoupling, ConvNet, Logit),
+    )

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from training.store import Run  # noqa: E402
-from ui.take_away import film_of  # noqa: E402
+from ui.plane import film_of  # noqa: E402
 
 PICTURES = ROOT / "assets" / "pictures"
 SHOTS = {

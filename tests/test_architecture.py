@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import FAMILIES
+from registry import FAMILIES, PAGES
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("models", "datasets", "training", "ui", "pages")
@@ -110,9 +110,11 @@ def test_a_family_has_the_same_stem_everywhere(stem):
     family = FAMILIES[stem]
     assert family.stem == stem
     assert stem.isidentifier()
-    for file in (f"models/{stem}.py", f"training/{stem}.py", f"pages/{stem}.py"):
+    # A variant is the same model on other data: only its training is its own.
+    page = family.page
+    for file in (f"models/{page}.py", f"training/{stem}.py", f"pages/{page}.py"):
         assert (ROOT / file).is_file(), file
-    theory = ROOT / "docs" / "theory" / f"{stem}.md"
+    theory = ROOT / "docs" / "theory" / f"{page}.md"
     assert theory.is_file(), theory
     assert theory.read_text(encoding="utf-8").lstrip().startswith("#")
     assert hasattr(family.training, "CONFIG")
@@ -125,7 +127,21 @@ def test_a_family_has_the_same_stem_everywhere(stem):
 
 def test_every_page_is_of_a_family():
     stems = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
-    assert stems == set(FAMILIES)
+    assert stems == {family.stem for family in PAGES}
+
+
+def test_variants_share_the_page_of_a_family_that_has_one():
+    assert [family.stem for family in PAGES] == [s for s, f in FAMILIES.items() if f.page == s]
+    for stem, family in FAMILIES.items():
+        owner = FAMILIES[family.page]
+        assert owner in PAGES
+        if family is not owner:
+            assert stem.startswith(f"{family.page}_")
+            assert (family.paper, family.icon) == (owner.paper, owner.icon)
+            assert family.title != owner.title
+            assert family.training is not owner.training
+            for room in ("models", "pages"):
+                assert not (ROOT / room / f"{stem}.py").exists()
 
 
 def functions() -> dict[str, int]:

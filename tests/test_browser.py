@@ -352,7 +352,7 @@ def test_a_killed_server_leaves_no_process_and_the_run_resumes(chromium, tmp_pat
         page.goto(server.url)
         expect(page.get_by_text("Interrupted").first).to_be_visible()
         page.get_by_test_id("stMainBlockContainer").get_by_role(
-            "link", name="NICE on two_moons"
+            "link", name="NICE: Two moons"
         ).click()
         expect(button(page, "Resume")).to_be_enabled()
         before = step_of(page)
@@ -362,6 +362,75 @@ def test_a_killed_server_leaves_no_process_and_the_run_resumes(chromium, tmp_pat
         expect(button(page, "Train")).to_be_enabled()
     finally:
         server.close()
+
+
+SMALL_GLOW = "iterations=1000&steps=4&hidden=32&batch=32"
+
+
+def samples(page):
+    return page.get_by_role("img", name=re.compile("^Samples at step"))
+
+
+def sample_step(page) -> int:
+    return int(samples(page).get_attribute("alt").rsplit(" ", 1)[1])
+
+
+def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_path, page) -> None:
+    server = Server(tmp_path / "runs")
+    try:
+        open_page(page, f"{server.url}/glow")
+        expect(samples(page)).to_be_visible()
+        expect(page.get_by_text("ships with the lab")).to_be_visible()
+        assert sample_step(page) > 1000, "not those of a trained model"
+
+        open_page(page, f"{server.url}/glow?{SMALL_GLOW}")
+        button(page, "Train").click()
+        expect(button(page, "Pause")).to_be_enabled()
+        until(lambda: 0 < sample_step(page) < 1000, message="no picture of the training came")
+        page.get_by_test_id("stSidebar").get_by_role("link", name="NICE").click()
+        expect(page.get_by_role("heading", name="NICE", exact=True)).to_be_visible()
+        page.get_by_test_id("stSidebar").get_by_role("link", name="Glow").click()
+        expect(button(page, "Pause")).to_be_enabled()
+        until(lambda: "run=" in page.url)
+        run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+        until((run / "checkpoint.pt").exists)
+        server.kill()
+        until(lambda: not _processes_on(run), 5, "a worker outlived its server by five seconds")
+        server.start()
+        page.goto(f"{server.url}/glow?run={run.name}")
+        expect(button(page, "Resume")).to_be_enabled()
+        before = step_of(page)
+        assert before > 0
+        button(page, "Resume").click()
+        until(lambda: step_of(page) > before, message="the run did not go on")
+        button(page, "Stop").click()
+        expect(button(page, "Train")).to_be_enabled()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("path", "name"), [("nice", "NICE"), ("realnvp", "RealNVP")])
+def test_a_variant_has_its_own_form_run_and_address(server, page, path, name) -> None:
+    open_page(page, f"{server.url}/{path}?hidden=96")
+    page.get_by_role("radio", name="On images").click()
+    expect(page.get_by_role("img", name="Real images")).to_be_visible()
+    until(lambda: f"on={path}_images" in page.url)
+    assert "run" not in page.url, "the address of the other variant stayed"
+    page.reload()
+    expect(page.get_by_role("img", name="Real images")).to_be_visible()
+    assert page.get_by_text("is not a setting").count() == 0
+    page.get_by_role("radio", name="In the plane").click()
+    expect(learned(page)).to_be_visible()
+    until(lambda: "hidden=96" in page.url, message="the form forgot its values")
+
+
+def test_a_download_that_fails_says_why_and_offers_the_built_in_digits(server, page) -> None:
+    # Nothing listens on the proxy's port: a machine without a network.
+    open_page(page, f"{server.url}/glow?dataset=cifar10")
+    if button(page, "Download it").count() == 0:
+        pytest.skip("CIFAR-10 is on this machine")
+    expect(button(page, "Train")).to_be_disabled()
+    expect(page.get_by_text("MB from")).to_be_visible()
 
 
 def _processes_on(run: Path) -> list[int]:

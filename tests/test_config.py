@@ -41,6 +41,10 @@ def outside(knob) -> list[str]:
     return [*words, "2.5"] if knob.kind == "int" else words
 
 
+def is_of_images(stem: str) -> bool:
+    return hasattr(FAMILIES[stem].training, "padded")
+
+
 def inside(knob) -> list:
     if knob.kind == "choice":
         return list(knob.choices)
@@ -159,8 +163,8 @@ def test_configs_are_values(stem):
     config = CONFIGS[stem]()
     assert CONFIGS[stem].parse(config.model_dump()) == config
     assert CONFIGS[stem].parse(json.loads(config.model_dump_json())) == config
-    other = config.replace(batch=128, noise="0.1")
-    assert (other.batch, other.noise, config.batch) == (128, 0.1, CONFIGS[stem]().batch)
+    other = config.replace(batch=128, learning_rate="0.001")
+    assert (other.batch, other.learning_rate, config.batch) == (128, 0.001, CONFIGS[stem]().batch)
     assert type(other) is CONFIGS[stem]
     with pytest.raises(ConfigError, match="batch"):
         config.replace(batch=1)
@@ -177,7 +181,8 @@ def test_configs_are_values(stem):
 def test_knobs_are_the_fields_own_ones_first(stem):
     names = [knob.name for knob in CONFIGS[stem].knobs()]
     assert sorted(names) == sorted(CONFIGS[stem].model_fields)
-    shared = set.intersection(*(set(config.model_fields) for config in CONFIGS.values()))
+    alike = [c for s, c in CONFIGS.items() if is_of_images(s) == is_of_images(stem)]
+    shared = set.intersection(*(set(config.model_fields) for config in alike)) | {"precision"}
     own = [name for name in names if name not in shared]
     assert own
     assert max(map(names.index, own)) < names.index("dataset")
@@ -217,6 +222,7 @@ def test_only_the_learning_rate_is_live():
 PROMISED = {
     "nice": {"layers": (2, 12), "hidden": (32, 256), "iterations": (1000, 5000)},
     "realnvp": {"blocks": (2, 12), "iterations": (1000, 5000)},
+    "glow": {"levels": (1, 4), "steps": (4, 32), "batch": (32, 256), "iterations": (1000, 20_000)},
 }
 
 
@@ -225,26 +231,42 @@ def test_the_promised_ranges(stem):
     knobs = {knob.name: knob for knob in CONFIGS[stem].knobs()}
     for name, (low, high) in PROMISED[stem].items():
         assert (knobs[name].low, knobs[name].high) == (low, high)
-    assert {"dataset", "noise", "batch", "learning_rate", "weight_decay", "seed"} <= set(knobs)
+    more = {"hidden", "conditional"} if is_of_images(stem) else {"noise", "weight_decay"}
+    assert {"dataset", "batch", "learning_rate", "seed", *more} <= set(knobs)
+
+
+# Small enough for two steps, and what of a setting is tried where not all of it is.
+BASE = {
+    "nice": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
+    "realnvp": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
+    "glow": {"levels": 1, "steps": 4, "hidden": 32, "dataset": "digits8", "batch": 32},
+    "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32, "dataset": "digits8"},
+    "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "dataset": "digits8"},
+}
+TRIED = {"dataset": ["digits", "digits8"], "levels": [1, 2], "steps": [4, 8], "hidden": [128, 192]}
 
 
 @pytest.mark.parametrize("stem", CONFIGS)
-def test_every_setting_matters(stem):
+def test_every_setting_matters(stem, monkeypatch):
     """A setting that changes neither the weights at the start nor the first steps does nothing."""
+    monkeypatch.setattr("training.image_flow.knows_bfloat16", lambda device: True)
     module = FAMILIES[stem].training
-    base = {"batch": 64, "hidden": 32, "dataset": "ring", "weight_decay": 0.05}
 
     def after_two_steps(**values):
-        experiment = module.build(module.CONFIG(**{**base, **values}))
+        experiment = module.build(module.CONFIG(**{**BASE[stem], **values}))
         for _ in range(2):
             experiment.update()
             experiment.step += 1
         flat = torch.cat([p.detach().flatten() for p in experiment.model.parameters()])
+        if is_of_images(stem):
+            return flat
         probe = experiment.model.log_prob(torch.zeros(1, 2)).detach()
         return torch.cat([flat, probe])
 
     for knob in module.CONFIG.knobs():
         values = [value for value in inside(knob) if value != "own"][:3]
+        if is_of_images(stem):
+            values = TRIED.get(knob.name, values)
         results = [after_two_steps(**{knob.name: value}) for value in values]
         different = [not torch.equal(a, b) for a, b in itertools.combinations(results, 2)]
         assert any(different), knob.name

@@ -93,7 +93,7 @@ def undisturbed(stem: str, steps: int, **values) -> dict[str, torch.Tensor]:
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     experiment = run.experiment()
-    run.load_model(experiment)
+    run.load_model(experiment.model)
     return experiment.model.state_dict()
 
 

@@ -77,7 +77,7 @@ def undisturbed(config) -> dict[str, torch.Tensor]:
 
 def same_weights(run: Run, expected: dict[str, torch.Tensor]) -> bool:
     experiment = run.experiment()
-    run.load_model(experiment)
+    run.load_model(experiment.model)
     found = experiment.model.state_dict()
     return all(torch.equal(found[name], value) for name, value in expected.items())
 

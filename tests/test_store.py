@@ -180,7 +180,7 @@ def test_a_training_goes_on_when_the_disk_is_full(full_disk):
     # There is room again: the run goes on from its checkpoint.
     final = drive(run, device="cpu", send=lambda report: None, receive=lambda timeout: None)
     assert (final.state, final.step, final.message) == ("finished", 1000, "")
-    assert run.load_model(run.experiment()) == 1000
+    assert run.load_model(run.experiment().model) == 1000
 
 
 # -- creating and finding ---------------------------------------------------------------------
@@ -489,7 +489,7 @@ def test_weights_come_back(run):
     run.save_weights(experiment.model, 77)
     assert run.weights_version() > 0
     other = run.experiment()
-    assert run.load_model(other) == 77
+    assert run.load_model(other.model) == 77
     x = torch.randn(10, 2, generator=torch.Generator().manual_seed(1))
     assert torch.equal(other.model.log_prob(x), experiment.model.log_prob(x))
 
@@ -543,7 +543,7 @@ def test_weights_of_another_model_are_refused_in_a_sentence(run, case):
     good = {k: v.clone().contiguous() for k, v in experiment.model.state_dict().items()}
     (run.path / "model.safetensors").write_bytes(foreign_weights(case, good))
     with pytest.raises(RunError) as error:
-        run.load_model(experiment)
+        run.load_model(experiment.model)
     assert one_sentence(error)
     for name, value in experiment.model.state_dict().items():
         assert torch.equal(value, good[name]), "nothing of it is taken"
@@ -551,7 +551,7 @@ def test_weights_of_another_model_are_refused_in_a_sentence(run, case):
 
 def test_no_weights_yet_is_a_sentence_too(run):
     with pytest.raises(RunError) as error:
-        run.load_model(run.experiment())
+        run.load_model(run.experiment().model)
     assert one_sentence(error)
 
 
@@ -587,7 +587,7 @@ def test_a_zipped_run_opens_elsewhere(run, tmp_path):
         archive.extractall(tmp_path / "elsewhere")
     again = Run(tmp_path / "elsewhere" / run.id)
     assert again.config == run.config
-    assert again.load_model(again.experiment()) == 3
+    assert again.load_model(again.experiment().model) == 3
 
 
 @pytest.mark.parametrize(
@@ -596,6 +596,9 @@ def test_a_zipped_run_opens_elsewhere(run, tmp_path):
         ("nice", {}),
         ("nice", {"prior": "logistic", "weight_decay": 0.005, "learning_rate": 1e-4, "seed": 7}),
         ("realnvp", {"coupling": "spline", "actnorm": True, "noise": 0.31, "dataset": "grid"}),
+        ("glow", {"levels": 3, "conditional": False, "precision": "float32", "batch": 32}),
+        ("realnvp_images", {"couplings": 3, "dataset": "digits8", "iterations": 20_000}),
+        ("nice_images", {"depth": 2, "prior": "gaussian", "learning_rate": 5e-3}),
     ],
 )
 def test_the_command_repeats_the_settings(tmp_path, monkeypatch, stem, values):

@@ -20,11 +20,14 @@ import filelock
 import torch
 from tqdm import tqdm
 
-from datasets.own import DataError, OwnData, read_own
-from registry import FAMILIES
+from datasets.images import IMAGES, download, is_here, load_images
+from datasets.own import DataError, read_own
+from datasets.own_images import Own, load_own, read_image_folder, read_image_zip
+from registry import FAMILIES, Family
 from training.config import OWN, ConfigError
-from training.devices import best_device
+from training.devices import best_device, threads_for
 from training.driver import Command, Report, drive
+from training.image_flow import ImageConfig
 from training.store import Run, RunError
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
@@ -46,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             run.config  # noqa: B018 - raises if the folder is no run
             if status.state == "finished":
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
-        torch.set_num_threads(getattr(run.family.training, "THREADS", 1))
+        torch.set_num_threads(threads_for(run.family.training))
         final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
@@ -80,11 +83,12 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=knob.kind.upper(),
                 help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
             )
-        sub.add_argument(
-            "--data",
-            type=Path,
-            help="A CSV of points or a picture of your own (sets the dataset to own).",
-        )
+        images = _learns_images(family)
+        kind = "A folder or zip of images, a folder per class," if images else "A CSV or a picture"
+        sub.add_argument("--data", type=Path, help=f"{kind} of your own (sets the dataset to own).")
+        if images:
+            sub.add_argument("--size", type=int, default=32, help="Pixels per side of own images.")
+            sub.add_argument("--grey", action="store_true", help="Read own images as grey.")
         sub.add_argument(
             "--out", type=Path, required=True, help="The folder of the run; must not exist yet."
         )
@@ -116,24 +120,53 @@ def _device(name: str | None) -> str:
 def _create(options: argparse.Namespace) -> Run:
     family = FAMILIES[options.word]
     values = {knob.name: getattr(options, knob.name) for knob in family.training.CONFIG.knobs()}
-    own = _own_data(options.data)
+    own = _own_data(family, options)
     if own is not None:
         values["dataset"] = OWN
     config = family.training.CONFIG.parse(values)
     if getattr(config, "dataset", None) == OWN and own is None:
-        raise ConfigError("--dataset own needs --data FILE, a CSV of points or a picture.")
+        what = "a folder of images" if _learns_images(family) else "a CSV of points or a picture"
+        raise ConfigError(f"--dataset own needs --data with {what}.")
+    if _learns_images(family):
+        if not is_here(config.dataset):
+            _download(config.dataset, quiet=options.quiet)
+        family.training.padded(config, load_images(config.dataset, own).shape)  # or refuse it
     return Run.create(options.out, family, config, own)
 
 
-def _own_data(path: Path | None) -> OwnData | None:
+def _learns_images(family: Family) -> bool:
+    return issubclass(family.training.CONFIG, ImageConfig)
+
+
+def _own_data(family: Family, options: argparse.Namespace) -> Own | None:
+    path = options.data
     if path is None:
         return None
     if path.suffix == ".npz":
-        return OwnData.load(path)
+        return load_own(path)
     try:
-        return read_own(path.read_bytes(), path.name)
+        if not _learns_images(family):
+            return read_own(path.read_bytes(), path.name)
+        if not 8 <= options.size <= 64:
+            raise ConfigError(f"--size must be from 8 to 64; {options.size} is not.")
+        channels = 1 if options.grey else 3
+        if path.is_dir():
+            return read_image_folder(path, options.size, channels)
+        if path.suffix.lower() != ".zip":
+            raise DataError(f"{path} is neither a folder of images nor a zip of one.")
+        return read_image_zip(path.read_bytes(), path.name, options.size, channels)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _download(name: str, *, quiet: bool) -> None:
+    with tqdm(unit="B", unit_scale=True, disable=quiet, desc=f"{IMAGES[name].title}") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        download(name, progress)
 
 
 def _train(run: Run, device: str, *, quiet: bool) -> dict:

@@ -6,6 +6,7 @@ One at a time on each GPU; on CPUs as many as there are cores to spare.
 from __future__ import annotations
 
 import os
+from types import ModuleType
 
 import torch
 
@@ -33,3 +34,19 @@ def usable_cores() -> list[int]:
 def best_device() -> str:
     """Return the device that a single training should use."""
     return slots()[0]
+
+
+def threads_for(family: ModuleType, share: int = 1) -> int:
+    """Return the threads for a training that has the machine to itself, or a share of it.
+
+    A family whose nets are small says nothing, and gets one: a second only hurts there.
+    """
+    cores = len(usable_cores()) or os.cpu_count() or 1
+    return max(1, min(getattr(family, "THREADS", 1), cores // share))
+
+
+def knows_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes faster in bfloat16 than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

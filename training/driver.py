@@ -19,7 +19,6 @@ from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wish
 from training.store import Run, RunError, Status
 
 PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
-PICTURE_PATIENCE = 1.5  # seconds between two live pictures, at most, whatever they cost
 REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
 SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
@@ -148,7 +147,8 @@ class _Drive:
             *self.experiment.METRICS,
         ]
         self.milestones = {round(self.experiment.total * tenth / 10) for tenth in range(11)}
-        self.pictures, self.reports = Pace(PICTURE_EVERY, PICTURE_PATIENCE), Pace(REPORT_EVERY)
+        self.pictures = Pace(PICTURE_EVERY, self.experiment.PICTURE_PATIENCE)
+        self.reports = Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
         self.rows: list[dict[str, float]] = []

@@ -24,7 +24,7 @@ from pathlib import Path
 from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
-from training.devices import slots, usable_cores
+from training.devices import slots, threads_for, usable_cores
 from training.driver import Report
 from training.loop import Snapshot
 from training.store import Run, RunStore, Status
@@ -268,7 +268,7 @@ class Lab:
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
         ours, theirs = self._context.Pipe()
-        threads = self._threads(view)
+        threads = threads_for(view.run.family.training, share=len(self.devices))
         core = self._core(device, threads)
         process = self._context.Process(
             target=work,
@@ -287,14 +287,6 @@ class Lab:
         view.status = replace(view.status, state="starting", device=device)
         self._workers[run_id] = Worker(view, process, ours, device, core)
         self._wake()
-
-    def _threads(self, view: View) -> int:
-        """Return the threads of a worker.
-
-        One for small nets, where a second only hurts; for others what is to spare.
-        """
-        wanted = getattr(view.run.family.training, "THREADS", 1)
-        return min(wanted, max(1, (os.cpu_count() or 2) // len(self.devices)))
 
     def _core(self, device: str, threads: int) -> int | None:
         """Return the core for a worker of one thread: the one that has the fewest of ours."""

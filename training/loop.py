@@ -59,6 +59,7 @@ class Experiment:
 
     LOSSES: tuple[str, ...] = ("loss",)
     METRICS: tuple[str, ...] = ()
+    PICTURE_PATIENCE = 1.5  # seconds between two live pictures, at most, whatever they cost
 
     def __init__(self, config: RunConfig, device: torch.device | str, total: int) -> None:
         self.config = config

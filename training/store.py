@@ -290,8 +290,8 @@ class Run:
         path = self.path / "model.safetensors"
         return path.stat().st_mtime if path.exists() else 0.0
 
-    def load_model(self, experiment) -> int:
-        """Load its weights into an experiment of its own config; return the step they are from.
+    def load_model(self, model: torch.nn.Module) -> int:
+        """Load its weights into a model of its own config; return the step they are from.
 
         Raises:
             RunError: there are none, or they are damaged or of another model.
@@ -302,10 +302,10 @@ class Run:
                 # Only the header is read before names, shapes and types have been compared.
                 slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
                 found = {n: (s.get_shape(), DTYPES.get(s.get_dtype())) for n, s in slices.items()}
-                blank = experiment.model.state_dict()
+                blank = model.state_dict()
                 if found != {n: (list(w.shape), w.dtype) for n, w in blank.items()}:
                     raise RunError(f"The weights in {path} are of another model.")
-                experiment.model.load_state_dict({name: file.get_tensor(name) for name in found})
+                model.load_state_dict({name: file.get_tensor(name) for name in found})
                 return int((file.metadata() or {}).get("step", 0))
         except FileNotFoundError:
             raise RunError(f"There are no weights in {self.path} yet.") from None

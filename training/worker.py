@@ -18,9 +18,7 @@ from training.store import Run
 GRACE = 4.0  # seconds to write a checkpoint after the server has died
 
 
-def work(
-    path: str, device: str, threads: int, core: int | None, connection: Connection
-) -> None:
+def work(path: str, device: str, threads: int, core: int | None, connection: Connection) -> None:
     """Train the run in ``path``; reports go out through ``connection``, commands come in."""
     _offer_to_be_killed_first()
     torch.set_num_threads(threads)

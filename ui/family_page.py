@@ -1,64 +1,109 @@
-"""The shape that every page of a flow in the plane shares, after its title."""
+"""The shape that every family's page shares, after its title."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import streamlit as st
 
+from datasets.own_images import Own
 from registry import Family
-from training.config import OWN
-from ui.form import config_form, own_data
+from training.config import RunConfig
+from training.lab import View
+from ui.form import config_form
+from ui.history import weights_shown
 from ui.page import show_source, theory
-from ui.plane import checks, draw_plane, explore, see_inside, weights_shown
 from ui.run_panel import training_panel
-from ui.take_away import take_away
+from ui.take_away import Files, take_away
 
 
-def plane_page(family: Family, feel: Callable[[], None], code: tuple[object, ...]) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What pages of one kind of data have in common.
+
+    Attributes:
+        data: draws what there is to say of the data, an upload say; returns the user's own data
+            and whether there is all that a training needs.
+        draw: draws curves and pictures of a run; called twice a second.
+        sections: what can be done with what was trained, by name; the first is open at first.
+        files: what can be taken away beside weights and numbers.
+    """
+
+    data: Callable[[Family, RunConfig], tuple[Own | None, bool]]
+    draw: Callable[[View], None]
+    sections: Mapping[str, Callable[[View, float], None]]
+    files: Files = field(default_factory=dict)
+
+
+def family_page(
+    family: Family, parts: Parts, feel: Callable[[], None] | None, code: tuple[object, ...]
+) -> None:
     """Draw how it works, training, and what can be done with what was trained.
 
     Args:
         family: whose page this is.
-        feel: draws the part that one can play with.
+        parts: what its kind of data needs.
+        feel: draws the part that one can play with, if there is one.
         code: classes and functions to show the source of.
     """
     lesson = st.expander(
-        "How it works",
-        icon=":material/school:",
-        key=f"{family.stem}.lesson",
-        on_change="rerun",
+        "How it works", icon=":material/school:", key=f"{family.stem}.lesson", on_change="rerun"
     )
     # Closed, it costs nothing: a page has to answer within a fifth of a second.
     if lesson.open:
         with lesson:
             theory(family)
-            feel()
+            if feel is not None:
+                feel()
     with st.sidebar:
         st.divider()
         config = config_form(family)
-    own = own_data() if config.dataset == OWN else None
-    ready = config.dataset != OWN or own is not None
-    view = training_panel(family, config, draw_plane, own=own, ready=ready)
+    own, ready = parts.data(family, config)
+    view = training_panel(family, config, parts.draw, own=own, ready=ready)
     if view is None:
         return
     st.divider()
-    parts = {"See inside": see_inside, "Explore": explore, "Check": checks}
     # Only the chosen part is computed.
     chosen = st.segmented_control(
         "What was trained",
-        [*parts, "Take away", "The code"],
-        default="See inside",
+        [*parts.sections, "Take away", "The code"],
+        default=next(iter(parts.sections)),
         required=True,
         key=f"{family.stem}.part",
         persist_state="session",
         label_visibility="collapsed",
     )
     if chosen == "Take away":
-        take_away(view)
+        take_away(view, parts.files)
     elif chosen == "The code":
         show_source(*code)
     elif version := weights_shown(view):
-        parts[chosen](view, version)
+        parts.sections[chosen](view, version)
     else:
         st.info("There are no weights yet: they come with the first checkpoint.")
+
+
+def variant(page: Family, others: Mapping[str, Family], first: str) -> Family:
+    """Let the visitor choose between a family and its variants; return the chosen one.
+
+    Args:
+        page: the family of the page.
+        others: its variants by what they are called here.
+        first: what the family itself is called here.
+    """
+    choices = {first: page, **others}
+    key = f"{page.stem}.variant"
+    if key not in st.session_state:
+        asked = st.query_params.get("on", page.stem)
+        names = [name for name, family in choices.items() if family.stem == asked]
+        st.session_state[key] = names[0] if names else first
+    chosen = st.segmented_control(
+        "Data",
+        list(choices),
+        required=True,
+        key=key,
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    return choices[chosen]

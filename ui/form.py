@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from datasets.images import IMAGES
 from datasets.own import DataError, OwnData, read_own
 from datasets.toy import TOY
 from registry import Family
@@ -38,8 +39,14 @@ def config_form(family: Family) -> RunConfig:
     return parsed
 
 
-def own_data() -> OwnData | None:
-    """Draw the upload of the user's own data; return it, or ``None`` while there is none."""
+def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool]:
+    """Draw the upload of the user's own points, if the config asks for it.
+
+    Returns:
+        The data and whether there is all that a training needs.
+    """
+    if config.dataset != OWN:
+        return None, True
     held: OwnData | None = st.session_state.get(OWN_KEY)
     file = st.file_uploader(
         "A CSV of points, or a picture",
@@ -59,7 +66,7 @@ def own_data() -> OwnData | None:
     else:
         height, width = held.array.shape
         st.caption(f"{held.name}, read as {width} x {height} cells of density.")
-    return held
+    return held, held is not None
 
 
 def url_problems(family: Family) -> None:
@@ -76,7 +83,14 @@ def use_config(family: Family, config: RunConfig) -> None:
         st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
 
 
+def _is_addressed(family: Family) -> bool:
+    """Tell whether the URL speaks of this family, and not of another variant on the same page."""
+    return st.query_params.get("on", family.page) == family.stem
+
+
 def _adopt_run(family: Family) -> None:
+    if not _is_addressed(family):
+        return
     try:
         adopt_run(family)
     except KeyError:
@@ -88,7 +102,9 @@ def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
     first = f"{family.stem}.{knobs[0].name}"
     if first in st.session_state:
         return
-    given = {k: v for k, v in st.query_params.items() if k != "run"}
+    given = {k: v for k, v in st.query_params.items() if k not in ("run", "on")}
+    if not _is_addressed(family):
+        given = {}
     known = {knob.name for knob in knobs}
     problems = st.session_state.get(f"{family.stem}.problems", [])
     problems += [f"{name[:40]!r} is not a setting." for name in given if name not in known]
@@ -112,6 +128,8 @@ def _write_url(family: Family, config: RunConfig) -> None:
         for knob in config.knobs()
         if getattr(config, knob.name) != knob.default
     }
+    if family.page != family.stem:
+        wanted["on"] = family.stem
     if run := st.session_state.get(f"{family.stem}.run"):
         wanted["run"] = st.session_state[f"{family.stem}.written"] = run
     if st.query_params.to_dict() != wanted:
@@ -129,7 +147,7 @@ def _widget(knob: Knob, key: str, stem: str) -> Any:
         "args": (stem,),
     }
     if knob.kind == "choice":
-        return st.selectbox(options=knob.choices, format_func=_choice_label, **common)
+        return st.selectbox(options=knob.choices, format_func=choice_label, **common)
     if knob.kind == "bool":
         return st.toggle(**common)
     if knob.scale == "log":
@@ -148,9 +166,12 @@ def log_options(knob: Knob, value: float) -> list[float]:
     return sorted({v for v in decades if knob.low <= v <= knob.high} | {value})
 
 
-def _choice_label(choice: str) -> str:
+def choice_label(choice: str) -> str:
+    """Return what a choice, the name of a data set say, is called on the pages."""
     if choice in TOY:
         return TOY[choice].label
+    if choice in IMAGES:
+        return IMAGES[choice].title
     return "My own data" if choice == OWN else choice.capitalize()
 
 

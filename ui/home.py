@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from registry import FAMILIES
+from registry import PAGES
 from training.lab import View
+from ui.form import choice_label
 from ui.lab import lab
 from ui.page import ASSETS
 from ui.runs import badge, duration, time_left
@@ -29,8 +30,8 @@ def hero() -> None:
 def cards() -> None:
     """Draw a card per family."""
     st.subheader("Families", anchor=False)
-    columns = st.columns(max(2, min(3, len(FAMILIES))))
-    for i, family in enumerate(FAMILIES.values()):
+    columns = st.columns(max(2, min(3, len(PAGES))))
+    for i, family in enumerate(PAGES):
         with columns[i % len(columns)].container(border=True):
             page = f"pages/{family.stem}.py"
             st.image(str(ASSETS / "cards" / f"{family.stem}.svg"), width="stretch", alt="")
@@ -76,10 +77,11 @@ def _recent(active: set[str]) -> list[View]:
 def _row(view: View) -> None:
     family, status = view.run.family, view.status
     name, state, bar = st.columns([2.4, 3, 3], vertical_alignment="center")
-    what = f"{family.title} on {getattr(view.run.config, 'dataset', '')}"
-    name.page_link(
-        f"pages/{family.stem}.py", label=what, icon=family.icon, query_params={"run": view.run.id}
-    )
+    what = f"{family.title}: {choice_label(view.run.config.dataset)}"
+    address = {"run": view.run.id}
+    if family.page != family.stem:
+        address["on"] = family.stem
+    name.page_link(f"pages/{family.page}.py", label=what, icon=family.icon, query_params=address)
     words = [badge(status), f"step {status.step:,} of {status.total:,}"]
     if view.rate:
         words.append(time_left(view))

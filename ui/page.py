@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from registry import FAMILIES, Family
+from registry import FAMILIES, PAGES, Family
 from ui.lab import lab
 
 ROOT = Path(__file__).parent.parent
@@ -36,13 +36,17 @@ def set_up(title: str) -> None:
         menu_items={"About": "**Generative Lab**: train generative models and watch them learn."},
     )
     # Streamlit's own "Stop" stops the page, not the training: two of them would mislead.
-    st.html("<style>[data-testid='stStatusWidget'] {display: none}</style>")
+    # And its round corners would cut the corner images of a sheet.
+    st.html(
+        "<style>[data-testid='stStatusWidget'] {display: none} "
+        "[data-testid='stImage'] img {border-radius: 0}</style>"
+    )
     lab()  # so that its workers are warm before the first click
     st.logo(str(ASSETS / "mark.svg"), size="large")
     with st.sidebar:
         st.page_link("app.py", label="Home", icon=":material/home:")
         st.caption("Families")
-        for family in FAMILIES.values():
+        for family in PAGES:
             st.page_link(f"pages/{family.stem}.py", label=family.title, icon=family.icon)
 
 
@@ -67,8 +71,8 @@ def picture(where, image: bytes | str, alt: str, caption: str = "") -> None:
 
 
 def theory(family: Family) -> None:
-    """Show ``docs/theory/<family>.md``, one tab per second-level heading."""
-    sections = _sections(ROOT / "docs" / "theory" / f"{family.stem}.md")
+    """Show ``docs/theory/<page>.md``, one tab per second-level heading."""
+    sections = _sections(ROOT / "docs" / "theory" / f"{family.page}.md")
     for tab, text in zip(st.tabs(list(sections)), sections.values(), strict=True):
         tab.markdown(text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,23 +15,33 @@ from training.lab import View
 from training.plane_flow import PlaneFlow, grid_points
 from training.store import Run
 from ui.charts import curves, journey
+from ui.family_page import Parts
 from ui.figures import (
     colour_bar,
     contact_sheet,
     density_image,
+    film,
     hues,
     peak_of,
     png,
     points_image,
+    report_figure,
     signed_image,
     warp_svg,
+)
+from ui.form import own_points
+from ui.history import (
+    Arrays,
+    chosen_frame,
+    history_slider,
+    rows_of_the_moment,
+    target_of,
+    tenths,
 )
 from ui.page import picture, theme
 from ui.palette import palette
 
-Arrays = dict[str, np.ndarray]
 SHEET = 200  # pixels along each side of a thumbnail
-CURVES_EVERY = 1.5  # seconds between two drawings of the curves
 
 
 # -- live --------------------------------------------------------------------------------------
@@ -41,11 +50,11 @@ CURVES_EVERY = 1.5  # seconds between two drawings of the curves
 def draw_plane(view: View) -> None:
     """Draw target, learned density, samples, curves and a slider through the history of a run."""
     shade = theme()
-    target = _target(view)
+    target = target_of(view)
     if target is None or view.snapshot is None:
         st.caption("The first picture comes with the first step.")
         return
-    step, snapshot = _chosen_frame(view)
+    step, snapshot = chosen_frame(view)
     left, middle, right = st.columns(3)
     what = "**Target**: what there is to learn"
     picture(left, _target_png(view.run.id, shade, target), "Target density", what)
@@ -55,49 +64,13 @@ def draw_plane(view: View) -> None:
     samples = _samples_png(view.run.id, step, shade, snapshot["samples"], target["box"])
     what = f"**{len(snapshot['samples']):,} samples**, always from the same latents"
     picture(right, samples, f"Samples at step {step}", what)
-    _history_slider(view)
+    history_slider(view)
     _curves(view, shade)
     _tenths(view, target, shade)
 
 
-def _history_slider(view: View) -> None:
-    total = view.status.total
-    st.slider(
-        "History",
-        0,
-        total,
-        total,
-        step=max(1, total // 200),
-        key=f"{view.run.id}.history",
-        help="Go back through the training. At the right end the picture follows it.",
-        format="step %d",
-    )
-
-
-def _chosen_frame(view: View) -> tuple[int, Arrays]:
-    """Return the picture that the slider through the history asks for; at its end, the newest."""
-    chosen = st.session_state.get(f"{view.run.id}.history", view.status.total)
-    if chosen >= view.step:
-        return view.step, view.snapshot
-    steps = [s for s in view.run.snapshot_steps() if s <= chosen]
-    return (steps[-1], view.run.snapshot(steps[-1])) if steps else (view.step, view.snapshot)
-
-
-def _rows_of_the_moment(view: View) -> list[dict[str, float]]:
-    """Return the rows to draw: while it trains, new ones at most every :data:`CURVES_EVERY`.
-
-    A browser takes longer to draw a chart than a picture, and a curve grows more slowly.
-    """
-    key = f"{view.run.id}.curves"
-    due, rows = st.session_state.get(key, (0.0, []))
-    if time.monotonic() >= due or not view.status.active:
-        rows = view.rows
-        st.session_state[key] = time.monotonic() + CURVES_EVERY, rows
-    return rows
-
-
 def _curves(view: View, shade: str) -> None:
-    rows = _rows_of_the_moment(view)
+    rows = rows_of_the_moment(view)
     loss, distance = st.columns(2)
     entropy = _entropy(view.run.id, view.run)
     floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no model gets below")
@@ -132,9 +105,7 @@ def _curves(view: View, shade: str) -> None:
 
 def _tenths(view: View, target: Arrays, shade: str) -> None:
     """Show the target and the learned density at every tenth of the training done so far."""
-    total = view.status.total
-    there = set(view.run.snapshot_steps())
-    steps = [s for s in (round(total * tenth / 10) for tenth in range(11)) if s in there]
+    steps = tenths(view)
     if len(steps) < 2:
         return
     sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
@@ -143,13 +114,6 @@ def _tenths(view: View, target: Arrays, shade: str) -> None:
 
 def _peak(target: Arrays, snapshot: Arrays) -> float:
     return peak_of(target["density"] if "density" in target else snapshot["density"])
-
-
-def _target(view: View) -> Arrays | None:
-    cache = st.session_state.setdefault("targets", {})
-    if view.run.id not in cache and (target := view.run.target()) is not None:
-        cache[view.run.id] = target
-    return cache.get(view.run.id)
 
 
 def target_image(target: Arrays, shade: str):
@@ -226,21 +190,10 @@ class Anatomy:
     latent_box: tuple[float, float, float, float]
 
 
-def weights_shown(view: View) -> float:
-    """Return the version of the weights to look into, 0 if there are none yet.
-
-    While a run trains, it stays at the version that was looked into first, until asked for newer.
-    """
-    key = f"{view.run.id}.weights"
-    if view.status.state != "running" or not st.session_state.get(key):
-        st.session_state[key] = view.run.weights_version()
-    return st.session_state[key]
-
-
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _trained(run_id: str, version: float, _run: Run) -> PlaneFlow:
     experiment = _run.experiment("cpu")
-    experiment.step = _run.load_model(experiment)
+    experiment.step = _run.load_model(experiment.model)
     experiment.model.eval().requires_grad_(False)
     return experiment
 
@@ -465,3 +418,33 @@ def checks(view: View, version: float) -> None:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _checks(run_id: str, version: float, _run: Run) -> list:
     return check_plane_flow(_trained(run_id, version, _run))
+
+
+# -- take away ---------------------------------------------------------------------------------
+
+
+def film_of(run: Run, shade: str) -> bytes:
+    """Return the training of a run as a GIF, from the pictures in its folder."""
+    target = run.target()
+    frames = [(step, run.snapshot(step)["density"]) for step in run.snapshot_steps()]
+    peak = peak_of(target.get("density", frames[-1][1]))
+    return film(frames, target_image(target, shade), peak, shade)
+
+
+def figure_of(run: Run, _shade: str) -> bytes:
+    """Return target, learned density and curves of a run on one page, on white."""
+    step = run.snapshot_steps()[-1]
+    config = run.config
+    title = f"{run.family.title} on {config.dataset}, step {step:,}, seed {config.seed}"
+    return report_figure(run.target(), run.snapshot(step), run.metrics(), title)
+
+
+PLANE = Parts(
+    data=own_points,
+    draw=draw_plane,
+    sections={"See inside": see_inside, "Explore": explore, "Check": checks},
+    files={
+        "gif": ("Film of the training (GIF)", film_of),
+        "png": ("Figure, 200 dpi (PNG)", figure_of),
+    },
+)

@@ -16,7 +16,7 @@ from training.config import RunConfig
 from training.devices import usable_cores
 from training.lab import LabFull, View
 from training.store import RunError
-from ui.form import log_options, url_problems, use_config
+from ui.form import choice_label, log_options, url_problems, use_config
 from ui.lab import lab
 from ui.runs import badge, duration, show, shown_run, time_left
 
@@ -151,7 +151,10 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
     other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
     words = "Your run" if not shipped else "A finished run that ships with the lab"
     if other:
-        values = ", ".join(f"{k.label.lower()} {getattr(used, k.name)}" for k in other)
+        values = ", ".join(
+            f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
+            for k in other
+        )
         words += f", with {values}. The form has other settings for the next one"
     text, button, live = st.columns([3, 1.2, 1.6], vertical_alignment="center")
     text.caption(f"{words}.")

@@ -3,13 +3,17 @@
     python -m assets.cards.make
 
 Everything in the pictures is computed: the grid of NICE goes through additive couplings, the one of
-RealNVP through affine couplings that this script has just fitted to two moons.
+RealNVP through affine couplings that this script has just fitted to two moons, and the digits of
+Glow are samples of the run that ships with the lab.
 """
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from training.image_tools import context_of, decode, log_prob_by_class
+from training.store import Run
 from ui.palette import DARK, LIGHT, sequential
 
 HERE = Path(__file__).parent
@@ -209,6 +213,59 @@ def realnvp():
     card("realnvp", "A latent grid and samples after twelve affine couplings", shapes)
 
 
+def halftone(image, corner, size, **style):
+    """An image with values in [0, 1] as a square of dots: the brighter, the larger."""
+    pitch, steps = size / len(image), 6
+    sizes = np.rint(steps * np.sqrt(image.clip(0, 1)))
+    for step in range(1, steps + 1):
+        rows, columns = np.nonzero(sizes == step)
+        centres = corner + pitch * (np.stack([columns, rows], axis=1) + 0.5)
+        if len(centres):
+            yield dots(centres, round(0.46 * pitch * step / steps, 2), **style)
+
+
+def likest(state, image):
+    """Of the channels (C, H, W) of a state of the flow, the most like the image, up to its sign."""
+    side = state.shape[-1]
+    small = image.reshape(side, len(image) // side, side, -1).mean(axis=(1, 3))
+    state = (state - state.mean((1, 2), keepdims=True)) / state.std((1, 2), keepdims=True)
+    like = (state * (small - small.mean())).mean((1, 2))
+    best = abs(like).argmax()
+    return state[best] * np.sign(like[best])
+
+
+@torch.no_grad()
+def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
+    """Coarse noise, what the coarse level of the shipped Glow makes of it, and the digits."""
+    run = Run(path)
+    target = run.target()
+    flow = run.family.training.model(run.config, target["shape"].tolist(), len(target["classes"]))
+    run.load_model(flow)
+    labels = torch.tensor(digits).repeat_interleave(draws)
+    rng = torch.Generator().manual_seed(0)
+    z = flow.prior.sample(len(labels), generator=rng, temperature=0.6)
+    # Of each class the sample that is least like any other class.
+    by_class = log_prob_by_class(flow, decode(flow, z, context_of(flow, labels)))
+    own = by_class.gather(1, labels[:, None])[:, 0]
+    rest = by_class.scatter(1, labels[:, None], -torch.inf).amax(1)
+    best = (own - rest).reshape(-1, draws).argmax(1) + draws * torch.arange(len(digits))
+    states = list(flow.forward_states(z[best], context_of(flow, labels[best])))
+    coarse = [s.value for s in states if s.value.shape[-1] == states[0].value.shape[-1]]
+    columns = [coarse[0], coarse[2 * len(coarse) // 3], states[len(coarse)].value]
+
+    size, across, down = 104, 40, 8
+    left, top = (WIDTH - 4 * size - 3 * across) / 2, (HEIGHT - 3 * size - 2 * down) / 2
+    shapes = []
+    for row, image in enumerate(states[-1].value[:, 0].numpy()):
+        pictures = [likest(state[row].numpy(), image) / 4 + 0.2 for state in columns]
+        for column, picture in enumerate([*pictures, image]):
+            corner = np.array([left + column * (size + across), top + row * (size + down)])
+            ink = DARK.data if picture is image else DARK.accent
+            opacity = (0.5, 0.65, 0.9, 1)[column]
+            shapes += halftone(picture, corner, size, stroke=ink, opacity=opacity)
+    card("glow", "Coarse noise that a Glow turns into digits", shapes)
+
+
 def mark():
     """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
     (HERE.parent / "mark.svg").write_text(f"""\
@@ -232,3 +289,4 @@ if __name__ == "__main__":
     mark()
     nice()
     realnvp()
+    glow()

@@ -1,6 +1,8 @@
-"""Train the runs that ship with the lab, so that no page opens empty: ``python assets/runs/make.py``.
+"""Train the runs that ship with the lab, so that no page opens empty.
 
-Each is an ordinary run folder; only the checkpoint (nobody resumes it) and most pictures are left out.
+``python assets/runs/make.py [NAME ...]``; those on images take up to an hour and need MNIST, under a
+folder named in ``GENLAB_DATA`` or downloaded. Each is an ordinary run folder; only the checkpoint
+(nobody resumes it) and most pictures are left out.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from training.store import Run  # noqa: E402
 COMMANDS = {
     "nice": "nice --dataset two_moons --iterations 3000",
     "realnvp": "realnvp --dataset pinwheel --coupling spline --blocks 6 --iterations 3000",
+    "glow": "glow --dataset mnist --steps 12 --iterations 15000 --learning-rate 5e-3",
+    "nice_images": "nice_images --dataset mnist --hidden 300 --depth 2 --iterations 6000 "
+    "--batch 128 --learning-rate 1e-3",
+    "realnvp_images": "realnvp_images --dataset mnist --hidden 48 --iterations 6000 "
+    "--learning-rate 5e-3",
 }
 FRAMES = 30
 
@@ -27,14 +34,18 @@ def ship(stem: str) -> None:
     path = HERE / stem
     shutil.rmtree(path, ignore_errors=True)
     main([*COMMANDS[stem].split(), "--out", str(path), "--device", "cpu"])
-    run = Run(path)
+    thin_out(Run(path))
+
+
+def thin_out(run: Run) -> None:
+    """Delete what no page shows of a finished run."""
     for name in ("checkpoint.pt", ".lock"):
-        (path / name).unlink(missing_ok=True)
+        (run.path / name).unlink(missing_ok=True)
     steps, total = run.snapshot_steps(), run.status().total
     tenths = {round(total * tenth / 10) for tenth in range(11)}
     spread = {steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)}
     for step in set(steps) - tenths - spread:
-        (path / "snapshots" / f"{step:08d}.npz").unlink()
+        (run.path / "snapshots" / f"{step:08d}.npz").unlink()
 
 
 if __name__ == "__main__":

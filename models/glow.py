@@ -1,0 +1,70 @@
+"""Glow: actnorm, invertible 1x1 convolution and affine coupling, in levels.
+
+Kingma, Dhariwal, 2018.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from models.image_flow import ImageFlow, Shape
+from models.image_layers import ConvNet, InvertibleConv, Logit, Squeeze
+from models.layers import ActNorm, AffineCoupling
+from models.priors import Gaussian
+
+BOUND = 2.0  # largest log-scale of a coupling
+
+
+def glow(
+    *,
+    shape: Shape = (1, 28, 28),
+    levels: int = 2,
+    steps: int = 8,
+    hidden: int = 128,
+    classes: int = 0,
+    alpha: float = 1e-6,
+    generator: torch.Generator | None = None,
+) -> ImageFlow:
+    """Build a Glow over images ``(B, C, H, W)`` with values in [0, 1].
+
+    Args:
+        shape: channels, height and width; height and width must be multiples of ``2 ** levels``.
+        levels: L, how often the image is squeezed.
+        steps: K, steps of flow in each level: actnorm, invertible convolution, affine coupling.
+        hidden: channels inside each coupling's network.
+        classes: width of the one-hot class that couplings see; 0 for none.
+        alpha: see :class:`~models.image_layers.Logit`.
+        generator: source of the initial weights.
+
+    Raises:
+        ValueError: the image cannot be squeezed so often.
+
+    References:
+        Glow: Generative Flow with Invertible 1x1 Convolutions. https://arxiv.org/abs/1807.03039
+    """
+
+    def coupling(channels: int) -> AffineCoupling:
+        half = channels // 2
+        net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
+        return AffineCoupling(net, bound=BOUND)
+
+    def step(channels: int) -> list[nn.Module]:
+        mix = InvertibleConv(channels, generator=generator)
+        return [ActNorm(channels), mix, coupling(channels)]
+
+    channels = shape[0]
+    parts: list[list[nn.Module]] = []
+    for level in range(levels):
+        channels = 4 * channels if level == 0 else 2 * channels
+        layers: list[nn.Module] = [Logit(alpha)] if level == 0 else []
+        layers.append(Squeeze())
+        for _ in range(steps):
+            layers += step(channels)
+        if level < levels - 1:
+            # The half that leaves here is scaled by what it looks like from the half that stays.
+            layers.append(coupling(channels))
+        parts.append(layers)
+    return ImageFlow(Gaussian(math.prod(shape)), parts, shape, context=classes)

@@ -1,0 +1,97 @@
+"""Train NICE on images: the set-up of the paper."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from datasets.own_images import OwnImages
+from models.image_flow import ImageFlow, Shape
+from models.nice import nice_images
+from training.config import knob
+from training.image_flow import ImageConfig, ImageFlowTraining, squeezable
+from training.loop import Progress, train
+
+THREADS = 8  # its matrix products use what the machine has to spare
+
+
+class NICEImagesConfig(ImageConfig):
+    """What can be set on a training of NICE on images."""
+
+    layers: int = knob(
+        4,
+        ge=2,
+        le=8,
+        step=1,
+        label="Coupling layers",
+        help="Additive couplings between the pixels at even and at odd places. The paper has 4.",
+        group="Model",
+    )
+    hidden: int = knob(
+        1000,
+        ge=100,
+        le=1500,
+        step=100,
+        label="Hidden units",
+        help="Width of the hidden layers of each conditioner. The paper has 1000.",
+        group="Model",
+    )
+    depth: int = knob(
+        5,
+        ge=1,
+        le=6,
+        step=1,
+        label="Hidden layers",
+        help="Of each conditioner. The paper has 5.",
+        group="Model",
+    )
+    prior: Literal["logistic", "gaussian"] = knob(
+        "logistic",
+        label="Prior",
+        help="Distribution of the latents. The paper takes the logistic one for digits, for its "
+        "heavier tails.",
+        group="Model",
+    )
+
+
+CONFIG = NICEImagesConfig
+
+
+def padded(config: NICEImagesConfig, shape: Shape) -> Shape:
+    """Return the shape that images of ``shape`` are padded to: vectors need no padding."""
+    return squeezable(shape, 0)
+
+
+def model(
+    config: NICEImagesConfig,
+    shape: Shape,
+    classes: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> ImageFlow:
+    """Return the flow that ``config`` describes, over images of ``shape``; it knows no classes."""
+    return nice_images(
+        shape=shape,
+        layers=config.layers,
+        hidden=config.hidden,
+        depth=config.depth,
+        prior=config.prior,
+        generator=generator,
+    )
+
+
+def build(
+    config: NICEImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> ImageFlowTraining:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return ImageFlowTraining(config, sys.modules[__name__], device=device, own=own)
+
+
+def train_nice_images(
+    config: NICEImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))

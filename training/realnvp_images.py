@@ -1,0 +1,98 @@
+"""Train RealNVP on images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from datasets.own_images import OwnImages
+from models.image_flow import ImageFlow, Shape
+from models.realnvp import realnvp_images
+from training.config import knob
+from training.image_flow import ConvolutionConfig, ImageFlowTraining, squeezable
+from training.loop import Progress, train
+
+THREADS = 8  # its convolutions use what the machine has to spare
+
+
+class RealNVPImagesConfig(ConvolutionConfig):
+    """What can be set on a training of RealNVP on images."""
+
+    levels: int = knob(
+        2,
+        ge=1,
+        le=4,
+        step=1,
+        label="Levels",
+        help="How often the image is halved; half of what is left becomes latent each time. Images "
+        "that cannot be halved so often get a frame of zeros.",
+        group="Model",
+    )
+    couplings: int = knob(
+        4,
+        ge=2,
+        le=8,
+        step=1,
+        label="Couplings of either kind",
+        help="In each level, so many over a checkerboard of pixels, then so many over halves of "
+        "the channels.",
+        group="Model",
+    )
+    hidden: int = knob(
+        64,
+        ge=32,
+        le=512,
+        step=32,
+        label="Hidden channels",
+        help="Width of the convolutional network inside each coupling. Its time grows with the "
+        "square.",
+        group="Model",
+    )
+    conditional: bool = knob(
+        True,
+        label="Class-conditional",
+        help="Tell the couplings the class of each image, so that it can be chosen when sampling.",
+        group="Model",
+    )
+
+
+CONFIG = RealNVPImagesConfig
+
+
+def padded(config: RealNVPImagesConfig, shape: Shape) -> Shape:
+    """Return the shape that images of ``shape`` are padded to."""
+    return squeezable(shape, config.levels)
+
+
+def model(
+    config: RealNVPImagesConfig,
+    shape: Shape,
+    classes: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> ImageFlow:
+    """Return the flow that ``config`` describes, over images of ``shape``."""
+    return realnvp_images(
+        shape=shape,
+        levels=config.levels,
+        couplings=config.couplings,
+        hidden=config.hidden,
+        classes=classes if config.conditional else 0,
+        generator=generator,
+    )
+
+
+def build(
+    config: RealNVPImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> ImageFlowTraining:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return ImageFlowTraining(config, sys.modules[__name__], device=device, own=own)
+
+
+def train_realnvp_images(
+    config: RealNVPImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))
