@@ -334,7 +334,7 @@ def _goals(
 
     def row(what: str, value: float, goal: float, digits: int, at_least: bool = False) -> None:
         limit = f"{'>=' if at_least else '<='} {goal:.{digits}f}"
-        verdict = reached(value, goal, at_least=at_least)
+        verdict = "-" if protocol is QUICK else reached(value, goal, at_least=at_least)
         table.rows.append((what, f"{value:.{digits}f}", limit, verdict))
 
     if PEER in best:

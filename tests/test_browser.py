@@ -415,22 +415,24 @@ def test_a_variant_has_its_own_form_run_and_address(server, page, path, name) ->
     page.get_by_role("radio", name="On images").click()
     expect(page.get_by_role("img", name="Real images")).to_be_visible()
     until(lambda: f"on={path}_images" in page.url)
-    assert "run" not in page.url, "the address of the other variant stayed"
-    page.reload()
-    expect(page.get_by_role("img", name="Real images")).to_be_visible()
-    assert page.get_by_text("is not a setting").count() == 0
+    assert "hidden" not in page.url, "the address of the other variant stayed"
     page.get_by_role("radio", name="In the plane").click()
     expect(learned(page)).to_be_visible()
     until(lambda: "hidden=96" in page.url, message="the form forgot its values")
+    page.wait_for_selector('[data-test-script-state="notRunning"]')
+    page.get_by_role("radio", name="On images").click()
+    until(lambda: f"on={path}_images" in page.url)
+    page.reload()
+    expect(page.get_by_role("img", name="Real images")).to_be_visible()
+    assert page.get_by_text("is not a setting").count() == 0
 
 
-def test_a_download_that_fails_says_why_and_offers_the_built_in_digits(server, page) -> None:
-    # Nothing listens on the proxy's port: a machine without a network.
+def test_a_set_that_is_not_here_is_offered_with_its_size_before_training(server, page) -> None:
     open_page(page, f"{server.url}/glow?dataset=cifar10")
     if button(page, "Download it").count() == 0:
         pytest.skip("CIFAR-10 is on this machine")
-    expect(button(page, "Train")).to_be_disabled()
     expect(page.get_by_text("MB from")).to_be_visible()
+    expect(button(page, "Train")).to_be_disabled()
 
 
 def _processes_on(run: Path) -> list[int]:
