@@ -409,7 +409,7 @@ def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_pat
         server.close()
 
 
-@pytest.mark.parametrize(("path", "name"), [("nice", "NICE"), ("realnvp", "RealNVP")])
+@pytest.mark.parametrize(("path", "name"), [("nice", "NICE")])
 def test_a_variant_has_its_own_form_run_and_address(server, page, path, name) -> None:
     open_page(page, f"{server.url}/{path}?hidden=96")
     page.get_by_role("radio", name="On images").click()
