@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from datasets.own import OwnData
+from models.flow import Flow
 from models.nice import nice
 from training.config import PlaneConfig, knob
 from training.loop import Progress, train
@@ -50,12 +51,16 @@ class NICEConfig(PlaneConfig):
 CONFIG = NICEConfig
 
 
+def model(config: NICEConfig, *, generator: torch.Generator | None = None) -> Flow:
+    """Return the flow that ``config`` describes."""
+    return nice(layers=config.layers, hidden=config.hidden, prior=config.prior, generator=generator)
+
+
 def build(
     config: NICEConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
 ) -> PlaneFlow:
     """Return the experiment that ``config`` describes, not yet trained."""
-    flow = partial(nice, layers=config.layers, hidden=config.hidden, prior=config.prior)
-    return PlaneFlow(config, flow, device=device, own=own)
+    return PlaneFlow(config, partial(model, config), device=device, own=own)
 
 
 def train_nice(

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from datasets.own import OwnData
+from models.flow import Flow
 from models.realnvp import realnvp
 from training.config import PlaneConfig, knob
 from training.loop import Progress, train
@@ -55,18 +56,22 @@ class RealNVPConfig(PlaneConfig):
 CONFIG = RealNVPConfig
 
 
-def build(
-    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneFlow:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    flow = partial(
-        realnvp,
+def model(config: RealNVPConfig, *, generator: torch.Generator | None = None) -> Flow:
+    """Return the flow that ``config`` describes."""
+    return realnvp(
         blocks=config.blocks,
         hidden=config.hidden,
         coupling=config.coupling,
         actnorm=config.actnorm,
+        generator=generator,
     )
-    return PlaneFlow(config, flow, device=device, own=own)
+
+
+def build(
+    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> PlaneFlow:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return PlaneFlow(config, partial(model, config), device=device, own=own)
 
 
 def train_realnvp(
