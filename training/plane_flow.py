@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,7 +55,6 @@ class PlaneFlow(Experiment):
         looking = torch.Generator().manual_seed(1)
         self.latents = self.model.prior.sample(SAMPLES, generator=looking, device=self.device)
         self.grid = grid_points(self.plane.box(), GRID).to(self.device)
-        self._held_out: tuple[Tensor, Tensor | None] | None = None
 
     def update(self) -> Mapping[str, Tensor]:
         x = self.plane.batch(self.config.batch, self.generator)  # (B, 2)
@@ -89,24 +89,31 @@ class PlaneFlow(Experiment):
         expectation of NLL - entropy, and far less spread, since the sampling noise of both terms is
         shared.
         """
-        x, truth = self.measuring_points()
+        x, truth = self._measured
         log_q = self.model.log_prob(x)
         metrics = {"nll_test": float(-log_q.mean()) + self.plane.log_volume}
         if truth is not None:
             metrics["kl_to_truth"] = float((truth - log_q).mean())
         return metrics
 
-    def measuring_points(self) -> tuple[Tensor, Tensor | None]:
-        if self._held_out is None:
-            looking = torch.Generator(self.device).manual_seed(3)
-            x = self.plane.held_out(HELD_OUT, looking)
-            self._held_out = x, self.plane.log_prob(x) if self.plane.density is not None else None
-        return self._held_out
+    @cached_property
+    def _measured(self) -> tuple[Tensor, Tensor | None]:
+        return measuring_points(self.plane)
 
     def _density(self, log_prob: Callable[[Tensor], Tensor]) -> np.ndarray:
         # Half precision ends at 65,504, and a flow on repeated points has no upper limit.
         density = log_prob(self.grid).exp().clamp(max=6e4)
         return density.view(GRID, GRID).cpu().numpy().astype(np.float16)
+
+
+def measuring_points(plane: Plane) -> tuple[Tensor, Tensor | None]:
+    """Return the held-out points behind each KL, always the same, and their true log-density.
+
+    Returns:
+        Standardised points ``(N, 2)``, and ``(N,)`` or ``None`` where the truth is not known.
+    """
+    x = plane.held_out(HELD_OUT, torch.Generator(plane.mean.device).manual_seed(3))
+    return x, plane.log_prob(x) if plane.density is not None else None
 
 
 def grid_points(box: tuple[float, float, float, float], count: int) -> Tensor:

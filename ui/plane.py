@@ -9,10 +9,12 @@ import numpy as np
 import streamlit as st
 import torch
 
+from datasets.plane import Plane, load_plane
+from models.flow import Flow
 from models.layers import Coupling
 from training.checks import check_plane_flow
 from training.lab import View
-from training.plane_flow import PlaneFlow, grid_points
+from training.plane_flow import grid_points
 from training.store import Run
 from ui.charts import curves, journey
 from ui.family_page import Parts
@@ -190,20 +192,38 @@ class Anatomy:
     latent_box: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A flow with the weights of a run, beside the density that it learned.
+
+    Attributes:
+        flow: on the CPU, without gradients.
+        plane: the data.
+        step: optimiser step of the weights.
+    """
+
+    flow: Flow
+    plane: Plane
+    step: int
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _trained(run_id: str, version: float, _run: Run) -> PlaneFlow:
-    experiment = _run.experiment("cpu")
-    experiment.step = _run.load_model(experiment.model)
-    experiment.model.eval().requires_grad_(False)
-    return experiment
+def _trained(run_id: str, version: float, _run: Run) -> Trained:
+    # Not the whole training: its optimiser would import seconds' worth of torch into the server.
+    config = _run.config
+    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
+    flow = _run.family.training.model(config, generator=blank)
+    step = _run.load_model(flow)
+    flow.eval().requires_grad_(False)
+    return Trained(flow, load_plane(config.dataset, config.noise, _run.own_data()), step)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _anatomy(run_id: str, version: float, _run: Run) -> Anatomy:
-    experiment = _trained(run_id, version, _run)
-    flow, box = experiment.model, experiment.plane.box()
+    trained = _trained(run_id, version, _run)
+    flow, box = trained.flow, trained.plane.box()
     lines = grid_lines(box)
-    points = experiment.plane.held_out(600, torch.Generator().manual_seed(5))[:600]
+    points = trained.plane.held_out(600, torch.Generator().manual_seed(5))[:600]
     cells = grid_points(box, 72)
     start = torch.cat([torch.from_numpy(lines.reshape(-1, 2)), points, cells])
     names, states, dets, moved = ["the data"], [], [], [(False, False)]
@@ -220,7 +240,7 @@ def _anatomy(run_id: str, version: float, _run: Run) -> Anatomy:
     latent = np.abs(states[-1][count : count + len(points)])
     reach = max(3.2, float(np.quantile(latent, 0.995)) * 1.15)
     return Anatomy(
-        step=experiment.step,
+        step=trained.step,
         names=names,
         lines=[s[:count].reshape(lines.shape) for s in states],
         points=[s[count : count + len(points)] for s in states],
@@ -277,7 +297,7 @@ def see_inside(view: View, version: float) -> None:
     if layer == last:
         what += ": the latent"
     x, y = _point_sliders(view, anatomy)
-    path = _path_of(_trained(view.run.id, version, view.run), (x, y))
+    path = _path_of(_trained(view.run.id, version, view.run).flow, (x, y))
     grid, stretch = st.columns(2)
     with grid:
         _space(anatomy, layer, what, path, shade)
@@ -337,9 +357,9 @@ def _point_sliders(view: View, anatomy: Anatomy) -> tuple[float, float]:
     return x, y
 
 
-def _path_of(experiment: PlaneFlow, point: tuple[float, float]) -> np.ndarray:
+def _path_of(flow: Flow, point: tuple[float, float]) -> np.ndarray:
     with torch.no_grad():
-        states = experiment.model.inverse_states(torch.tensor([point]))
+        states = flow.inverse_states(torch.tensor([point]))
         return np.stack([state.value[0].numpy() for state in states])
 
 
@@ -366,7 +386,7 @@ def _stretch_words(layer: int, values: np.ndarray, so_far: bool) -> str:
 
 def explore(view: View, version: float) -> None:
     """Let one sample from the trained flow at a temperature."""
-    experiment, shade = _trained(view.run.id, version, view.run), theme()
+    trained, shade = _trained(view.run.id, version, view.run), theme()
     controls, latent, data = st.columns([1, 1.4, 1.4])
     with controls:
         temperature = st.slider(
@@ -380,18 +400,18 @@ def explore(view: View, version: float) -> None:
         )
         count = st.select_slider("Samples", [200, 500, 1000, 2000, 5000, 10000], 2000)
         seed = st.number_input("Seed of the latents", 0, 2**31 - 1, 0)
-    z = experiment.model.prior.sample(
+    z = trained.flow.prior.sample(
         count, generator=torch.Generator().manual_seed(seed), temperature=temperature
     )
     with torch.no_grad():
-        x = experiment.model.forward(z)[0].numpy()
+        x = trained.flow.forward(z)[0].numpy()
     anatomy = _anatomy(view.run.id, version, view.run)
     colours = palette(shade)
     drawn = png(points_image(z.numpy(), anatomy.latent_box, colours.muted, shade))
     picture(latent, drawn, "Latents", "**Latents**, drawn from the prior")
     drawn = png(points_image(x, anatomy.box, colours.model, shade))
     picture(data, drawn, "Samples", "**The same points after the flow**")
-    restored = experiment.plane.restore(torch.from_numpy(x)).numpy()
+    restored = trained.plane.restore(torch.from_numpy(x)).numpy()
     controls.download_button(
         "Samples as CSV",
         lambda: "x1,x2\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in restored),
@@ -417,7 +437,8 @@ def checks(view: View, version: float) -> None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _checks(run_id: str, version: float, _run: Run) -> list:
-    return check_plane_flow(_trained(run_id, version, _run))
+    trained = _trained(run_id, version, _run)
+    return check_plane_flow(trained.flow, trained.plane)
 
 
 # -- take away ---------------------------------------------------------------------------------
