@@ -39,7 +39,9 @@ class MLP(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(features):
-            linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
+            linear = nn.utils.skip_init(
+                nn.Linear, width_in, width_out, device=torch.get_default_device()
+            )
             bound = 1 / math.sqrt(width_in)
             nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
             nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
