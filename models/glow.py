@@ -16,6 +16,9 @@ from models.layers import ActNorm, AffineCoupling
 from models.priors import Gaussian
 
 BOUND = 2.0  # largest log-scale of a coupling
+# Largest log-scale of all couplings on a pixel's way, together. Deep flows moved all their scales
+# the same way in the first steps and overflowed, which float32 does at exp(88).
+REACH = 50.0
 
 
 def glow(
@@ -46,10 +49,12 @@ def glow(
         Glow: Generative Flow with Invertible 1x1 Convolutions. https://arxiv.org/abs/1807.03039
     """
 
+    bound = min(BOUND, REACH / (levels * (steps + 1) - 1))
+
     def coupling(channels: int) -> AffineCoupling:
         half = channels // 2
         net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
-        return AffineCoupling(net, bound=BOUND)
+        return AffineCoupling(net, bound=bound)
 
     def step(channels: int) -> list[nn.Module]:
         mix = InvertibleConv(channels, generator=generator)

@@ -196,10 +196,15 @@ class Vectorise(nn.Module):
         return x.reshape(-1, *self.shape), z.new_zeros(len(z))
 
 
+BASE_WIDTH = 64  # hidden channels up to which a conditioner's output is taken as it is
+
+
 class ConvNet(nn.Module):
     """Glow's conditioner: 3x3, 1x1 and 3x3 convolutions with ReLU between them.
 
-    The last one starts at zero, so that its coupling starts as the identity.
+    The last one starts at zero, so that its coupling starts as the identity. Adam moves each of its
+    weights by as much whatever its width, so what it gives would move in proportion to that; from
+    :data:`BASE_WIDTH` on a factor takes it back. Without it wide nets explode in their first steps.
 
     Args:
         channels: of its input.
@@ -214,6 +219,8 @@ class ConvNet(nn.Module):
 
     References:
         Glow (Kingma, Dhariwal, 2018), section B. https://arxiv.org/abs/1807.03039
+        Tensor Programs V (Yang et al., 2022), table 3: the output of a net of width n is scaled by
+        1/n. https://arxiv.org/abs/2203.03466
     """
 
     def __init__(
@@ -228,6 +235,7 @@ class ConvNet(nn.Module):
         super().__init__()
         self.context = context
         self.mixed = False
+        self.gain = min(1.0, BASE_WIDTH / hidden)
         self.first = _conv(channels, hidden, 3, generator)
         self.middle = _conv(hidden, hidden, 1, generator)
         self.last = _conv(hidden, outputs, 3, generator)
@@ -243,9 +251,9 @@ class ConvNet(nn.Module):
             if self.shift is not None:
                 hidden += (context @ self.shift.T)[:, :, None, None]
             hidden = F.relu(self.middle(F.relu(hidden, inplace=True)), inplace=True)
-            if x.device.type == "cpu":
-                return _few_outputs(self.last, hidden)
-            return self.last(hidden).float() if self.mixed else self.last(hidden)
+            out = _few_outputs(self.last, hidden) if x.device.type == "cpu" else self.last(hidden)
+        out = out.to(x.dtype)
+        return out * self.gain if self.gain < 1 else out
 
 
 def _few_outputs(conv: nn.Conv2d, x: Tensor) -> Tensor:

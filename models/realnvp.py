@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from models.flow import Flow
+from models.glow import BOUND, REACH
 from models.image_flow import ImageFlow, Shape
 from models.image_layers import ConvNet, Logit, Squeeze, Unsqueeze
 from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
@@ -93,13 +94,15 @@ def realnvp_images(
         Density estimation using Real NVP, sections 3.4-3.6. https://arxiv.org/abs/1605.08803
     """
 
+    bound = min(BOUND, REACH / (2 * couplings * levels))
+
     def run(channels: int, checkerboard: bool) -> list[nn.Module]:
         layers: list[nn.Module] = [Squeeze(checkerboard=checkerboard)]
         for i in range(couplings):
             half = 2 * channels
             net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
             flip = bool((couplings - 1 - i) % 2)  # the half that leaves the level moves last
-            layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=2.0)]
+            layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=bound)]
         return layers
 
     channels = shape[0]

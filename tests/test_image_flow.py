@@ -389,6 +389,30 @@ def test_the_network_starts_at_zero_and_sees_its_neighbours():
     assert touched.sum() == touched[1:6, 1:6].sum(), "two 3 x 3 windows reach two pixels far"
 
 
+def test_a_wide_network_moves_no_further_in_its_first_step_of_adam_than_a_narrow_one():
+    x = torch.rand(16, 2, 8, 8, generator=seeded(1))
+
+    def first_step(hidden: int) -> float:
+        net = ConvNet(2, hidden, 4, generator=seeded())
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+        (net(x) - 1).square().mean().backward()
+        adam.step()
+        return float(net(x).detach().abs().mean())
+
+    narrow = first_step(64)
+    assert narrow > 0
+    assert 0.7 < first_step(512) / narrow < 1.4
+
+
+@pytest.mark.parametrize("build", [glow, realnvp_images])
+def test_however_deep_the_scales_together_stay_within_float32(build):
+    depth = {glow: {"steps": 32}, realnvp_images: {"couplings": 8}}[build]
+    flow = build(shape=(1, 32, 32), levels=4, hidden=4, **depth)
+    bounds = [layer.bound for layer in flow.modules() if isinstance(layer, AffineCoupling)]
+    assert len(bounds) >= 64
+    assert sum(bounds) < math.log(torch.finfo(torch.float32).max)
+
+
 def test_mixed_precision_is_nearly_the_same_network():
     net = ConvNet(2, 32, 4, context=3, generator=seeded())
     nn.init.normal_(net.last.weight, std=0.05, generator=seeded(2))
