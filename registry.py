@@ -77,6 +77,31 @@ FAMILIES: dict[str, Family] = {
             "1807.03039",
         ),
         Family(
+            "maf",
+            "MAF",
+            ":material/troubleshoot:",
+            "Learn good capsules pixel after pixel, then find the defects in others, and where.",
+            "Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, "
+            "2017)",
+            "1705.07057",
+        ),
+        Family(
+            "gan",
+            "GAN",
+            ":material/swords:",
+            "Watch the duel: a forger and a detective learn from each other until no one can tell.",
+            "Generative Adversarial Nets (Goodfellow et al., 2014)",
+            "1406.2661",
+        ),
+        Family(
+            "vae",
+            "VAE",
+            ":material/scatter_plot:",
+            "Squeeze digits through a few numbers, and click on any point to see its digit.",
+            "Auto-Encoding Variational Bayes (Kingma, Welling, 2013)",
+            "1312.6114",
+        ),
+        Family(
             "nice_images",
             "NICE on images",
             ":material/layers:",
@@ -93,6 +118,25 @@ FAMILIES: dict[str, Family] = {
             "Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016)",
             "1605.08803",
             page="realnvp",
+        ),
+        Family(
+            "gan_images",
+            "GAN, fully connected",
+            ":material/swords:",
+            "The first kind of GAN on images: digits out of 64 numbers, without a convolution.",
+            "Generative Adversarial Nets (Goodfellow et al., 2014)",
+            "1406.2661",
+            page="gan",
+        ),
+        Family(
+            "dcgan",
+            "DCGAN",
+            ":material/swords:",
+            "Convolutions on both sides of the duel: digits, shapes, photographs, or your own.",
+            "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial "
+            "Networks (Radford, Metz, Chintala, 2015)",
+            "1511.06434",
+            page="gan",
         ),
     )
 }

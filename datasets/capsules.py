@@ -417,8 +417,16 @@ def _dent(
 # -- sets -------------------------------------------------------------------------------------
 
 
+TRAIN, TEST_GOOD, TEST_EACH = 200, 30, 20  # pictures in a whole set
+
+
 def rendered_capsules(
-    size: int = 128, *, train: int = 200, good: int = 30, each: int = 20, seed: int = 0
+    size: int = 128,
+    *,
+    train: int = TRAIN,
+    good: int = TEST_GOOD,
+    each: int = TEST_EACH,
+    seed: int = 0,
 ) -> DefectSet:
     """Draw a whole set.
 
@@ -430,13 +438,11 @@ def rendered_capsules(
         seed: same seed, same pictures.
     """
     kinds = [GOOD] * (train + good) + [kind for kind in KINDS for _ in range(each)]
-    # A generator per picture: more of one kind leave the others as they are.
     counts: dict[str, int] = {}
     pictures, masks = [], []
     for kind in kinds:
         number = counts[kind] = counts.get(kind, 0) + 1
-        rng = np.random.default_rng((seed, (GOOD, *KINDS).index(kind), number))
-        picture, mask = render(kind, size, rng)
+        picture, mask = _numbered(kind, number, size, seed)
         pictures.append(picture)
         masks.append(mask)
     stack = np.stack(pictures).transpose(0, 3, 1, 2).copy()
@@ -447,6 +453,25 @@ def rendered_capsules(
         kinds=tuple(kinds[train:]),
         masks=np.stack(masks[train:]),
     )
+
+
+def rendered_test_picture(place: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one test picture of :func:`rendered_capsules` as it is by default, without the others.
+
+    Returns:
+        The picture, shape ``(3, size, size)``, uint8, and its mask, ``(size, size)``, booleans.
+    """
+    if place < TEST_GOOD:
+        picture, mask = _numbered(GOOD, TRAIN + place + 1, size, 0)
+    else:
+        kind, number = divmod(place - TEST_GOOD, TEST_EACH)
+        picture, mask = _numbered(KINDS[kind], number + 1, size, 0)
+    return picture.transpose(2, 0, 1), mask
+
+
+def _numbered(kind: str, number: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    # A generator per picture: more of one kind leave the others as they are.
+    return render(kind, size, np.random.default_rng((seed, (GOOD, *KINDS).index(kind), number)))
 
 
 def write_capsules(folder: Path | str, size: int = 256, **counts: int) -> Path:

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,6 +27,8 @@ from PIL import Image, ImageOps
 from datasets.own import DataError
 
 GOOD = "good"
+# What the sets that every lab knows are called.
+SETS = {"rendered": "Rendered capsules", "mvtec_capsule": "MVTec AD, capsule"}
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 MAX_FILES = 10_000
@@ -63,6 +65,7 @@ class DefectSet:
     files: tuple[str, ...] = ()
     masked: bool = True
     skipped: tuple[str, ...] = ()
+    kind: ClassVar[str] = "defects"
 
     def __post_init__(self) -> None:
         for pictures in (self.train, self.test):
@@ -125,7 +128,7 @@ class DefectSet:
             with os.fdopen(handle, "wb") as file:
                 np.savez_compressed(
                     file,
-                    kind=np.array("defects"),
+                    kind=np.array(self.kind),
                     train=self.train,
                     test=self.test,
                     masks=np.packbits(self.masks),
@@ -241,6 +244,27 @@ def read_folder(folder: Path | str, size: int, *, name: str = "") -> DefectSet:
         masked=has_masks,
         skipped=tuple(skipped),
     )
+
+
+def read_test_picture(folder: Path | str, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read one test picture as :func:`read_folder` does, and its mask (empty if there is none).
+
+    Args:
+        folder: in MVTec's layout.
+        name: ``kind/file``, as in :attr:`DefectSet.files`.
+        size: pixels on each side.
+
+    Raises:
+        DataError: it is not there (any more) or cannot be read.
+    """
+    kind, _, file = name.partition("/")
+    path = Path(folder) / "test" / kind / file
+    if not path.is_file():
+        raise DataError(f"The test picture {name} is not there any more.")
+    picture = read_picture(path, size)
+    if kind == GOOD:
+        return picture, np.zeros((size, size), dtype=bool)
+    return picture, _mask(Path(folder), kind, path.stem, size, [])
 
 
 def save_layout(data: DefectSet, folder: Path | str) -> Path:
@@ -469,7 +493,7 @@ class Source:
 
 MVTEC_CAPSULE = Source(
     "mvtec_capsule",
-    "MVTec AD, capsule",
+    SETS["mvtec_capsule"],
     "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/"
     "420937454-1629951595/capsule.tar.xz",
     385,

@@ -25,14 +25,14 @@ class Job:
 
     Attributes:
         path: Where it goes.
-        md5: Its checksum.
+        checksum: Of the file, in hexadecimal digits: SHA-256 (64 of them) or MD5 (32).
         most: The most bytes to take: a server may send without end.
         timeout: Seconds of silence after which a mirror is given up.
         tick: Called with the bytes that have come; what it raises ends the download.
     """
 
     path: Path
-    md5: str
+    checksum: str
     most: int
     timeout: float
     tick: Callable[[int], None]
@@ -45,6 +45,10 @@ class _Unreachable(Exception):
 def md5(data: bytes = b"") -> hashlib._Hash:
     """Return a hash object that also works where MD5 is barred from matters of security."""
     return hashlib.md5(data, usedforsecurity=False)
+
+
+def _hasher(checksum: str) -> Callable[[], hashlib._Hash]:
+    return hashlib.sha256 if len(checksum) == 64 else md5
 
 
 def fetch(title: str, job: Job, mirrors: Sequence[str]) -> None:
@@ -64,7 +68,7 @@ def fetch(title: str, job: Job, mirrors: Sequence[str]) -> None:
     """
     if job.path.is_file():
         with open(job.path, "rb") as file:
-            if hashlib.file_digest(file, md5).hexdigest() == job.md5:
+            if hashlib.file_digest(file, _hasher(job.checksum)).hexdigest() == job.checksum:
                 return
     for left in job.path.parent.glob(f".{job.path.name}.*"):
         left.unlink(missing_ok=True)  # of a download that was killed: this one holds the lock
@@ -88,7 +92,7 @@ def _fetch_from(url: str, job: Job) -> None:
 
 
 def _copy(response: IO[bytes], file: IO[bytes], job: Job) -> None:
-    digest, count = md5(), 0
+    digest, count = _hasher(job.checksum)(), 0
     while count <= job.most:
         # read1: what has come so far, instead of waiting for a whole block.
         try:
@@ -101,7 +105,7 @@ def _copy(response: IO[bytes], file: IO[bytes], job: Job) -> None:
         digest.update(block)
         count += len(block)
         job.tick(count)
-    if digest.hexdigest() != job.md5:
+    if digest.hexdigest() != job.checksum:
         raise _Unreachable(f"sent another file than expected ({count:,} bytes, wrong checksum)")
 
 

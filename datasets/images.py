@@ -25,6 +25,7 @@ from datasets.files import write_atomic
 from datasets.own import DataError, read_saved
 from datasets.own_images import OwnImages, fixed_fifth, holds_pictures
 from datasets.plane import OWN
+from datasets.shapes import CLASSES, render_shapes
 
 __all__ = [
     "IMAGES",
@@ -157,6 +158,13 @@ IMAGES: dict[str, ImageSource] = {
         0.0,
         "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
         "Alpaydin, Kaynak; UCI Machine Learning Repository, CC BY 4.0.",
+    ),
+    "shapes": ImageSource(
+        "Coloured shapes",
+        True,
+        0.0,
+        "https://en.wikipedia.org/wiki/Signed_distance_function",
+        "Rendered by the lab itself.",
     ),
     "mnist": ImageSource(
         "MNIST",
@@ -303,6 +311,8 @@ def _load(name: str, folder: Path) -> ImageSet:
         return _digits(folder)
     if name == "digits8":
         return _digits8()
+    if name == "shapes":
+        return _shapes()
     return read_cifar(folder) if name == "cifar10" else _read_mnist(name, folder)
 
 
@@ -385,6 +395,15 @@ def _digits8() -> ImageSet:
         "round(255 v / 16): 17 levels of 256, so its bits/dim compare with no other set's."
     )
     return _image_set("digits8", images, labels, fixed_fifth(labels), _DIGITS, note)
+
+
+def _shapes() -> ImageSet:
+    images, labels = render_shapes()
+    note = (
+        "5,000 rendered images of one coloured shape each, 32 × 32: disc, square, triangle or "
+        "ring, of random colour, place, size and turn. A fifth is held out to test."
+    )
+    return _image_set("shapes", images, labels, fixed_fifth(labels), CLASSES, note)
 
 
 def _read_mnist(name: str, root: Path) -> ImageSet:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import zipfile
 from collections.abc import Iterator
@@ -108,6 +109,21 @@ def read_saved(path: str | Path, limit: int, fields: tuple[str, ...]) -> dict[st
     # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
     except Exception as error:
         raise DataError("The saved data cannot be read: the file is damaged.") from error
+
+
+def read_texts(saved: np.ndarray) -> tuple[str, ...]:
+    """Return the texts of a list that was saved as JSON.
+
+    Raises:
+        DataError: It is something else.
+    """
+    try:
+        texts = json.loads(str(saved))
+    except (ValueError, RecursionError) as error:
+        raise DataError("The saved data cannot be read: the file is damaged.") from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise DataError("The saved data cannot be read: the file is damaged.")
+    return tuple(texts)
 
 
 def _check_points(points: np.ndarray) -> None:

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datasets.defects import MAX_UNPACKED as MAX_DEFECTS
+from datasets.defects import DefectSet
 from datasets.files import write_atomic
 from datasets.own import (
     MAX_BYTES,
@@ -30,18 +32,25 @@ from datasets.own import (
     flatten,
     open_picture,
     read_saved,
+    read_texts,
 )
+from datasets.own_pairs import OwnPairs
 
 __all__ = [
+    "Item",
     "Own",
     "OwnImages",
+    "Source",
+    "decode",
     "fixed_fifth",
+    "folder_sources",
     "holds_pictures",
     "load_own",
     "read_image",
     "read_image_files",
     "read_image_folder",
     "read_image_zip",
+    "zip_sources",
 ]
 
 MIN_IMAGES, MAX_IMAGES = 20, 20_000
@@ -125,7 +134,7 @@ class OwnImages:
         saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields)
         if str(saved["kind"]) != cls.kind:
             raise DataError("The saved data is not a set of pictures.")
-        classes, skipped = _texts(saved["classes"]), _texts(saved["skipped"])
+        classes, skipped = read_texts(saved["classes"]), read_texts(saved["skipped"])
         name = bare_name(str(saved["name"]))
         arrays = (saved[field] for field in ("images", "labels", "held_out"))
         return cls(*arrays, classes, name, skipped)
@@ -144,17 +153,7 @@ def _check_images(images: np.ndarray) -> None:
         raise DataError("All pictures are the same: there is nothing to learn.")
 
 
-def _texts(saved: np.ndarray) -> tuple[str, ...]:
-    try:
-        texts = json.loads(str(saved))
-    except (ValueError, RecursionError) as error:
-        raise DataError("The saved data cannot be read: the file is damaged.") from error
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise DataError("The saved data cannot be read: the file is damaged.")
-    return tuple(texts)
-
-
-Own = OwnData | OwnImages
+Own = OwnData | OwnImages | DefectSet | OwnPairs
 
 
 def load_own(path: str | Path) -> Own:
@@ -163,8 +162,10 @@ def load_own(path: str | Path) -> Own:
     Raises:
         DataError: The file is missing, damaged or holds something else.
     """
-    kind = str(read_saved(path, MAX_TOTAL + 8 * 2**20, ("kind",))["kind"])
-    return (OwnImages if kind == OwnImages.kind else OwnData).load(path)
+    # Each kind has a limit of its own, and checks it again.
+    kind = str(read_saved(path, MAX_DEFECTS, ("kind",))["kind"])
+    kinds = {known.kind: known for known in (OwnImages, DefectSet, OwnPairs)}
+    return kinds.get(kind, OwnData).load(path)
 
 
 def fixed_fifth(labels: np.ndarray) -> np.ndarray:
@@ -239,12 +240,21 @@ def read_image_folder(path: str | Path, size: int, channels: int) -> OwnImages:
     """
     root = Path(path)
     skipped: list[str] = []
+    sources = folder_sources(root, skipped)
+    return _gather(sources, root.resolve().name, size, channels, skipped)
+
+
+def folder_sources(root: Path, skipped: list[str]) -> list[Source]:
+    """Return the files of a folder, unread; names what is left out in ``skipped``.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
     try:
         found = islice(_walk(root.resolve(), (), skipped), MAX_IMAGES + 1)
-        sources: list[Source] = [(place, _file_reader(file)) for place, file in found]
+        return [(place, _file_reader(file)) for place, file in found]
     except (OSError, RuntimeError) as error:
         raise DataError(f"The folder {root} cannot be read.") from error
-    return _gather(sources, root.resolve().name, size, channels, skipped)
 
 
 def _walk(folder: Path, above: Place, skipped: list[str]) -> Iterator[tuple[Place, Path]]:
@@ -296,20 +306,27 @@ def read_image_zip(data: bytes, name: str, size: int, channels: int) -> OwnImage
     Raises:
         DataError: It is no such archive; see also :func:`read_image_folder`.
     """
+    skipped: list[str] = []
+    return _gather(zip_sources(data, skipped), bare_name(name), size, channels, skipped)
+
+
+def zip_sources(data: bytes, skipped: list[str]) -> list[Source]:
+    """Return the files of a zip archive, unread; names what is left out in ``skipped``.
+
+    Raises:
+        DataError: It is no archive, damaged, locked or too large.
+    """
     if len(data) > MAX_UPLOAD:
         raise DataError(f"At most {MAX_UPLOAD // 2**20} MB are taken, the file is larger.")
     # Counted in the bytes: zipfile builds an object for each of millions of entries.
     if data.count(b"PK\x01\x02") > 2 * MAX_IMAGES:
         raise DataError(f"At most {MAX_IMAGES:,} files are taken, the archive has more.")
-    skipped: list[str] = []
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        sources = _zip_sources(archive, skipped)
+        return _zip_sources(zipfile.ZipFile(io.BytesIO(data)), skipped)
     except DataError:
         raise
     except Exception as error:
         raise DataError("The file is not a zip archive, or it is damaged.") from error
-    return _gather(sources, bare_name(name), size, channels, skipped)
 
 
 def _zip_sources(archive: zipfile.ZipFile, skipped: list[str]) -> list[Source]:
@@ -367,7 +384,9 @@ def _is_junk(place: Place) -> bool:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
+    """A picture with its class and, if its place says so, whether it is held out."""
+
     place: Place
     read: Callable[[], bytes]
     label: str
@@ -377,19 +396,43 @@ class _Item:
 def _gather(
     sources: list[Source], name: str, size: int, channels: int, skipped: list[str]
 ) -> OwnImages:
-    """Decode pictures into one array, and name those that cannot be decoded."""
+    images, used = decode(sources, size, channels, skipped)
+    if len(used) < MIN_IMAGES:
+        why = f" Left out: {skipped[0]}" if skipped else ""
+        raise DataError(f"At least {MIN_IMAGES} pictures are needed, there are {len(used)}.{why}")
+    return _finished(images, used, name, skipped)
+
+
+def decode(
+    sources: list[Source], size: int, channels: int, skipped: list[str], most: int = MAX_TOTAL
+) -> tuple[np.ndarray, list[Item]]:
+    """Decode pictures into one array, and name those that cannot be decoded.
+
+    Args:
+        sources: Files by their place.
+        size: Pixels per side; each picture is cropped to its central square and resized.
+        channels: 1 (grey) or 3 (RGB).
+        skipped: Gets a line for each file that is left out.
+        most: The most bytes that the array may take.
+
+    Returns:
+        Pictures with shape (n, channels, size, size), uint8, and what each of them is.
+
+    Raises:
+        DataError: There are too many files, or they are too large together.
+    """
     if not MIN_SIDE <= size <= MAX_SIZE or channels not in (1, 3):
         raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIZE}, channels 1 or 3.")
     if len(sources) > MAX_IMAGES:
         raise DataError(f"At most {MAX_IMAGES:,} files are taken, there are more.")
     items = _arrange(sources, skipped)
-    if (total := len(items) * channels * size * size) > MAX_TOTAL:
+    if (total := len(items) * channels * size * size) > most:
         raise DataError(
             f"{len(items):,} pictures of {size} × {size} pixels need {total / 2**20:.0f} MB, at "
-            f"most {MAX_TOTAL // 2**20} MB are taken: choose a smaller size or fewer pictures."
+            f"most {most // 2**20} MB are taken: choose a smaller size or fewer pictures."
         )
     images = np.empty((len(items), channels, size, size), np.uint8)
-    used: list[_Item] = []
+    used: list[Item] = []
     for item in items:
         try:
             images[len(used)] = _square(item, size, channels)
@@ -397,20 +440,17 @@ def _gather(
             skipped.append(str(error))
         else:
             used.append(item)
-    if len(used) < MIN_IMAGES:
-        why = f" Left out: {skipped[0]}" if skipped else ""
-        raise DataError(f"At least {MIN_IMAGES} pictures are needed, there are {len(used)}.{why}")
-    return _finished(images[: len(used)], used, name, skipped)
+    return images[: len(used)], used
 
 
-def _arrange(sources: list[Source], skipped: list[str]) -> list[_Item]:
+def _arrange(sources: list[Source], skipped: list[str]) -> list[Item]:
     """Give each picture the class and the part of the split that its place stands for."""
     pictures = [(place, read) for place, read in sources if _is_picture(place)]
     others = (place for place, _ in sources if not _is_picture(place))
     skipped += [f"{_shown(place)}: Not a PNG, JPEG or WebP picture." for place in others]
     split = _split_folders({place[0] for place, _ in pictures if len(place) > 1})
     flat = not any(len(place) > 1 + bool(split) for place, _ in pictures if _counts(place, split))
-    items: list[_Item] = []
+    items: list[Item] = []
     strays: dict[str, None] = {}  # each once, in their order
     for place, read in pictures:
         if not _counts(place, split):
@@ -423,7 +463,7 @@ def _arrange(sources: list[Source], skipped: list[str]) -> list[_Item]:
         if label is None or len(inner) != 1:
             strays[f"{_shown(place)}: Not in a class folder."] = None
         else:
-            items.append(_Item(place, read, _shown((label,)), held_out))
+            items.append(Item(place, read, _shown((label,)), held_out))
     skipped += strays
     return items
 
@@ -444,7 +484,7 @@ def _split_folders(tops: set[str]) -> dict[str, tuple[bool, str | None]]:
     return {}
 
 
-def _square(item: _Item, size: int, channels: int) -> np.ndarray:
+def _square(item: Item, size: int, channels: int) -> np.ndarray:
     """Read a picture, cropped and resized, with shape (channels, size, size), uint8."""
     try:
         data = item.read()
@@ -460,7 +500,7 @@ def _square(item: _Item, size: int, channels: int) -> np.ndarray:
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _finished(images: np.ndarray, items: list[_Item], name: str, skipped: list[str]) -> OwnImages:
+def _finished(images: np.ndarray, items: list[Item], name: str, skipped: list[str]) -> OwnImages:
     classes = sorted({item.label for item in items})
     number = {label: index for index, label in enumerate(classes)}
     labels = np.array([number[item.label] for item in items], np.int64)

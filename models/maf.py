@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ def hidden_degrees(features: int, hidden: int) -> Tensor:
         MADE: Masked Autoencoder for Distribution Estimation (Germain, Gregor, Murray, Larochelle,
         2015), equations 13-14. https://arxiv.org/abs/1502.03509
     """
-    return torch.linspace(1, max(features - 1, 1), hidden, dtype=torch.float64).round().long()
+    degrees = torch.linspace(1, max(features - 1, 1), hidden, dtype=torch.float64, device="cpu")
+    return degrees.round().long()
 
 
 class _Staircase(torch.autograd.Function):
@@ -91,18 +92,19 @@ class MaskedLinear(nn.Module):
             if start > starts[-1] and self.visible[start - 1]:
                 starts.append(start)
         self.spans = list(pairwise([*starts, rows]))
+        self._kept: tuple | None = None
         self.bias = nn.Parameter(torch.zeros(rows))
         self.weights = nn.ParameterList()
         for i, (start, stop) in enumerate(self.spans):
             full, seen = self.visible[start], self.visible[stop - 1]
-            edge = torch.arange(full, seen) < visible[start:stop, None]
+            edge = torch.arange(full, seen, device="cpu") < visible[start:stop, None]
             # Masks follow from the sizes: files of weights need not hold them.
             self.register_buffer(f"edge{i}", edge, persistent=False)
             weight = torch.zeros(stop - start, seen)
             if not zero:
                 bound = visible[start:stop, None].clamp_min(1).rsqrt()
-                weight.uniform_(-1, 1, generator=generator).mul_(bound)
-                weight[:, full:].mul_(edge)
+                weight.uniform_(-1, 1, generator=generator).mul_(bound.to(weight.device))
+                weight[:, full:].mul_(edge.to(weight.device))
             self.weights.append(weight)
 
     def pieces(self, weights: Iterable[Tensor]) -> Iterator[tuple]:
@@ -114,18 +116,30 @@ class MaskedLinear(nn.Module):
         """Map ``(B, in)`` to ``(B, out)``."""
         return _Staircase.apply(x, self.bias, self, *self.weights)
 
-    def runs(self, starts: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield weight and bias of the rows from each start to the next, seen inputs only.
+    def runs(self, starts: list[int]) -> list[Tensor]:
+        """Return the transposed weight of the rows from each start to the next, seen inputs only.
 
         Rows in between must all see the same inputs.
         """
-        spans = list(pairwise([*starts, len(self.visible)]))
+        if torch.is_grad_enabled():
+            return self._views(starts)  # each belongs to a graph of its own
+        # To make a view takes as long as the product that it is for, so they are made once.
+        key = tuple(starts), *(weight.data_ptr() for weight in self.weights)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._views(starts)
+        return self._kept[1]
+
+    def _views(self, starts: list[int]) -> list[Tensor]:
+        spans, views = list(pairwise([*starts, len(self.visible)])), []
         for (first, last), weight in zip(self.spans, self.weights, strict=True):
             inside = [(a, b) for a, b in spans if first <= a < last]
-            sizes = [b - a for a, b in inside]
-            parts = zip(weight.split(sizes), self.bias[first:last].split(sizes), strict=True)
-            for (start, _), (rows, bias) in zip(inside, parts, strict=True):
-                yield rows[:, : self.visible[start]], bias
+            parts = weight.split([b - a for a, b in inside])
+            for (start, _), rows in zip(inside, parts, strict=True):
+                views.append(rows[:, : self.visible[start]].t())
+        return views
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_kept": None}  # a copy has weights of its own
 
     def mask(self, columns: int) -> Tensor:
         """Return what each row sees of ``columns`` inputs, booleans, shape ``(out, columns)``."""
@@ -167,7 +181,8 @@ class MADE(nn.Module):
         pieces = pieces or (8 if features * hidden > 2**20 else 4 if hidden >= 128 else 1)
         self.degrees = hidden_degrees(features, hidden)
         among = torch.searchsorted(self.degrees, self.degrees, right=True)
-        before = torch.searchsorted(self.degrees, torch.arange(1, features + 1), right=not strict)
+        dims = torch.arange(1, features + 1, device="cpu")
+        before = torch.searchsorted(self.degrees, dims, right=not strict)
         linear = partial(MaskedLinear, pieces=pieces, generator=generator)
         self.layers = nn.ModuleList(
             [
@@ -205,7 +220,13 @@ class MADE(nn.Module):
         *inner, last = [m.mask(width) for m, width in zip(self.layers, widths, strict=True)]
         return [*inner, last[:: self.outputs]]
 
-    def steps(self, x: _Known, context: Tensor | None = None) -> Iterator[Tensor]:
+    def sizes(self) -> tuple[list[int], list[int]]:
+        """Return how many units have each degree, and how many dimensions come at each step."""
+        distinct, counts = self.degrees.unique_consecutive(return_counts=True)
+        dims = [0, *(d for d in distinct.tolist() if d < self.features), self.features]
+        return counts.tolist(), [stop - start for start, stop in pairwise(dims)]
+
+    def steps(self, x: Known, context: Tensor | None = None) -> Iterator[Tensor]:
         """Yield outputs ``(B, d, outputs)`` for the next d dimensions, as soon as they are known.
 
         Between two neighbouring degrees all dimensions depend on the same hidden units. Whoever
@@ -214,47 +235,63 @@ class MADE(nn.Module):
         """
         *inner, last = self.layers
         early, late = self.offsets(context)
-        distinct, counts = self.degrees.unique_consecutive(return_counts=True)
-        dims = [0, *(d for d in distinct.tolist() if d < self.features), self.features]
-        units = [0, *counts.cumsum(0).tolist()]
-        hidden = [_Known(x.like, units[-1]) for _ in inner]
-        rows = [layer.runs(units[:-1]) for layer in inner]
-        ends = last.runs([d * self.outputs for d in dims[:-1]])
-        for step, (start, stop) in enumerate(pairwise(dims)):
+        counts, sizes = self.sizes()
+        ends = [size * self.outputs for size in sizes]
+        units, outs = _starts(counts), _starts(ends)
+        hidden = [Known(x.like, counts) for _ in inner]
+        rows = [zip(m.runs(units), m.bias.split(counts)) for m in inner]
+        if self.context:
+            rows[0] = zip(inner[0].runs(units), (inner[0].bias + early).split(counts, dim=-1))
+        biases = (last.bias + late).split(ends, dim=-1)
+        for step, (weight, bias) in enumerate(zip(last.runs(outs), biases, strict=True)):
             if step:
                 source = x
                 for layer, target in zip(rows, hidden, strict=True):
-                    h = source.through(*next(layer))
-                    if self.context and source is x:
-                        h = h + early[:, units[step - 1] : units[step]]
-                    target.append(h.relu_())
+                    target.append_hidden(source, *next(layer))
                     source = target
-            out = hidden[-1].through(*next(ends))
-            if self.context:
-                out = out + late[:, start * self.outputs : stop * self.outputs]
-            yield out.view(len(out), stop - start, self.outputs)
+            out = torch.addmm(bias, hidden[-1].first(len(weight)), weight)
+            yield out.view(len(out), sizes[step], self.outputs)
 
 
-class _Known:
-    """Columns that become known from left to right; written in place unless gradients are kept."""
+def _starts(sizes: list[int]) -> list[int]:
+    return [0, *accumulate(sizes[:-1])]
 
-    def __init__(self, like: Tensor, width: int) -> None:
+
+class Known:
+    """Columns that become known from left to right; written in place unless gradients are kept.
+
+    Args:
+        like: says how many rows there are, and of what kind.
+        sizes: columns of each part that will be appended.
+    """
+
+    def __init__(self, like: Tensor, sizes: list[int]) -> None:
         self.like = like
         self.size = 0
         # What autograd saved must not change.
         self.fixed = not torch.is_grad_enabled()
-        self.value = like.new_empty(len(like), width if self.fixed else 0)
+        self.value = like.new_empty(len(like), sum(sizes) if self.fixed else 0)
+        self._parts = iter(self.value.split(sizes, dim=1)) if self.fixed else None
 
     def append(self, part: Tensor) -> None:
         if self.fixed:
-            self.value[:, self.size : self.size + part.shape[1]] = part
+            next(self._parts).copy_(part)
         else:
             self.value = torch.cat([self.value, part], dim=1)
         self.size += part.shape[1]
 
-    def through(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Return a linear map of as many columns as the weight has."""
-        return nn.functional.linear(self.value[:, : weight.shape[1]], weight, bias)
+    def append_hidden(self, source: Known, weight: Tensor, bias: Tensor) -> None:
+        """Append the next hidden units: a linear map of what they see of ``source``, and ReLU."""
+        seen = source.first(len(weight))
+        if self.fixed:
+            torch.addmm(bias, seen, weight, out=next(self._parts)).relu_()
+            self.size += weight.shape[1]
+        else:
+            self.append(torch.addmm(bias, seen, weight).relu())
+
+    def first(self, count: int) -> Tensor:
+        """Return so many columns, from the left."""
+        return self.value[:, :count]
 
 
 class MaskedAutoregressive(nn.Module):
@@ -313,10 +350,11 @@ class MaskedAutoregressive(nn.Module):
         beyond the known; with gradients they have shape ``(B, known)``.
         """
         z = self._ordered(z)
-        x, log_scales = _Known(z, z.shape[1]), _Known(z, z.shape[1])
-        for out in self.made.steps(x, context):
+        _, sizes = self.made.sizes()
+        x, log_scales = Known(z, sizes), Known(z, sizes)
+        steps = self.made.steps(x, context)
+        for out, now in zip(steps, z.split(sizes, dim=1), strict=True):
             shift, log_scale = self._shift_and_scale(out)
-            now = z[:, x.size : x.size + out.shape[1]]
             x.append(torch.addcmul(shift, now, log_scale.exp()))
             log_scales.append(log_scale)
             yield x.value, log_scales.value, x.size

@@ -125,9 +125,9 @@ def test_a_family_has_the_same_stem_everywhere(stem):
     assert family.url.startswith("https://arxiv.org/abs/")
 
 
-def test_every_page_is_of_a_family():
+def test_every_page_is_of_a_family_or_of_the_lab_itself():
     stems = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
-    assert stems == {family.stem for family in PAGES}
+    assert stems == {family.stem for family in PAGES} | {"runs", "theory"}
 
 
 def test_variants_share_the_page_of_a_family_that_has_one():
@@ -136,8 +136,9 @@ def test_variants_share_the_page_of_a_family_that_has_one():
         owner = FAMILIES[family.page]
         assert owner in PAGES
         if family is not owner:
-            assert stem.startswith(f"{family.page}_")
-            assert (family.paper, family.icon) == (owner.paper, owner.icon)
+            # A variant may have grown up in a paper of its own.
+            assert stem.startswith(f"{family.page}_") or family.paper != owner.paper
+            assert family.icon == owner.icon
             assert family.title != owner.title
             assert family.training is not owner.training
             for room in ("models", "pages"):

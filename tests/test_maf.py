@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 
 import pytest
@@ -188,6 +189,24 @@ def test_fast_and_plain_sampling_agree(features, hidden, context, reverse):
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(kept, plain, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(fast_det, plain_det, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_fast_sampling_follows_the_weights_wherever_they_go():
+    """It keeps views of the weights, which must not outlive them."""
+    block = disturbed(MaskedAutoregressive(9, 24, pieces=2, generator=seeded()))
+    z = points(9, 4)
+    before = block.forward(z)[0]
+    copied = deepcopy(block)
+    for weight in block.parameters():
+        weight.mul_(0.5)
+    torch.testing.assert_close(block.forward(z)[0], block.forward_plain(z)[0])
+    torch.testing.assert_close(copied.forward(z)[0], before)
+    for weight in block.parameters():  # as an optimiser over one long vector does
+        weight.data = weight.data.clone() * 0.5
+    torch.testing.assert_close(block.forward(z)[0], block.forward_plain(z)[0])
+    single = block.float()
+    torch.testing.assert_close(single.forward(z.float())[0], single.forward_plain(z.float())[0])
 
 
 def test_fast_sampling_takes_a_step_per_degree_and_shows_them():

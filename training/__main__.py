@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,14 +21,20 @@ import filelock
 import torch
 from tqdm import tqdm
 
+from datasets.defects import read_folder, read_zip
 from datasets.images import IMAGES, download, is_here, load_images
 from datasets.own import DataError, read_own
 from datasets.own_images import Own, load_own, read_image_folder, read_image_zip
+from datasets.pairs import PAIRS, read_pairs_folder, read_pairs_zip
+from datasets.pairs import download as download_pairs
+from datasets.pairs import is_here as pairs_are_here
 from registry import FAMILIES, Family
-from training.config import OWN, ConfigError
+from training.config import OWN, ConfigError, RunConfig
+from training.cyclegan import CycleGANConfig
 from training.devices import best_device, threads_for
 from training.driver import Command, Report, drive
-from training.image_flow import ImageConfig
+from training.image_flow import PictureConfig
+from training.maf import MAFConfig
 from training.store import Run, RunError
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
@@ -83,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=knob.kind.upper(),
                 help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
             )
-        images = _learns_images(family)
-        kind = "A folder or zip of images, a folder per class," if images else "A CSV or a picture"
-        sub.add_argument("--data", type=Path, help=f"{kind} of your own (sets the dataset to own).")
-        if images:
+        what = _OWN[_learns(family)]
+        help = f"{what[0].upper()}{what[1:]}, of your own (sets the dataset to own)."
+        sub.add_argument("--data", type=Path, help=help)
+        if _learns(family) == "images":
             sub.add_argument("--size", type=int, default=32, help="Pixels per side of own images.")
             sub.add_argument("--grey", action="store_true", help="Read own images as grey.")
         sub.add_argument(
@@ -120,33 +127,61 @@ def _device(name: str | None) -> str:
 def _create(options: argparse.Namespace) -> Run:
     family = FAMILIES[options.word]
     values = {knob.name: getattr(options, knob.name) for knob in family.training.CONFIG.knobs()}
-    own = _own_data(family, options)
-    if own is not None:
+    if options.data is not None:
         values["dataset"] = OWN
     config = family.training.CONFIG.parse(values)
+    if _learns(family) == "pairs":
+        family.training.check(config)
+    own = _own_data(family, options, config)
     if getattr(config, "dataset", None) == OWN and own is None:
-        what = "a folder of images" if _learns_images(family) else "a CSV of points or a picture"
-        raise ConfigError(f"--dataset own needs --data with {what}.")
-    if _learns_images(family):
+        raise ConfigError(f"--dataset own needs --data with {_OWN[_learns(family)]}.")
+    if _learns(family) == "defects":
+        family.training.find(config)  # or refuse it
+    if _learns(family) == "images":
         if not is_here(config.dataset):
-            _download(config.dataset, quiet=options.quiet)
+            _download(IMAGES[config.dataset].title, config.dataset, download, options.quiet)
         family.training.padded(config, load_images(config.dataset, own).shape)  # or refuse it
+    if _learns(family) == "pairs" and not pairs_are_here(config.dataset):
+        _download(PAIRS[config.dataset].title, config.dataset, download_pairs, options.quiet)
     return Run.create(options.out, family, config, own)
 
 
-def _learns_images(family: Family) -> bool:
-    return issubclass(family.training.CONFIG, ImageConfig)
+# What the families learn, and what a person brings of it.
+_OWN = {
+    "points": "a CSV of points or a picture",
+    "images": "a folder or zip of images, one folder per class",
+    "defects": "a folder or zip in MVTec's layout",
+    "pairs": "a folder or zip with trainA and trainB in it",
+}
 
 
-def _own_data(family: Family, options: argparse.Namespace) -> Own | None:
+def _learns(family: Family) -> str:
+    config = family.training.CONFIG
+    if issubclass(config, PictureConfig):
+        return "images"
+    if issubclass(config, CycleGANConfig):
+        return "pairs"
+    return "defects" if issubclass(config, MAFConfig) else "points"
+
+
+def _own_data(family: Family, options: argparse.Namespace, config: RunConfig) -> Own | None:
     path = options.data
     if path is None:
         return None
     if path.suffix == ".npz":
         return load_own(path)
     try:
-        if not _learns_images(family):
+        if _learns(family) == "points":
             return read_own(path.read_bytes(), path.name)
+        if _learns(family) == "defects":
+            if path.is_dir():
+                return read_folder(path, config.side)
+            with path.open("rb") as file:
+                return read_zip(file, config.side, name=path.name)
+        if _learns(family) == "pairs":
+            if path.is_dir():
+                return read_pairs_folder(path, config.image_size)
+            return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
         if not 8 <= options.size <= 64:
             raise ConfigError(f"--size must be from 8 to 64; {options.size} is not.")
         channels = 1 if options.grey else 3
@@ -159,8 +194,8 @@ def _own_data(family: Family, options: argparse.Namespace) -> Own | None:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _download(name: str, *, quiet: bool) -> None:
-    with tqdm(unit="B", unit_scale=True, disable=quiet, desc=f"{IMAGES[name].title}") as bar:
+def _download(title: str, name: str, download: Callable, quiet: bool) -> None:
+    with tqdm(unit="B", unit_scale=True, disable=quiet, desc=title) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -25,8 +25,10 @@ SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
 LOCK_PATIENCE = 1.0  # seconds; whoever only asks whether a run is trained holds its lock for less
 
 NOT_SAVED = "Saving failed"
+DELAY = "delay"  # name of a live knob: seconds between two steps
 
-# ("pause",) | ("resume",) | ("step",) | ("stop",) | ("park", reason) | ("set", name, value)
+# ("pause",) | ("resume",) | ("step",) | ("step", part) | ("stop",) | ("park", reason)
+# | ("set", name, value)
 Command = tuple
 
 
@@ -146,16 +148,19 @@ class _Drive:
             *self.experiment.LOSSES,
             *self.experiment.METRICS,
         ]
-        self.milestones = {round(self.experiment.total * tenth / 10) for tenth in range(11)}
+        tenths = (round(self.experiment.total * tenth / 10) for tenth in range(11))
+        self.milestones = {*tenths, *self.experiment.landmarks}
         self.pictures = Pace(PICTURE_EVERY, self.experiment.PICTURE_PATIENCE)
         self.reports = Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
         self.rows: list[dict[str, float]] = []
         self.picture: tuple[int, Snapshot] | None = None
+        self.shown = -1  # step of the last picture
         self.started = time.monotonic() - self.status.seconds  # pauses are added to it
         self.paused_at: float | None = None
         self.allowed = math.inf  # steps until the next pause
+        self.parts: deque[str | None] = deque()  # what those steps are about
         self.unsaved = True  # something happened since
         self.told = -1  # step of the last row of metrics.csv
 
@@ -193,6 +198,7 @@ class _Drive:
     def _pull(self, training: Iterator[Progress]) -> Status:
         while True:
             before = time.monotonic()
+            self.experiment.part = self.parts.popleft() if self.parts else None
             event = next(training)
             self._take(event, time.monotonic() - before)
             if event.step == event.total:
@@ -201,13 +207,20 @@ class _Drive:
             if not self.allowed:
                 self._hold()
             # With no step allowed this waits for a command: that is all there is to a pause.
-            while (command := self.receive(0 if self.allowed else None)) is not None:
+            patience = self._delay()
+            while (command := self.receive(patience if self.allowed else None)) is not None:
                 ending = self._obey(command)
                 if ending is not None:
                     return self._end(*ending)
+                patience = 0.0
             self.allowed -= 1
             if not self.allowed:  # what comes before a pause is looked at
                 self.wishes.picture = self.wishes.losses = True
+
+    def _delay(self) -> float:
+        """Return the seconds until the next step: slow motion, for families that know it."""
+        # A step that was asked for by itself comes at once.
+        return float(self.experiment.live.get(DELAY, 0.0)) if self.allowed == math.inf else 0.0
 
     def _take(self, event: Progress, cost: float) -> None:
         """Keep what an event brings, and tell of it if a report is due."""
@@ -227,10 +240,7 @@ class _Drive:
             with self._saving():
                 self.run.append_metrics(self.columns, row)
         if event.snapshot is not None:
-            self.picture = event.step, event.snapshot
-            self._report()  # before the disk: someone is waiting for the first picture
-            with self._saving():
-                self.run.save_snapshot(event.step, event.snapshot, self.milestones)
+            self._show(event.step, event.snapshot)
             self.pictures.took(cost)
         if self.checkpoints.is_due():
             self._checkpoint()
@@ -238,6 +248,12 @@ class _Drive:
             self._report()
         if self.pictures.is_due():
             self.wishes.picture = True
+
+    def _show(self, step: int, snapshot: Snapshot) -> None:
+        self.picture, self.shown = (step, snapshot), step
+        self._report()  # before the disk: someone is waiting for the first picture
+        with self._saving():
+            self.run.save_snapshot(step, snapshot, self.milestones)
 
     def _obey(self, command: Command) -> tuple[str, str] | None:
         """Carry out a command; return how the run ends (state, message) if it asks for that."""
@@ -247,8 +263,9 @@ class _Drive:
             case ("resume",):
                 self._go_on(math.inf)
                 self._become("running")
-            case ("step",):
+            case ("step", *part) if not part or part[0] in self.experiment.PARTS:
                 # Two quick clicks are two steps.
+                self.parts.append(part[0] if part else None)
                 self._go_on(1 if self.allowed == math.inf else self.allowed + 1)
             case ("stop",):
                 return "stopped", ""
@@ -270,6 +287,9 @@ class _Drive:
             self.paused_at = time.monotonic()
         self.allowed = 0
         self._become("paused")
+        if self.shown != self.experiment.step:
+            self._report()  # a picture may take a second
+            self._show(self.experiment.step, self.experiment.snapshot())
         self._checkpoint()
         self._report()
 

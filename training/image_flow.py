@@ -26,16 +26,21 @@ MEASURED = 512  # test images behind each measurement but the last, which takes 
 CHUNK = 250  # images at a time where no gradient is needed
 
 
-class ImageConfig(RunConfig):
-    """What families that learn a density over images share: data, batch, steps, optimiser."""
+class PictureConfig(RunConfig):
+    """What all families that learn images share: their data."""
 
     dataset: Literal[(*IMAGES, OWN)] = knob(  # type: ignore[valid-type]
         "digits",
         label="Dataset",
-        help="The images to learn. The first two come with the lab; the others are downloaded once."
+        help="The images to learn. The first three come with the lab; others are downloaded once."
         " `own` is a folder or files of yours.",
         group="Data",
     )
+
+
+class ImageConfig(PictureConfig):
+    """What families that learn a density over images share besides: batch, steps, optimiser."""
+
     iterations: int = knob(
         2000,
         ge=1000,

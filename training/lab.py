@@ -27,7 +27,7 @@ from training.config import RunConfig
 from training.devices import slots, threads_for, usable_cores
 from training.driver import Report
 from training.loop import Snapshot
-from training.store import Run, RunStore, Status
+from training.store import Run, RunError, RunStore, Status
 from training.worker import work
 
 MAX_WAITING = 20  # runs in the queue
@@ -200,6 +200,24 @@ class Lab:
         with self._lock:
             # A run that someone else trains (the command line, say) changes under us: not kept.
             return view if view.status.active else copy(self._views.setdefault(run_id, view))
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run for good.
+
+        Raises:
+            RunError: someone trains it, or its folder cannot be deleted.
+        """
+        with self._lock:
+            run = self.store.get(run_id)
+            if run is None:
+                return
+            if run_id in self._workers or run_id in self._queue or run.is_trained_now():
+                raise RunError("A run at work cannot be deleted: stop it first.")
+            try:
+                self.store.delete(run)
+            except OSError as error:
+                raise RunError(f"{run.path} cannot be deleted: {error.strerror}.") from error
+            self._views.pop(run_id, None)
 
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""
@@ -398,14 +416,15 @@ def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """
     if len(rows) <= CURVE:
         return rows
-    fullest = max(len(row) for row in rows)
-    rare = sum(len(row) == fullest for row in rows) <= CURVE // 4
+    # Metrics may come at steps at which no losses are told.
+    counts = Counter(name for row in rows for name in row)
+    rare = {name for name, count in counts.items() if count <= CURVE // 4}
     first, last = rows[0]["step"], rows[-1]["step"]
     width = (last - first) / (CURVE // 2)
     kept, seen = [], None
     for row in rows:
         place = (row["step"] - first) // width
-        if place != seen or row is rows[-1] or (rare and len(row) == fullest):
+        if place != seen or row is rows[-1] or rare & row.keys():
             kept.append(row)
         seen = place
     return kept

@@ -59,6 +59,7 @@ class Experiment:
 
     LOSSES: tuple[str, ...] = ("loss",)
     METRICS: tuple[str, ...] = ()
+    PARTS: tuple[str, ...] = ()  # of a step that can be taken alone
     PICTURE_PATIENCE = 1.5  # seconds between two live pictures, at most, whatever they cost
 
     def __init__(self, config: RunConfig, device: torch.device | str, total: int) -> None:
@@ -71,9 +72,14 @@ class Experiment:
         self.generator.manual_seed(getattr(config, "seed", 0))
         self.model: torch.nn.Module
         self.optimisers: dict[str, Descent] = {}
+        self.part: str | None = None  # what the next step is about; all of it if ``None``
+        self.landmarks: tuple[int, ...] = ()  # steps whose pictures are kept beside every tenth
 
     def update(self) -> Mapping[str, Tensor]:
-        """Take one optimiser step; return named scalar losses, detached, on the device."""
+        """Take one optimiser step; return named scalar losses, detached, on the device.
+
+        If ``self.part`` names one of :attr:`PARTS`, only that part moves.
+        """
         raise NotImplementedError
 
     def snapshot(self) -> Snapshot:
@@ -182,9 +188,13 @@ class Descent:
         if not self.fused and bad:
             return
         self.flat.grad = gradient.mul_((self.clip / (norm + 1e-12)).clamp(max=1))
-        self.adam.found_inf = bad.float()
-        self.adam.param_groups[0]["lr"] = learning_rate
-        self.adam.step()
+        self._follow(self.adam, bad, learning_rate)
+
+    @staticmethod
+    def _follow(rule: torch.optim.Optimizer, bad: Tensor, learning_rate: float) -> None:
+        rule.found_inf = bad.float()
+        rule.param_groups[0]["lr"] = learning_rate
+        rule.step()
 
     def state_dict(self) -> dict:
         return {"adam": self.adam.state_dict(), "skipped": self.skipped, "streak": self.streak}
@@ -265,7 +275,8 @@ def train(
     total = experiment.total
     log_every = log_every or max(1, min(20, total // 200))
     measure_every = measure_every or max(1, total // 20)
-    milestones = {round(total * tenth / 10) for tenth in range(11)} if pictures else set()
+    tenths = (round(total * tenth / 10) for tenth in range(11))
+    milestones = {*tenths, *experiment.landmarks} if pictures else set()
     tally = Tally()
 
     def progress(first: bool = False) -> Progress:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,13 +16,11 @@ from torch.nn import functional
 
 from datasets import capsules, defects
 from datasets.defects import DefectSet
-from datasets.files import write_atomic
 from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
 from models.maf import ConditionalFlow, maf, position_features
 from training import detection
 from training.config import RunConfig, knob
-from training.files import write_json
 from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
 
 HELD_OUT = 0.2  # share of the good training pictures that calibrate and validate
@@ -32,6 +28,8 @@ LOOKED_AT = 24  # pictures of each sort behind the live numbers
 PATCHES = 64  # patches of each picture in a step
 FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training pictures
 SOFT = 0.05  # nats per dimension: keeps the calibration from dividing by almost nothing
+FREQUENCIES = 7  # octaves that tell a patch its place
+NOISE = math.log(256)  # nats per dimension of uniform noise: unlike enough for any map
 SMOOTHING = 1.0  # standard deviation of the smoothing of maps, in cells
 
 # Where the two models start in the form: one knob has one default.
@@ -114,8 +112,8 @@ class MAFConfig(RunConfig):
     )
     batch: int = knob(
         8,
-        ge=1,
-        le=64,
+        ge=2,
+        le=128,
         step=1,
         label="Batch size (pictures)",
         help=f"Pictures per step. The patch model takes {PATCHES} patches of each.",
@@ -161,19 +159,50 @@ def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
     Raises:
         DataError: they are not there or cannot be used.
     """
+    folder = find(config)
+    if folder is not None:
+        return defects.read_folder(folder, config.side)
     if config.dataset == "rendered":
         return capsules.rendered_capsules(config.side)
-    if config.dataset == "own":
-        if own is None:
-            raise DataError("The data set own needs a folder or a zip in MVTec's layout.")
-        return own.resized(config.side)
+    if own is None:
+        raise DataError("The data set own needs a folder or a zip in MVTec's layout.")
+    return own.resized(config.side)
+
+
+def find(config: MAFConfig) -> Path | None:
+    """Return the folder that ``config`` names, or ``None`` if its pictures need none.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if config.dataset in ("rendered", "own"):
+        return None
     folder = defects.find_sets().get(config.dataset)
     if folder is None:
         raise DataError(
             f"There is no folder {config.dataset} under the data roots: download it, or set "
             "GENLAB_DATA to where it is."
         )
-    return defects.read_folder(folder, config.side)
+    return folder
+
+
+def features(config: MAFConfig) -> int:
+    """Return the dimensions of the density that ``config`` describes."""
+    return 3 * (config.side if config.model == "image" else config.patch) ** 2
+
+
+def model(config: MAFConfig, *, generator: torch.Generator | None = None) -> ConditionalFlow:
+    """Return the flow that ``config`` describes, not yet trained."""
+    image = config.model == "image"
+    return maf(
+        features=features(config),
+        blocks=config.blocks,
+        hidden=config.hidden,
+        # Whole images come standardised per channel alone; where a pixel lies says much of it.
+        actnorm=image,
+        context=0 if image else 4 * FREQUENCIES,
+        generator=generator,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +212,8 @@ class Scores:
     Attributes:
         score: one number per picture, higher is more unlike; nats for whole images, standard
             deviations of the most unlike place for patches. Shape ``(N,)``.
-        maps: where, in standard deviations from the good ones at that place whichever way (what is
-            far too likely is unlike them, too), shape ``(N, S, S)``.
+        maps: where, in nats per dimension away from the good ones at that place, whichever way
+            (what is far too likely is unlike them, too), shape ``(N, S, S)``.
     """
 
     score: np.ndarray
@@ -199,12 +228,14 @@ class Calibration:
         mean, std: of the maps of good training pictures, per place, nats per dimension.
         held_out: scores of the held-out good training pictures.
         threshold: the score that 5 % of those exceed.
+        usual: what the maps of 5 % of those exceed somewhere, nats per dimension.
     """
 
     mean: Tensor
     std: Tensor
     held_out: np.ndarray
     threshold: float
+    usual: float
 
 
 class DefectFlow(Experiment):
@@ -216,6 +247,7 @@ class DefectFlow(Experiment):
 
     LOSSES = ("nll",)
     METRICS = ("nll_held_out", "bits_per_dim", "auroc_validation")
+    PICTURE_PATIENCE = 10.0  # a picture takes as long as some ten steps
 
     def __init__(
         self, config: MAFConfig, data: DefectSet, *, device: torch.device | str = "cpu"
@@ -233,23 +265,33 @@ class DefectFlow(Experiment):
         levels = self.fit.flatten(0, 2).double()
         self.mean = levels.mean(0).float() + 0.5
         self.scale = levels.std(0).float().clamp_min(1.0)
-        self.model: ConditionalFlow = self.flow(torch.Generator().manual_seed(config.seed))
+        self.model = self.flow(torch.Generator().manual_seed(config.seed))
         self.model.to(self.device)
         self.initialise()
         self.optimisers = {"adam": Descent(self.model, weight_decay=config.weight_decay)}
         self._epoch: tuple[int, Tensor] | None = None
+        self._looked: tuple[int, tuple] | None = None
+
+    def load_state_dict(self, state: Mapping) -> None:
+        super().load_state_dict(state)
+        self._looked = None
 
     def _images(self, pictures: np.ndarray) -> Tensor:
         """Move pictures ``(N, 3, S, S)`` to the device, channels last."""
+        if not pictures.flags.writeable:
+            pictures = pictures.copy()
         return torch.from_numpy(pictures).permute(0, 2, 3, 1).contiguous().to(self.device)
 
     # -- what the two models differ in ----------------------------------------------------------
 
-    features: int
-
     def flow(self, generator: torch.Generator) -> ConditionalFlow:
         """Return the model, not yet trained."""
-        raise NotImplementedError
+        return model(self.config, generator=generator)
+
+    @property
+    def features(self) -> int:
+        """The dimensions of the density."""
+        return features(self.config)
 
     def initialise(self) -> None:
         """Start what starts from data."""
@@ -258,8 +300,32 @@ class DefectFlow(Experiment):
         """Return the mean NLL of a batch, standardised units."""
         raise NotImplementedError
 
-    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the NLL of each picture, nats, and a map of it, nats per dimension."""
+    def raw_maps(
+        self,
+        images: Tensor,
+        stride: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the NLL of each picture, nats, and a map of it, nats per dimension.
+
+        Args:
+            images: shape ``(N, S, S, 3)``, uint8.
+            stride: pixels between two patches.
+            generator: of the dequantisation noise. Without one each level stands for its middle:
+                a score must not depend on luck.
+        """
+        raise NotImplementedError
+
+    def picture_context(self) -> Tensor | None:
+        """Return what the model is told to draw one picture, a row per point that it draws."""
+        return None
+
+    def one_point(self) -> tuple[Tensor, Tensor | None]:
+        """Return a held-out good picture as the model sees it, ``(1, D)``, and its context."""
+        return self.standardised(self.held_out[:1], None).flatten(1), None
+
+    def picture_of(self, x: Tensor) -> np.ndarray:
+        """Return the picture that points in standardised units make, ``(S, S, 3)``, uint8."""
         raise NotImplementedError
 
     def pictures(self) -> dict[str, np.ndarray]:
@@ -304,7 +370,8 @@ class DefectFlow(Experiment):
         Both are drawn on the same held-out good training pictures; the maps are calibrated on
         good training pictures.
         """
-        held, damaged, mean, std = self._seen()
+        good, held, damaged = self._seen()
+        mean, std = good[1].mean(0), good[1].std(0)
         nll = float(held[0].mean())
         score = torch.cat([self._score(*held, mean, std), self._score(*damaged, mean, std)])
         truth = np.arange(len(score)) >= len(held[0])
@@ -315,21 +382,26 @@ class DefectFlow(Experiment):
         }
 
     def _seen(self) -> tuple:
-        """Return NLL and maps of some held-out and damaged pictures, and a coarse calibration."""
-        maps = self.raw_maps(self.fit[: 2 * LOOKED_AT], self.coarse)[1]
-        held = self.raw_maps(self.held_out[:LOOKED_AT], self.coarse)
-        damaged = self.raw_maps(self.damaged, self.coarse)
-        return held, damaged, maps.mean(0), maps.std(0)
+        """Return NLL and maps of some good, held-out and damaged pictures, always the same noise.
+
+        Of each step once: the numbers and the picture of a step show the same.
+        """
+        if self._looked is None or self._looked[0] != self.step:
+            sets = self.fit[:LOOKED_AT], self.held_out[:LOOKED_AT], self.damaged
+            looking = torch.Generator(self.device).manual_seed(3)
+            seen = tuple(self.raw_maps(some, self.coarse, looking) for some in sets)
+            self._looked = self.step, seen
+        return self._looked[1]
 
     @torch.no_grad()
     def snapshot(self) -> Snapshot:
-        held, damaged, mean, std = self._seen()
-        few = self.damaged[:4]
-        heat = self._calibrated(self.raw_maps(few, self.coarse)[1], mean, std)
+        good, held, damaged = self._seen()
+        mean = good[1].mean(0)
         return {
             **self.pictures(),
-            "heat": self._stretched(heat).cpu().numpy().astype(np.float16),
-            "nll_good": self.raw_maps(self.fit[:LOOKED_AT], self.coarse)[0].cpu().numpy(),
+            "heat": half(_away(damaged[1][:4], mean).cpu().numpy()),  # coarse: see `stretched`
+            "heat_usual": np.array(_usual(held[1], mean)),
+            "nll_good": good[0].cpu().numpy(),
             "nll_held_out": held[0].cpu().numpy(),
             "nll_damaged": damaged[0].cpu().numpy(),
         }
@@ -348,47 +420,37 @@ class DefectFlow(Experiment):
     @torch.no_grad()
     def calibrate(self) -> Calibration:
         """Learn mean and spread of the maps of good training pictures, and the threshold."""
-        maps = self.raw_maps(self.fit)[1]
+        return self.calibration(self.raw_maps(self.fit)[1], self.raw_maps(self.held_out))
+
+    def calibration(self, maps: Tensor, held_out: tuple[Tensor, Tensor]) -> Calibration:
+        """Return what maps of ``fit``, and NLL and maps of ``held_out``, tell."""
         mean, std = maps.mean(0), maps.std(0)
-        held = self._score(*self.raw_maps(self.held_out), mean, std).cpu().numpy()
-        threshold = detection.threshold_from_good(held, false_alarms=FALSE_ALARMS)
-        return Calibration(mean, std, held, threshold)
+        scores = self._score(*held_out, mean, std).cpu().numpy()
+        threshold = detection.threshold_from_good(scores, false_alarms=FALSE_ALARMS)
+        return Calibration(mean, std, scores, threshold, _usual(held_out[1], mean))
 
     @torch.no_grad()
     def score(self, pictures: np.ndarray, calibration: Calibration) -> Scores:
         """Score pictures ``(N, 3, S, S)``, uint8, of the side that the config names."""
+        score, cells = self.score_cells(pictures, calibration)
+        return Scores(score.cpu().numpy(), self._stretched(cells).cpu().numpy())
+
+    @torch.no_grad()
+    def score_cells(self, pictures: np.ndarray, calibration: Calibration) -> tuple[Tensor, Tensor]:
+        """Do the same; the maps stay as coarse as they are computed, ``(N, m, m)``."""
         nll, maps = self.raw_maps(self._images(pictures))
         mean, std = calibration.mean, calibration.std
-        heat = self._stretched(self._calibrated(maps, mean, std))
-        return Scores(self._score(nll, maps, mean, std).cpu().numpy(), heat.cpu().numpy())
+        return self._score(nll, maps, mean, std), _away(maps, mean)
 
     def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _calibrated(self, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        # Both ways: bare shell where the print belongs is likelier than the print.
-        return ((maps - mean) / (std + SOFT)).abs()
-
     def _stretched(self, maps: Tensor) -> Tensor:
-        """Bring maps ``(N, m, m)`` to the size of the pictures."""
-        return maps
+        return stretched(maps, self.config)
 
 
 class ImageFlow(DefectFlow):
     """One density of the whole picture; its score is the plain NLL."""
-
-    @property
-    def features(self) -> int:
-        return 3 * self.config.side**2
-
-    def flow(self, generator: torch.Generator) -> ConditionalFlow:
-        return maf(
-            features=self.features,
-            blocks=self.config.blocks,
-            hidden=self.config.hidden,
-            actnorm=True,
-            generator=generator,
-        )
 
     def initialise(self) -> None:
         x = self.standardised(self.fit, self.generator).flatten(1)
@@ -398,13 +460,19 @@ class ImageFlow(DefectFlow):
     def loss(self, images: Tensor) -> Tensor:
         return -self.model.log_prob(self.standardised(images, self.generator).flatten(1)).mean()
 
-    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
+    def raw_maps(
+        self,
+        images: Tensor,
+        stride: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
         nll, maps = [], []
         for some in images.split(64):
-            x = self.standardised(some, None).flatten(1)
+            x = self.standardised(some, generator).flatten(1)
             terms = -self.model.log_prob_terms(x)  # (B, D)
             nll.append(terms.sum(1) + self.log_volume)
-            maps.append(_smooth(terms.view(some.shape).mean(-1), SMOOTHING))
+            places = terms.view(some.shape).mean(-1) + self.log_volume / self.features
+            maps.append(_smooth(places.clamp(max=NOISE), SMOOTHING))
         return torch.cat(nll), torch.cat(maps)
 
     def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -414,29 +482,19 @@ class ImageFlow(DefectFlow):
     def pictures(self) -> dict[str, np.ndarray]:
         looking = torch.Generator().manual_seed(1)
         x = self.model.sample(4, generator=looking)
-        levels = x.view(4, self.config.side, self.config.side, 3) * self.scale + self.mean
-        return {"samples": _levels(levels)}
+        return {"samples": np.stack([self.picture_of(one[None]) for one in x])}
+
+    def picture_of(self, x: Tensor) -> np.ndarray:
+        side = self.config.side
+        return _levels(x.view(side, side, 3) * self.scale + self.mean)
 
 
 class PatchFlow(DefectFlow):
     """One density of patches given their place; its score is that of the most unlike place."""
 
     @property
-    def features(self) -> int:
-        return 3 * self.config.patch**2
-
-    @property
     def coarse(self) -> int:
         return self.config.patch
-
-    def flow(self, generator: torch.Generator) -> ConditionalFlow:
-        return maf(
-            features=self.features,
-            blocks=self.config.blocks,
-            hidden=self.config.hidden,
-            context=4 * FREQUENCIES,
-            generator=generator,
-        )
 
     def loss(self, images: Tensor) -> Tensor:
         count, room = len(images) * PATCHES, self.config.side - self.config.patch + 1
@@ -453,11 +511,23 @@ class PatchFlow(DefectFlow):
         columns = corners[:, 1, None, None] + steps
         return images[which[:, None, None], rows, columns]
 
+    def one_point(self) -> tuple[Tensor, Tensor]:
+        """Return the patch in the middle of a held-out good picture, and its context."""
+        corner = torch.full((1, 2), (self.config.side - self.config.patch) // 2)
+        corner, which = corner.to(self.device), torch.zeros(1, dtype=torch.long)
+        x = self.standardised(self._cut(self.held_out[:1], which, corner), None)
+        return x.flatten(1), self._context(corner)
+
     def _context(self, corners: Tensor) -> Tensor:
         centres = (corners + self.config.patch / 2) / self.config.side
         return position_features(centres.float(), FREQUENCIES)
 
-    def raw_maps(self, images: Tensor, stride: int | None = None) -> tuple[Tensor, Tensor]:
+    def raw_maps(
+        self,
+        images: Tensor,
+        stride: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
         stride = stride or self.config.patch // 2
         starts = torch.arange(0, self.config.side - self.config.patch + 1, stride)
         corners = torch.cartesian_prod(starts, starts).to(self.device)  # (m * m, 2)
@@ -465,52 +535,72 @@ class PatchFlow(DefectFlow):
         rows = []
         for image in images:
             which = torch.zeros(len(corners), dtype=torch.long, device=self.device)
-            x = self.standardised(self._cut(image[None], which, corners), None)
+            x = self.standardised(self._cut(image[None], which, corners), generator)
             rows.append(-self.model.log_prob(x.flatten(1), context))
         maps = (torch.stack(rows) + self.log_volume).view(len(images), len(starts), len(starts))
-        return maps.flatten(1).mean(1), _smooth(maps / self.features, SMOOTHING)
+        return maps.flatten(1).mean(1), _smooth((maps / self.features).clamp(max=NOISE), SMOOTHING)
 
     def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return self._calibrated(maps, mean, std).flatten(1).amax(1)
-
-    def _stretched(self, maps: Tensor) -> Tensor:
-        side, patch, cells = self.config.side, self.config.patch, maps.shape[-1]
-        stride = (side - patch) // max(cells - 1, 1) or 1
-        wide = functional.interpolate(
-            maps[:, None], size=cells * stride, mode="bilinear", align_corners=False
-        )
-        # The first cell is centred at half a patch, not at half a stride.
-        before = (patch - stride) // 2
-        after = side - cells * stride - before
-        if after < 0:
-            wide, after = wide[..., :after, :after], 0
-        return functional.pad(wide, (before, after, before, after), mode="replicate")[:, 0]
+        return (_away(maps, mean) / (std + SOFT)).flatten(1).amax(1)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
         """Return two pictures tiled of patches drawn apart, each given only its place."""
-        side, patch = self.config.side, self.config.patch
-        starts = torch.arange(0, side - patch + 1, patch)
-        corners = torch.cartesian_prod(starts, starts).to(self.device)
-        n = len(starts)
+        context = self.picture_context()
         x = self.model.sample(
-            2 * n * n,
-            context=self._context(corners).repeat(2, 1),
+            2 * len(context),
+            context=context.repeat(2, 1),
             generator=torch.Generator().manual_seed(1),
             temperature=0.7,
         )
-        tiles = x.view(2, n, n, patch, patch, 3).permute(0, 1, 3, 2, 4, 5)
-        return {
-            "samples": _levels(tiles.reshape(2, n * patch, n * patch, 3) * self.scale + self.mean)
-        }
+        return {"samples": np.stack([self.picture_of(one) for one in x.chunk(2)])}
+
+    def picture_context(self) -> Tensor:
+        side, patch = self.config.side, self.config.patch
+        starts = torch.arange(0, side - patch + 1, patch)
+        return self._context(torch.cartesian_prod(starts, starts).to(self.device))
+
+    def picture_of(self, x: Tensor) -> np.ndarray:
+        patch, n = self.config.patch, math.isqrt(len(x))
+        tiles = x.view(n, n, patch, patch, 3).transpose(1, 2)
+        return _levels(tiles.reshape(n * patch, n * patch, 3) * self.scale + self.mean)
 
 
-FREQUENCIES = 7
+def half(maps: np.ndarray) -> np.ndarray:
+    """Return maps in half precision; what lies further out than that reaches, ends there."""
+    return np.nan_to_num(maps.clip(-6e4, 6e4)).astype(np.float16)
 
 
 def _levels(x: Tensor) -> np.ndarray:
     """Return 8-bit levels; what is not finite, or far out, ends at black or white."""
     return x.nan_to_num(0, 255, 0).floor().clamp(0, 255).byte().cpu().numpy()
+
+
+def _away(maps: Tensor, mean: Tensor) -> Tensor:
+    # Both ways: bare shell where the print belongs is likelier than the print.
+    return (maps - mean).abs()
+
+
+def _usual(held_out: Tensor, mean: Tensor) -> float:
+    """Return what 5 % of the maps of held-out good pictures exceed somewhere."""
+    return float(_away(held_out, mean).flatten(1).amax(1).quantile(1 - FALSE_ALARMS))
+
+
+def stretched(maps: Tensor, config: MAFConfig) -> Tensor:
+    """Bring maps ``(N, m, m)`` to the size of the pictures, ``(N, S, S)``."""
+    side, patch, cells = config.side, config.patch, maps.shape[-1]
+    if config.model == "image":
+        return maps
+    stride = (side - patch) // max(cells - 1, 1) or 1
+    wide = functional.interpolate(
+        maps[:, None], size=cells * stride, mode="bilinear", align_corners=False
+    )
+    # The first cell is centred at half a patch, not at half a stride.
+    before = (patch - stride) // 2
+    after = side - cells * stride - before
+    if after < 0:
+        wide, after = wide[..., :after, :after], 0
+    return functional.pad(wide, (before, after, before, after), mode="replicate")[:, 0]
 
 
 def _smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -540,90 +630,3 @@ def train_maf(
 ) -> Iterator[Progress]:
     """Train to the end, yielding after every step."""
     return train(build(config, device=device, own=own))
-
-
-# -- the test pictures --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How a trained model does on the test pictures.
-
-    Attributes:
-        names, kinds: of each test picture.
-        score: of each test picture, higher is more unlike the good ones.
-        maps: where, shape ``(M, S, S)``, standard deviations.
-        held_out: scores of held-out good training pictures.
-        threshold: from those.
-        auroc: with its bootstrap interval.
-        hanley_mcneil: the same with the other interval.
-        per_kind: AUROC of each kind of defect against all good ones.
-        pixel_auroc: NaN where there are no masks.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    score: np.ndarray
-    maps: np.ndarray
-    held_out: np.ndarray
-    threshold: float
-    auroc: detection.Interval
-    hanley_mcneil: detection.Interval
-    per_kind: dict[str, detection.Interval]
-    pixel_auroc: float
-
-    @property
-    def defective(self) -> np.ndarray:
-        return np.array([kind != defects.GOOD for kind in self.kinds])
-
-
-def evaluate(experiment: DefectFlow) -> Evaluation:
-    """Score the test pictures with everything that the training pictures decided."""
-    data, calibration = experiment.data, experiment.calibrate()
-    scores = experiment.score(data.test, calibration)
-    area = detection.bootstrap_auroc(scores.score, data.defective)
-    bad = int(data.defective.sum())
-    return Evaluation(
-        names=data.names(),
-        kinds=data.kinds,
-        score=scores.score,
-        maps=scores.maps,
-        held_out=calibration.held_out,
-        threshold=calibration.threshold,
-        auroc=area,
-        hanley_mcneil=detection.hanley_mcneil(area.value, len(data.kinds) - bad, bad),
-        per_kind=detection.per_kind(scores.score, data.kinds),
-        pixel_auroc=detection.pixel_auroc(scores.maps, data.masks) if data.masked else math.nan,
-    )
-
-
-def write_scores(found: Evaluation, folder: Path) -> None:
-    """Write ``scores.csv`` (one row per test picture) and ``detection.json`` into a folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["picture", "kind", "score", "called_defective"])
-    for name, kind, score in zip(found.names, found.kinds, found.score, strict=True):
-        rows.writerow([name, kind, f"{score:.6g}", int(score > found.threshold)])
-    write_atomic(folder / "scores.csv", lambda file: file.write(text.getvalue().encode()))
-    decisions = detection.decide(found.score, found.defective, found.threshold)
-    numbers = {
-        "auroc": asdict(found.auroc),
-        "auroc_hanley_mcneil": asdict(found.hanley_mcneil),
-        "auroc_per_kind": {kind: asdict(area) for kind, area in found.per_kind.items()},
-        "pixel_auroc": found.pixel_auroc,
-        "threshold": found.threshold,
-        "balanced_accuracy": decisions.balanced_accuracy,
-        "accuracy": decisions.accuracy,
-        "accuracy_all_defective": detection.all_defective(found.defective).accuracy,
-    }
-    write_json(folder / "detection.json", _without_nan(numbers))
-
-
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

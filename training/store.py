@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 import re
@@ -26,23 +27,16 @@ import safetensors.torch
 import torch
 
 from datasets.files import write_atomic
+from datasets.own import DataError
 from datasets.own_images import Own, load_own
 from registry import FAMILIES, Family
 from training.config import ConfigError, RunConfig
 from training.files import read_json, write_json
+from training.headers import check_fit, read_header
 
 ACTIVE = ("queued", "starting", "running", "paused")
+MAX_NAME = 60  # characters that a person may call a run
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
-
-# The names that safetensors has for the types of weights.
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "BOOL": torch.bool,
-}
 
 
 class RunError(RuntimeError):
@@ -153,6 +147,30 @@ class Run:
         """Build its experiment, untrained."""
         family, config = self._opened()
         return family.training.build(config, device=device, own=self.own_data())
+
+    # -- its name -----------------------------------------------------------------------------
+
+    def name(self) -> str:
+        """Return what a person has called it, or an empty string."""
+        try:
+            return clean_name(self._name_path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            return ""
+
+    def rename(self, name: str) -> None:
+        """Call it something; an empty name takes that back.
+
+        Raises:
+            RunError: its folder cannot be written.
+        """
+        try:
+            write_atomic(self._name_path, lambda file: file.write(clean_name(name).encode()))
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    @property
+    def _name_path(self) -> Path:
+        return self.path / "name.txt"
 
     # -- status -------------------------------------------------------------------------------
 
@@ -281,9 +299,35 @@ class Run:
             raise RunError(message) from error
 
     def save_weights(self, model: torch.nn.Module, step: int) -> None:
+        """Write the weights, with all in their metadata that is needed to build the model again."""
         weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        blob = safetensors.torch.save(weights, {"family": self.family.stem, "step": str(step)})
+        blob = safetensors.torch.save(weights, self._metadata(step))
         write_atomic(self.path / "model.safetensors", lambda file: file.write(blob))
+
+    def weights_file(self) -> bytes:
+        """Return the weights as a file that says by itself which model they are of."""
+        path = self.path / "model.safetensors"
+        with path.open("rb") as file:
+            metadata = read_header(file, path.stat().st_size).metadata
+        if "config" in metadata:
+            return path.read_bytes()
+        # Runs of earlier versions did not write it.
+        known = self._metadata(int(metadata.get("step", 0)))
+        return safetensors.torch.save(safetensors.torch.load_file(path), known)
+
+    def _metadata(self, step: int) -> dict[str, str]:
+        family, config = self._opened()
+        values = {"family": family.stem, "step": str(step), "config": config.model_dump_json()}
+        return {**values, **self._facts()}
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a model of images has to know besides its settings, as JSON by name."""
+        path = self.path / "target.npz"
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as target:
+            known = [name for name in ("shape", "classes") if name in target.files]
+            return {name: json.dumps(target[name].tolist()) for name in known}
 
     def weights_version(self) -> float:
         """Return when the weights were last written (Unix time), or 0 if there are none."""
@@ -298,17 +342,17 @@ class Run:
         """
         path = self.path / "model.safetensors"
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
+            with path.open("rb") as file:
                 # Only the header is read before names, shapes and types have been compared.
-                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-                found = {n: (s.get_shape(), DTYPES.get(s.get_dtype())) for n, s in slices.items()}
-                blank = model.state_dict()
-                if found != {n: (list(w.shape), w.dtype) for n, w in blank.items()}:
-                    raise RunError(f"The weights in {path} are of another model.")
-                model.load_state_dict({name: file.get_tensor(name) for name in found})
-                return int((file.metadata() or {}).get("step", 0))
+                header = read_header(file, path.stat().st_size)
+            check_fit(header, model.state_dict())
+            step = int(header.metadata.get("step", 0))
+            model.load_state_dict(safetensors.torch.load_file(path))
+            return step
         except FileNotFoundError:
             raise RunError(f"There are no weights in {self.path} yet.") from None
+        except DataError as error:
+            raise RunError(f"The weights in {path} cannot be used: {error}") from error
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise RunError(f"The weights in {path} are damaged.") from error
 
@@ -398,6 +442,12 @@ class RunStore:
                     "Resume goes on from its last checkpoint."
                 )
                 run.write_status(replace(status, state="interrupted", message=message))
+
+
+def clean_name(text: str) -> str:
+    """Return a name on one line: no control characters, at most :data:`MAX_NAME` characters."""
+    words = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_NAME]).split()
+    return " ".join(words)[:MAX_NAME].strip()
 
 
 def _cell(value: float | None) -> str:

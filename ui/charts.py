@@ -27,6 +27,7 @@ def curves(
     total: int,
     floor: tuple[float, str] | None = None,
     log: bool = False,
+    dots: bool | None = None,
     height: int = 220,
 ) -> Chart:
     """Draw measured columns over the optimiser steps.
@@ -39,6 +40,7 @@ def curves(
         total: steps of the whole training, so that the axis does not move while it runs.
         floor: the best value there can be, and what to call it.
         log: logarithmic vertical axis; values that are not positive are left out.
+        dots: mark each value; left out, it is done where there is a single curve.
         height: in pixels.
     """
     table = [
@@ -50,9 +52,10 @@ def curves(
     frame = pd.DataFrame(table, columns=["step", "value", "curve"])
     colours = palette(theme)
     lowest = floor[0] if floor else math.inf
+    dots = len(names) == 1 if dots is None else dots
     scale = {"type": "log", "nice": True} if log else _linear_scale(frame, total, lowest)
     lines = {
-        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": len(names) == 1},
+        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
         "encoding": {
             "x": _x(total),
             "y": _quantity("value", unit, scale=scale, axis={"tickCount": 5}),
@@ -68,6 +71,55 @@ def curves(
     }
     layers = [lines] if floor is None else [lines, *_floor(*floor, total, colours.muted)]
     return frame, {"height": height, "layer": layers}
+
+
+def overlay(
+    curves: Mapping[str, Rows], column: str, *, over: str, unit: str, theme: str, log: bool = False
+) -> Chart:
+    """Draw one column of several runs in one chart.
+
+    Args:
+        curves: rows of ``metrics.csv`` by the name of their run.
+        column: what to draw.
+        over: column of the horizontal axis: ``"step"`` or ``"seconds"``.
+        unit: what the vertical axis measures.
+        theme: ``"light"`` or ``"dark"``.
+        log: logarithmic vertical axis; values that are not positive are left out.
+    """
+    table = [
+        (row[over], row[column], name)
+        for name, rows in curves.items()
+        for row in rows
+        if column in row and over in row and (not log or row[column] > 0)
+    ]
+    frame = pd.DataFrame(table, columns=["x", "value", "run"])
+    title = "optimiser step" if over == "step" else "seconds of training"
+    colours = palette(theme).categorical
+    # More runs than colours: the colours come round again with another dash.
+    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(curves))]
+    names = list(curves)
+    encoding = {
+        "x": _quantity("x", title, scale={"nice": False}),
+        "y": _quantity(
+            "value", unit, scale={"type": "log"} if log else {"zero": False}, axis={"tickCount": 5}
+        ),
+        "color": _colour("run", names, (colours * len(names))[: len(names)], True),
+        "strokeDash": {
+            "field": "run",
+            "type": "nominal",
+            "scale": {"domain": names, "range": dashes},
+            "legend": None,
+        },
+        "tooltip": [
+            {"field": "run"},
+            {"field": "x", "type": "quantitative", "title": title, "format": ",.6~r"},
+            {"field": "value", "type": "quantitative", "format": ".4f"},
+        ],
+    }
+    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
+    encoding["color"]["legend"] = legend if len(names) > 1 else None
+    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
+    return frame, {"height": 320, "mark": mark, "encoding": encoding}
 
 
 def journey(

@@ -16,6 +16,7 @@ from ui.history import weights_shown
 from ui.page import show_source, theory
 from ui.run_panel import training_panel
 from ui.take_away import Files, take_away
+from ui.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def family_page(
     own, ready = parts.data(family, config)
     view = training_panel(family, config, parts.draw, own=own, ready=ready)
     if view is None:
+        load_weights(family, own)
         return
     st.divider()
     # Only the chosen part is computed.
@@ -76,6 +78,7 @@ def family_page(
     )
     if chosen == "Take away":
         take_away(view, parts.files)
+        load_weights(family, own)
     elif chosen == "The code":
         show_source(*code)
     elif version := weights_shown(view):

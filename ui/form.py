@@ -6,13 +6,16 @@ from typing import Any
 
 import streamlit as st
 
+from datasets.defects import SETS
 from datasets.images import IMAGES
 from datasets.own import DataError, OwnData, read_own
+from datasets.pairs import PAIRS
 from datasets.toy import TOY
 from registry import Family
 from training.config import OWN, ConfigError, Knob, RunConfig
 from ui.runs import adopt_run
 
+NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
 
 
@@ -146,18 +149,31 @@ def _widget(knob: Knob, key: str, stem: str) -> Any:
         "on_change": _forget_problems,
         "args": (stem,),
     }
+    return knob_widget(knob, st, **common)
+
+
+def knob_widget(knob: Knob, where, *, key: str, **options: Any) -> Any:
+    """Draw the widget that fits a field and return what it says.
+
+    Args:
+        knob: the field.
+        where: ``st`` or a column.
+        key: where its value is in the session; it must be there already.
+        options: what every widget takes, its label first of all.
+    """
+    options["key"] = key
     if knob.kind == "choice":
-        return st.selectbox(options=knob.choices, format_func=choice_label, **common)
+        return where.selectbox(options=knob.choices, format_func=choice_label, **options)
     if knob.kind == "bool":
-        return st.toggle(**common)
+        return where.toggle(**options)
     if knob.scale == "log":
-        options = log_options(knob, st.session_state[key])
-        return st.select_slider(options=options, format_func=lambda v: f"{v:g}", **common)
+        values = log_options(knob, st.session_state[key])
+        return where.select_slider(options=values, format_func=lambda v: f"{v:g}", **options)
     number = int if knob.kind == "int" else float
     bounds = {"min_value": number(knob.low), "max_value": number(knob.high)}
     if (knob.high - knob.low) / knob.step > 1000:
-        return st.number_input(step=number(knob.step), **bounds, **common)
-    return st.slider(step=number(knob.step), **bounds, **common)
+        return where.number_input(step=number(knob.step), **bounds, **options)
+    return where.slider(step=number(knob.step), **bounds, **options)
 
 
 def log_options(knob: Knob, value: float) -> list[float]:
@@ -172,7 +188,13 @@ def choice_label(choice: str) -> str:
         return TOY[choice].label
     if choice in IMAGES:
         return IMAGES[choice].title
-    return "My own data" if choice == OWN else choice.capitalize()
+    if choice in SETS:
+        return SETS[choice]
+    if choice in PAIRS:
+        return PAIRS[choice].title
+    if choice in NETWORKS:
+        return NETWORKS[choice]
+    return "My own data" if choice == OWN else choice.replace("_", " ").capitalize()
 
 
 def _forget_problems(stem: str) -> None:

@@ -63,12 +63,12 @@ def _right_or_wrong(desk: Desk) -> None:
     )
     quick = _quick_checks(desk.run_id, desk.version, desk)
     place = st.empty()
-    place.markdown(_table(quick))
+    place.markdown(table_of(quick))
     # The Jacobian takes longest: the rest is there to be read meanwhile.
-    place.markdown(_table(quick + _jacobian_checks(desk.run_id, desk.version, desk)))
+    place.markdown(table_of(quick + _jacobian_checks(desk.run_id, desk.version, desk)))
 
 
-def _table(results: list[Check]) -> str:
+def table_of(results: list[Check]) -> str:
     words = {True: ":green-badge[right]", False: ":red-badge[not right]", None: ""}
     lines = ["| What | Measured | Should be | | How |", "|---|---:|---|---|---|"]
     for check in results:

@@ -57,7 +57,7 @@ def _trained(run_id: str, version: float, _run: Run) -> Trained:
     step = _run.load_model(flow)
     flow.eval().requires_grad_(False)
     inner, side = (int(n) for n in target["crop"])
-    images, stand_in = _images(_run, (shape[0], inner, inner))
+    images, stand_in = images_of(_run, (shape[0], inner, inner))
     return Trained(
         flow,
         config,
@@ -70,7 +70,7 @@ def _trained(run_id: str, version: float, _run: Run) -> Trained:
     )
 
 
-def _images(run: Run, shape: tuple[int, int, int]) -> tuple[ImageSet, str]:
+def images_of(run: Run, shape: tuple[int, int, int]) -> tuple[ImageSet, str]:
     """Return the images a run was trained on, or a built-in set that fits in their place."""
     try:
         return load_images(run.config.dataset, run.own_data()), ""

@@ -6,11 +6,40 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from datasets.files import write_atomic
 from training.detection import roc_curve
-from training.maf import Evaluation
+from training.maf_scores import Evaluation, save_evaluation
+from training.store import Run
 from ui.palette import palette
+
+
+def write_results(run: Run, found: Evaluation, step: int) -> None:
+    """Write ``scores.npz``, ``scores.csv``, ``detection.json``, three figures and ``samples/``.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    rows = run.metrics()
+    columns = {
+        name: np.array([row.get(name, np.nan) for row in rows])
+        for name in ("step", "nll", "nll_held_out")
+    }
+    write_figures(
+        found,
+        run.path,
+        steps=columns["step"],
+        nll=columns["nll"],
+        nll_held_out=columns["nll_held_out"],
+    )
+    folder = run.path / "samples"
+    folder.mkdir(exist_ok=True)
+    if steps := run.snapshot_steps():
+        for i, picture in enumerate(run.snapshot(steps[-1])["samples"]):
+            Image.fromarray(picture).save(folder / f"{i:02d}.png")
+    # Last, for it says that all is there.
+    save_evaluation(run, found, step)
 
 
 def write_figures(

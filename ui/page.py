@@ -45,6 +45,8 @@ def set_up(title: str) -> None:
     st.logo(str(ASSETS / "mark.svg"), size="large")
     with st.sidebar:
         st.page_link("app.py", label="Home", icon=":material/home:")
+        st.page_link("pages/theory.py", label="Theory", icon=":material/menu_book:")
+        st.page_link("pages/runs.py", label="Runs", icon=":material/folder_open:")
         st.caption("Families")
         for family in PAGES:
             st.page_link(f"pages/{family.stem}.py", label=family.title, icon=family.icon)
@@ -72,13 +74,14 @@ def picture(where, image: bytes | str, alt: str, caption: str = "") -> None:
 
 def theory(family: Family) -> None:
     """Show ``docs/theory/<page>.md``, one tab per second-level heading."""
-    sections = _sections(ROOT / "docs" / "theory" / f"{family.page}.md")
-    for tab, text in zip(st.tabs(list(sections)), sections.values(), strict=True):
+    parts = sections(ROOT / "docs" / "theory" / f"{family.page}.md")
+    for tab, text in zip(st.tabs(list(parts)), parts.values(), strict=True):
         tab.markdown(text)
 
 
 @st.cache_data(show_spinner=False)
-def _sections(path: Path) -> dict[str, str]:
+def sections(path: Path) -> dict[str, str]:
+    """Return the text below each second-level heading of a Markdown file."""
     parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {title.strip(): body.strip() for title, body in zip(parts[1::2], parts[2::2])}
 

@@ -16,7 +16,7 @@ from training.config import RunConfig
 from training.devices import usable_cores
 from training.lab import LabFull, View
 from training.store import RunError
-from ui.form import choice_label, log_options, url_problems, use_config
+from ui.form import choice_label, knob_widget, url_problems, use_config
 from ui.lab import lab
 from ui.runs import badge, duration, show, shown_run, time_left
 
@@ -24,6 +24,7 @@ from ui.runs import badge, duration, show, shown_run, time_left
 # second; where there are two cores, that is missing to the training.
 POLL = 1.0 if 0 < len(usable_cores()) <= 2 else 0.5
 FIRST_PICTURE = 1.5  # seconds to wait for the first picture within the click itself
+KNOBS = 4  # that can be changed while a run trains, side by side
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
 
 Draw = Callable[[View], None]
@@ -92,23 +93,30 @@ def _buttons(
     tip = "One optimiser step, while paused."
     draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
     draw(stop, "Stop", "stop", active, _command, run_id, "stop")
+    parts = getattr(family.training, "PARTS", ())
+    places = st.columns(5)[-len(parts) :] if parts else []
+    for place, part in zip(places, parts, strict=True):
+        tip = f"One step in which only the {part} learns, while paused."
+        paused = state == "paused"
+        draw(place, f"Step {part}", "skip_next", paused, _command, run_id, "step", part, help=tip)
 
 
 def _live_knobs(view: View) -> None:
-    for knob in view.run.config.knobs():
-        if knob.live and knob.name in view.live:
-            key = f"{view.run.id}.live.{knob.name}"
-            value = st.session_state.get(key, view.live[knob.name])
-            st.select_slider(
-                f"{knob.label}, now",
-                options=log_options(knob, value),
-                value=value,
-                format_func=lambda v: f"{v:g}",
-                key=key,
-                on_change=_set_live,
-                args=(view.run.id, knob.name, key),
-                help="Takes effect with the next step. The cycle over the training scales it.",
-            )
+    """Draw what can be changed while a run trains: one knob in its place, more in rows."""
+    knobs = [k for k in view.run.config.knobs() if k.live and k.name in view.live]
+    places = st.columns(min(len(knobs), KNOBS)) if len(knobs) > 1 else [st]
+    for i, knob in enumerate(knobs):
+        key = f"{view.run.id}.live.{knob.name}"
+        st.session_state.setdefault(key, view.live[knob.name])
+        knob_widget(
+            knob,
+            places[i % len(places)],
+            key=key,
+            label=f"{knob.label}, now",
+            on_change=_set_live,
+            args=(view.run.id, knob.name, key),
+            help=f"{knob.help} Takes effect with the next step.",
+        )
 
 
 def _train(family: Family, config: RunConfig, own: Own | None) -> None:
@@ -168,14 +176,17 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
         key=f"{family.stem}.take_over",
     )
     if view.status.active and view.live:
-        with live:
+        with live if len(view.live) == 1 else st.container():
             _live_knobs(view)
 
 
 def _phase(view: View) -> str:
-    """Return what the buttons depend on."""
+    """Return what the buttons depend on, and the knobs that can be changed."""
     state = view.status.state
-    return "training" if state in ("starting", "running") else state
+    if state not in ("starting", "running"):
+        return state
+    # A slow start reports its live values later than the click that drew the page.
+    return "training" if view.live else "starting"
 
 
 def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:

@@ -4,7 +4,8 @@
 
 Everything in the pictures is computed: the grid of NICE goes through additive couplings, the one of
 RealNVP through affine couplings that this script has just fitted to two moons, and the digits of
-Glow are samples of the run that ships with the lab.
+Glow are samples of the run that ships with the lab, the heat on MAF's capsule is of its run, and
+VAE's digits are the latent plane of its run, decoded. GAN's duel is of its run, early on.
 """
 
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.capsules import rendered_test_picture
 from training.image_tools import context_of, decode, log_prob_by_class
+from training.maf_scores import load_evaluation, picture_of, weights_step
 from training.store import Run
 from ui.palette import DARK, LIGHT, sequential
 
@@ -266,6 +269,90 @@ def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
     card("glow", "Coarse noise that a Glow turns into digits", shapes)
 
 
+def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
+    """A rendered capsule with a defect, and where the shipped MAF finds it unlike the good ones."""
+    run = Run(path)
+    found = load_evaluation(run, weights_step(run))
+    places = [i for i, name in enumerate(found.kinds) if name == kind]
+    # The one whose heat is most like its mask.
+    masks = [picture_of(run, found, i)[1] for i in places]
+    hot = [heat > found.calibration.usual for heat in found.heat(places)]
+    overlap = [(m & h).sum() / max((m | h).sum(), 1) for m, h in zip(masks, hot, strict=True)]
+    place = places[int(np.argmax(overlap))]
+    picture, _ = rendered_test_picture(place, side)
+    ink = 1 - picture.mean(0) / np.median(picture[:, 0])
+    heat = torch.from_numpy(found.heat([place]))[None]
+    heat = torch.nn.functional.interpolate(heat, (side, side), mode="area")[0, 0].numpy()
+    level = ((heat / found.calibration.usual - 1) / 2).clip(0, 1)
+    corner = np.array([(WIDTH - size) / 2, (HEIGHT - size) / 2])
+    beyond = round(side * (size - HEIGHT) / 2 / size)  # rows that the card does not show
+    ink[:beyond] = ink[-beyond:] = 0
+    cold = np.where((level > 0.05) | (ink < 0.02), 0, ink.clip(0, 1))
+    shapes = [*halftone(cold, corner, size, stroke=DARK.accent, opacity=0.8)]
+    shapes += halftone(np.where(level > 0.05, 0.3 + 0.7 * level, 0), corner, size, stroke=DARK.data)
+    card("maf", "A capsule with a crack that a MAF has found", shapes)
+
+
+@torch.no_grad()
+def vae(path=HERE.parent / "runs" / "vae", rows=6, columns=11, chosen=(2, 3), side=14):
+    """The latent plane of the shipped VAE, decoded point by point, and one that was clicked on."""
+    run = Run(path)
+    target = run.target()
+    model = run.family.training.model(run.config, target["shape"].tolist(), len(target["classes"]))
+    run.load_model(model)
+    cell = WIDTH / columns
+    across = torch.linspace(-1.75, 1.75, columns)
+    down = torch.linspace(1.35, -1.35, rows)
+    z = torch.stack([across.repeat(rows), down.repeat_interleave(columns)], dim=1)
+    images = model.decode(z)
+    images = torch.nn.functional.interpolate(images, (side, side), mode="area")[:, 0]
+    images = images.reshape(rows, columns, side, side).numpy()
+    images = np.where(images < 0.2, 0, images)
+    one = np.zeros_like(images)
+    one[chosen] = images[chosen]
+    corner = np.array([0, (HEIGHT - rows * cell) / 2])
+    shapes = []
+    for digits, ink in ((images - one, DARK.accent), (one, DARK.data)):
+        whole = digits.transpose(0, 2, 1, 3).reshape(rows * side, columns * side)
+        shapes += halftone(whole, corner, rows * cell, stroke=ink, opacity=0.85)
+    middle = corner + cell * (np.array(chosen[::-1]) + 0.5)
+    ring = middle + 0.56 * cell * np.stack(
+        [np.cos(np.linspace(0, 2 * np.pi, 90)), np.sin(np.linspace(0, 2 * np.pi, 90))], axis=1
+    )
+    shapes.append(curve(ring, stroke=DARK.data, stroke_width=2))
+    card("vae", "A latent plane decoded into digits, one of them picked", shapes)
+
+
+@torch.no_grad()
+def gan(path=HERE.parent / "runs" / "gan", step=900):
+    """The shipped duel early on: where the discriminator says real, the lattice, both sides."""
+    run = Run(path)
+    target, snapshot = run.target(), run.snapshot(step)
+    x0, x1, y0, y1 = target["box"]
+    scale = 0.98 * HEIGHT / (y1 - y0)
+
+    def pixels(x):
+        return np.array([WIDTH / 2, HEIGHT / 2]) + (x - [(x0 + x1) / 2, (y0 + y1) / 2]) * [
+            1.35 * scale,
+            -scale,
+        ]
+
+    shapes = []
+    heat = snapshot["realness"][2::4, 2::4].astype(float)
+    places = [(np.arange(len(heat)) + 0.5) / len(heat)] * 2
+    columns, rows = np.meshgrid(x0 + places[0] * (x1 - x0), y1 - places[1] * (y1 - y0))
+    sizes = np.rint(4 * np.clip(heat / heat.max(), 0, 1) ** 2)
+    for size in range(1, 5):
+        spots = np.stack([columns, rows], -1)[sizes == size]
+        shapes.append(dots(pixels(spots), 1.5 * size, stroke=DARK.data, opacity=0.3))
+    lattice = snapshot["lattice"].astype(float)
+    for line in [*lattice[::2], *lattice.swapaxes(0, 1)[::2]]:
+        shapes.append(curve(pixels(line), stroke=DARK.accent, stroke_width=0.9, opacity=0.4))
+    shapes.append(dots(pixels(target["samples"][:260]), 1.9, stroke=DARK.data))
+    shapes.append(dots(pixels(snapshot["samples"][:420]), 1.6, stroke=DARK.model))
+    card("gan", "A latent square that a generator bends onto a ring of eight", shapes)
+
+
 def mark():
     """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
     (HERE.parent / "mark.svg").write_text(f"""\
@@ -290,3 +377,6 @@ if __name__ == "__main__":
     nice()
     realnvp()
     glow()
+    gan()
+    maf()
+    vae()

@@ -15,7 +15,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 from training.__main__ import main  # noqa: E402
+from training.maf_scores import evaluate  # noqa: E402
 from training.store import Run  # noqa: E402
+from ui.maf_figures import write_results  # noqa: E402
 
 COMMANDS = {
     "nice": "nice --dataset two_moons --iterations 3000",
@@ -25,8 +27,15 @@ COMMANDS = {
     "--batch 128 --learning-rate 1e-3",
     "realnvp_images": "realnvp_images --dataset mnist --hidden 48 --couplings 3 --iterations 3000 "
     "--learning-rate 5e-3",
+    "maf": "maf --epochs 50",
+    "gan": "gan",
+    "gan_images": "gan_images --dataset mnist --epochs 15",
+    "dcgan": "dcgan --dataset shapes --maps 32 --epochs 60",
+    "vae": "vae --dataset mnist --latent 2 --hidden 192 --depth 3 --epochs 20 --batch 128",
+    "cyclegan": "cyclegan --width 12 --judge-width 12",
 }
 FRAMES = 30
+TENTHS_ONLY = ("maf", "cyclegan")  # their pictures are large
 
 
 def ship(stem: str) -> None:
@@ -35,6 +44,15 @@ def ship(stem: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
     main([*COMMANDS[stem].split(), "--out", str(path), "--device", "cpu"])
     thin_out(Run(path))
+    if stem == "maf":
+        score(Run(path))
+
+
+def score(run: Run) -> None:
+    """Score the test pictures, which the page would otherwise do when it is first opened."""
+    experiment = run.experiment()
+    step = run.load_model(experiment.model)
+    write_results(run, evaluate(experiment), step)
 
 
 def thin_out(run: Run) -> None:
@@ -44,6 +62,8 @@ def thin_out(run: Run) -> None:
     steps, total = run.snapshot_steps(), run.status().total
     tenths = {round(total * tenth / 10) for tenth in range(11)}
     spread = {steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)}
+    if run.family.stem in TENTHS_ONLY:
+        spread = set(run.experiment().landmarks)
     for step in set(steps) - tenths - spread:
         (run.path / "snapshots" / f"{step:08d}.npz").unlink()
 

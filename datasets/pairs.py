@@ -1,0 +1,449 @@
+"""Two sets of images without pairs, to be translated into each other: A and B, as 8-bit tensors.
+
+Rendered fruits, sets of the CycleGAN paper, or the user's own. The layout is that paper's: folders
+``trainA``, ``trainB``, ``testA``, ``testB``. A downloaded archive is read as it is and never
+unpacked, so there is no half-unpacked set.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.fetch import Job, fetch
+from datasets.fruits import KINDS, render_fruits
+from datasets.images import PROJECT, DataMissing, data_roots
+from datasets.own import DataError, bare_name
+from datasets.own_images import Source, decode, fixed_fifth, folder_sources, zip_sources
+from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
+from datasets.plane import OWN
+
+__all__ = [
+    "OWN",
+    "PAIRS",
+    "PairSet",
+    "PairSource",
+    "download",
+    "is_here",
+    "load_pairs",
+    "pair_folders",
+    "read_pairs_folder",
+    "read_pairs_zip",
+    "read_two_sets",
+]
+
+FRUITS = "fruits"
+TRAIN, TEST = 400, 100  # rendered pictures of each fruit
+MAX_LOADED = 600 * 2**20  # bytes of a set at the size it is used in; beyond, a part is taken
+FOLDER = "cyclegan"  # below a data root, where downloads go
+MIRRORS = (
+    "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/",
+    "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/",
+    "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/",
+)
+PARTS = ("trainA", "trainB", "testA", "testB")
+
+Files = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """Where two sets of images come from.
+
+    Attributes:
+        title: their name, for people.
+        domains: what A and B show.
+        bytes: size of the download; 0 if it is built in.
+        sha256: checksum of the download.
+        about: what it is and whose, in a sentence.
+    """
+
+    title: str
+    domains: tuple[str, str]
+    bytes: int = 0
+    sha256: str = ""
+    about: str = ""
+
+    @property
+    def built_in(self) -> bool:
+        return not self.bytes
+
+    @property
+    def megabytes(self) -> float:
+        return self.bytes / 1e6
+
+
+_IMAGENET = "Photographs from ImageNet, whose owners keep their rights; for research"
+PAIRS: dict[str, PairSource] = {
+    FRUITS: PairSource(
+        "Rendered apples and oranges", KINDS, about="Drawn by this lab, not photographed."
+    ),
+    "apple2orange": PairSource(
+        "Apples and oranges",
+        ("apple", "orange"),
+        78_456_409,
+        "845a191e9af8926408ea597001cd03a452e3300a1f44a79fe329b3d59f6e3eb8",
+        f"{_IMAGENET}.",
+    ),
+    "summer2winter_yosemite": PairSource(
+        "Summer and winter in Yosemite",
+        ("summer", "winter"),
+        132_640_856,
+        "167fe1726807a9d22bd106b4a6c0bd7953b688af924ac1bf967439c4961e49f9",
+        "Photographs from Flickr, whose owners keep their rights; for research.",
+    ),
+    "horse2zebra": PairSource(
+        "Horses and zebras",
+        ("horse", "zebra"),
+        116_867_962,
+        "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
+        f"{_IMAGENET}.",
+    ),
+    "monet2photo": PairSource(
+        "Monet's paintings and photographs",
+        ("Monet", "photograph"),
+        305_231_073,
+        "88f91b00fc228f97c9411fbf1880ec1d119c98f1722e4cfcfaa2fb35fac05b04",
+        "Paintings from WikiArt and landscapes from Flickr; for research.",
+    ),
+}
+HOME = "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/"
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """Two sets of images without pairs, each with a training and a test part.
+
+    Its tensors may be shared: do not write to them.
+
+    Attributes:
+        name: what the set is called.
+        title: the same, for people.
+        domains: what A and B show.
+        train_a, train_b, test_a, test_b: shape ``(n, 3, s, s)``, uint8; the n differ.
+        note: what it is and what was left out, in a sentence or two.
+        masks_a, masks_b: where the fruit is in the test images, ``(n, s, s)``; ``None`` if unknown.
+    """
+
+    name: str
+    title: str
+    domains: tuple[str, str]
+    train_a: Tensor
+    train_b: Tensor
+    test_a: Tensor
+    test_b: Tensor
+    note: str
+    masks_a: Tensor | None = None
+    masks_b: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Pixels per side."""
+        return self.train_a.shape[2]
+
+    def to(self, device: torch.device | str) -> PairSet:
+        """Return the same with its images on ``device``."""
+        names = ("train_a", "train_b", "test_a", "test_b")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def load_pairs(name: str, size: int, own: OwnPairs | None = None) -> PairSet:
+    """Load two sets of images, on the CPU; without any network.
+
+    Args:
+        name: a key of ``PAIRS``, or ``"own"`` for the user's own.
+        size: pixels per side.
+        own: the user's own; used only if ``name`` is ``"own"``.
+
+    Returns:
+        The sets. The last one is kept in memory and shared.
+
+    Raises:
+        DataMissing: they are not on this machine, or the user has none yet.
+        DataError: their files are damaged; or the user's own are of another size.
+    """
+    if name == OWN:
+        return _own_set(own, size)
+    if name not in PAIRS:
+        raise ValueError(f"name must be one of {', '.join([*PAIRS, OWN])}; got {name!r}.")
+    if name == FRUITS:
+        return _fruits(size)
+    where = _place_of(name)
+    if where is None:
+        raise DataMissing(
+            f"{PAIRS[name].title} are not on this machine: download them "
+            f"({PAIRS[name].megabytes:.0f} MB), or name the folder that holds {name}/trainA in "
+            "GENLAB_DATA."
+        )
+    return _known(name, where, size)
+
+
+def is_here(name: str) -> bool:
+    """Tell whether a set is on this machine, without reading it. The user's own counts as here."""
+    return name == OWN or PAIRS[name].built_in or _place_of(name) is not None
+
+
+def pair_folders() -> list[Path]:
+    """Return folders of the data roots that hold ``trainA`` and ``trainB``."""
+    found = []
+    for root in data_roots():
+        try:
+            inside = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+            found += [path for path in inside if _is_layout(path)]
+        except OSError:
+            continue
+    return found
+
+
+def _is_layout(folder: Path) -> bool:
+    return (folder / "trainA").is_dir() and (folder / "trainB").is_dir()
+
+
+def _place_of(name: str) -> Path | None:
+    """Return the folder or the archive of a set, or ``None``."""
+    file = f"{name}.zip"
+    for root in data_roots():
+        for folder in (root / name, root / FOLDER / name):
+            if _is_layout(folder):
+                return folder
+        for archive in (root / FOLDER / file, root / file):
+            # Downloads appear whole; what somebody else has put there may be cut off.
+            if archive.is_file() and archive.stat().st_size == PAIRS[name].bytes:
+                return archive
+    return None
+
+
+@lru_cache(maxsize=1)
+def _fruits(size: int) -> PairSet:
+    drawn = [render_fruits(kind, TRAIN + TEST, size) for kind in KINDS]
+    images = [torch.from_numpy(fruits.images) for fruits in drawn]
+    masks = [torch.from_numpy(fruits.masks[TRAIN:]) for fruits in drawn]
+    note = (
+        f"{TRAIN} apples and {TRAIN} oranges to learn from and {TEST} of each to test on, drawn by "
+        "this lab, not photographed. Shape, light, texture, stalk and ground vary."
+    )
+    train, test = [x[:TRAIN] for x in images], [x[TRAIN:] for x in images]
+    return PairSet(FRUITS, PAIRS[FRUITS].title, KINDS, *train, *test, note, *masks)
+
+
+@lru_cache(maxsize=1)
+def _known(name: str, where: Path, size: int) -> PairSet:
+    skipped: list[str] = []
+    if where.is_dir():
+        sources = folder_sources(where, skipped)
+    else:
+        sources = _archive_sources(where)
+    few, left = _thinned(sources, size)
+    parts = _parts(few, size, skipped, MAX_LOADED)
+    counts = [len(part) for part in parts]
+    a, b = PAIRS[name].domains
+    note = (
+        f"{counts[0]:,} pictures of A ({a}) and {counts[1]:,} of B ({b}) to learn from, {counts[2]} "
+        f"and {counts[3]} to test on, from {where}. {PAIRS[name].about}"
+    )
+    if left:
+        note += f" {left:,} more were left out: at this size they would not fit into memory."
+    tensors = [torch.from_numpy(part) for part in parts]
+    return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *tensors, note)
+
+
+def _archive_sources(path: Path) -> list[Source]:
+    """Return the pictures in a downloaded archive by their place below its one folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(".jpg")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged: delete it and download it again.") from error
+    return [(tuple(name.split("/")[-2:]), _member_reader(path, name)) for name in sorted(names)]
+
+
+def _member_reader(path: Path, name: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(name)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise OSError("damaged in the archive") from error
+
+    return read
+
+
+def _thinned(sources: list[Source], size: int) -> tuple[list[Source], int]:
+    """Return as many pictures as fit into memory, evenly over the files, and how many do not."""
+    most = MAX_LOADED // (3 * size * size)
+    if len(sources) <= most:
+        return sources, 0
+    chosen = np.linspace(0, len(sources) - 1, most).round().astype(int)
+    return [sources[i] for i in chosen], len(sources) - most
+
+
+# -- the user's own ------------------------------------------------------------------------------
+
+
+def read_pairs_folder(path: str | Path, size: int) -> OwnPairs:
+    """Read a folder with ``trainA`` and ``trainB``, and ``testA`` and ``testB`` if there are any.
+
+    Without them a fixed fifth of each set is held out.
+
+    Args:
+        path: the folder.
+        size: pixels per side; each picture is cropped to its central square and resized.
+
+    Raises:
+        DataError: it cannot be read, or does not hold two sets of at least five usable pictures.
+    """
+    skipped: list[str] = []
+    root = Path(path).resolve()
+    return _own(_parts(folder_sources(root, skipped), size, skipped), root.name, skipped)
+
+
+def read_pairs_zip(data: bytes, name: str, size: int) -> OwnPairs:
+    """Read a zip file with the folders of :func:`read_pairs_folder`; nothing is written to disk.
+
+    Raises:
+        DataError: see :func:`read_pairs_folder`.
+    """
+    skipped: list[str] = []
+    parts = _parts(zip_sources(data, skipped), size, skipped)
+    return _own(parts, bare_name(name), skipped)
+
+
+def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> OwnPairs:
+    """Read two sets of pictures that were uploaded; a fixed fifth of each is held out.
+
+    Args:
+        a: names and contents of the pictures of A, or of one zip of them.
+        b: the same of B.
+        size: pixels per side; each picture is cropped to its central square and resized.
+        domains: what A and B show.
+
+    Raises:
+        DataError: a set has fewer than six usable pictures, or they are too large together.
+    """
+    skipped: list[str] = []
+    halves = []
+    for name, files in (("A", a), ("B", b)):
+        left: list[str] = []
+        images, _ = decode(_uploaded(files, left), size, 3, left, MAX_PAIRS // 2)
+        if len(images) <= MIN_EACH:
+            why = f" Left out: {left[0]}" if left else ""
+            raise DataError(
+                f"Set {name} has {len(images)} pictures that can be used; at least "
+                f"{MIN_EACH + 1} are needed.{why}"
+            )
+        held_out = fixed_fifth(np.zeros(len(images), np.int64))
+        halves.append((images[~held_out], images[held_out]))
+        skipped += left
+    parts = [half[part] for part in (0, 1) for half in halves]
+    return _own(parts, " and ".join(domains), skipped, domains)
+
+
+def _uploaded(files: Files, skipped: list[str]) -> list[Source]:
+    """Return uploaded files as pictures of one class, whatever folders a zip has them in."""
+    if len(files) == 1 and files[0][0].lower().endswith(".zip"):
+        return [(place[-1:], read) for place, read in zip_sources(files[0][1], skipped)]
+    return [((bare_name(name),), lambda data=data: data) for name, data in files]
+
+
+def _own(
+    parts: Sequence[np.ndarray],
+    name: str,
+    skipped: list[str],
+    domains: tuple[str, str] = ("A", "B"),
+) -> OwnPairs:
+    if len(skipped) > 200:
+        skipped = [*skipped[:200], f"{len(skipped) - 200:,} more files."]
+    return OwnPairs(*parts, domains, name, tuple(skipped))
+
+
+def _parts(
+    sources: list[Source], size: int, skipped: list[str], most: int = MAX_PAIRS
+) -> list[np.ndarray]:
+    """Decode pictures in the paper's layout; return those of each of ``PARTS``.
+
+    Raises:
+        DataError: there are no two training sets, or too much is in them.
+    """
+    folders = {place[-2].lower() for place, _ in sources if len(place) > 1}
+    if not {"traina", "trainb"} <= folders:
+        raise DataError("There must be folders trainA and trainB with pictures in them.")
+    images, items = decode(sources, size, 3, skipped, most)
+    labels = np.array([item.label == "B" for item in items], bool)
+    held_out = np.array([bool(item.held_out) for item in items], bool)
+    for side in (False, True):
+        here = labels == side
+        if not held_out[here].any():
+            held_out[here] = fixed_fifth(np.zeros(here.sum(), np.int64))
+    wanted = [(False, False), (True, False), (False, True), (True, True)]
+    return [images[(labels == side) & (held_out == held)] for side, held in wanted]
+
+
+def _own_set(own: OwnPairs | None, size: int) -> PairSet:
+    if own is None:
+        raise DataMissing("There are no two sets of your own yet: upload them first.")
+    if own.size != size:
+        raise DataError(
+            f"Your pictures were read with {own.size} pixels a side, not {size}: set the image "
+            "size to that, or read them again."
+        )
+    counts = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
+    note = (
+        f"{counts[0]:,} pictures of A and {counts[1]:,} of B to learn from, {counts[2]} and "
+        f"{counts[3]} to test on, from {own.name}."
+    )
+    arrays = (own.train_a, own.train_b, own.test_a, own.test_b)
+    return PairSet(OWN, own.name, own.domains, *map(torch.from_numpy, arrays), note)
+
+
+# -- downloads -----------------------------------------------------------------------------------
+
+
+def download(
+    name: str,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    into: Path = PROJECT,
+    mirrors: Sequence[str] = MIRRORS,
+    timeout: float = 20.0,
+) -> None:
+    """Download the archive of a set; one that is there and whole is kept.
+
+    A download that breaks off leaves nothing that looks whole; the next one starts again.
+
+    Args:
+        name: a key of ``PAIRS``.
+        progress: called with the bytes that are there and the bytes in all.
+        into: the root to download into.
+        mirrors: addresses to put the file's name behind, in the order to try.
+        timeout: seconds of silence after which a mirror is given up.
+
+    Raises:
+        DataError: no mirror gave the file with the right checksum, or it cannot be saved.
+    """
+    source = PAIRS[name]
+    if source.built_in:
+        return
+    folder = into / FOLDER
+
+    def tick(count: int) -> None:
+        if progress is not None:
+            progress(min(count, source.bytes), source.bytes)
+
+    job = Job(folder / f"{name}.zip", source.sha256, 2 * source.bytes, timeout, tick)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / f".{name}.lock", timeout=3600):
+            fetch(source.title, job, mirrors)
+    except filelock.Timeout as error:
+        raise DataError(f"{source.title} is being downloaded by another process.") from error
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise DataError(f"{source.title} cannot be saved in {folder}: {why}.") from error

@@ -1,0 +1,37 @@
+"""MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
+
+from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, MaskedLinear, maf
+from training.maf import DefectFlow, PatchFlow
+from ui.family_page import Parts, family_page
+from ui.maf_data import maf_data
+from ui.maf_inside import feel_made, inside
+from ui.maf_live import draw_maf, film_of
+from ui.maf_own import score_own
+from ui.maf_results import figure_of, results, scores_of
+from ui.maf_sampling import sampling
+from ui.page import begin_page
+
+PARTS = Parts(
+    data=maf_data,
+    draw=draw_maf,
+    sections={
+        "Results": results,
+        "Score your own": score_own,
+        "See inside": inside,
+        "Sampling": sampling,
+    },
+    files={
+        "gif": ("Heat maps over the training (GIF)", film_of),
+        "scores.csv": ("Scores of the test pictures (CSV)", scores_of),
+        "curve.png": ("NLL over the training (PNG)", figure_of("nll_curve.png")),
+        "histogram.png": ("Histogram of the scores (PNG)", figure_of("nll_hist_good_defect.png")),
+        "roc.png": ("ROC curve (PNG)", figure_of("roc_curve.png")),
+    },
+)
+
+family_page(
+    begin_page("maf"),
+    PARTS,
+    feel=feel_made,
+    code=(maf, MaskedLinear, MADE, MaskedAutoregressive, ConditionalFlow, DefectFlow, PatchFlow),
+)

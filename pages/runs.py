@@ -1,0 +1,15 @@
+"""Every run of the lab: find one, compare some, keep or delete them."""
+
+import streamlit as st
+
+from ui.page import set_up
+from ui.runs_desk import bring_in, desk
+
+set_up("Runs")
+st.title("Runs", anchor=False)
+st.markdown(
+    "Every training is a folder with its settings, curves, pictures and weights. "
+    "Tick one to rename, open, resume, download or delete it; tick several to compare them."
+)
+desk()
+bring_in()

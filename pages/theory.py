@@ -1,0 +1,24 @@
+"""Theory: what a generative model is, and the one formula behind all flows, felt by hand."""
+
+import streamlit as st
+
+from registry import PAGES
+from ui.change_of_variables import in_the_plane, on_a_line
+from ui.exercises import exercises
+from ui.page import ROOT, sections, set_up
+
+set_up("Theory")
+st.title("Theory", anchor=False)
+parts = sections(ROOT / "docs" / "generative_models.md")
+st.markdown(parts["What it is"])
+st.header("The one formula", anchor=False)
+st.markdown(parts["The one formula"])
+st.subheader("Felt on a line", anchor=False)
+on_a_line()
+st.subheader("Felt in the plane", anchor=False)
+in_the_plane()
+st.header("Exercises", anchor=False)
+st.markdown("Each link opens a page with its form set up; **Train** is left to you.")
+exercises()
+st.header("Reading", anchor=False)
+st.markdown("\n".join(f"- [{family.paper}]({family.url})" for family in PAGES))

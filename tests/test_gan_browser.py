@@ -1,0 +1,103 @@
+"""The duel as a person meets it: a real server, a real Chromium, a real training."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from test_browser import (  # noqa: F401
+    address,
+    button,
+    chromium,
+    expect,
+    open_page,
+    page,
+    server,
+    step_of,
+    until,
+)
+
+from training.store import Run
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def duel(page):  # noqa: F811
+    return page.get_by_role("img", name=re.compile("^The duel at step"))
+
+
+def run_of(server, page) -> Run:  # noqa: F811
+    address(page, "run=")
+    return Run(server.runs / re.search(r"run=([\w-]+)", page.url)[1])
+
+
+def take(page, run: Run, name: str) -> tuple[dict, dict]:  # noqa: F811
+    """Press a step button; return the pictures before and after as arrays."""
+    before = step_of(page)
+    press(page, run, name)
+    return run.snapshot(before), run.snapshot(before + 1)
+
+
+def press(page, run: Run, name: str) -> None:  # noqa: F811
+    """Press a step button and wait for the picture of the step."""
+    step = step_of(page) + 1
+    button(page, name).click()
+    expect(duel(page)).to_have_attribute("alt", f"The duel at step {step}")
+    until(lambda: step in run.snapshot_steps(), message="no picture of the step was kept")
+
+
+def same(before: dict, after: dict, name: str) -> bool:
+    return np.array_equal(before[name], after[name])
+
+
+def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/gan?iterations=30000&batch=64&hidden=32")
+    expect(button(page, "Step discriminator")).to_be_disabled()
+    button(page, "Train").click()
+    expect(button(page, "Pause")).to_be_enabled()
+    until(lambda: step_of(page) > 50, message="it did not start")
+    button(page, "Pause").click()
+    expect(button(page, "Step discriminator")).to_be_enabled()
+    run = run_of(server, page)
+    press(page, run, "Step")  # a pause may come between two pictures
+
+    before, after = take(page, run, "Step discriminator")
+    assert same(before, after, "samples") and same(before, after, "lattice")
+    assert not same(before, after, "realness")
+    before, after = take(page, run, "Step generator")
+    assert same(before, after, "realness")
+    assert not same(before, after, "samples") and not same(before, after, "lattice")
+    before, after = take(page, run, "Step")
+    assert not any(same(before, after, name) for name in ("samples", "lattice", "realness"))
+
+    # A layer that is switched off is another picture of the same step; nothing is trained for it.
+    here, source = step_of(page), duel(page).get_attribute("src")
+    page.get_by_role("button", name="Gradients").click()
+    until(lambda: duel(page).get_attribute("src") != source, message="the layer stayed")
+    assert step_of(page) == here
+
+    page.get_by_role("combobox", name="Loss, now").click()
+    page.get_by_role("option", name="Hinge").click()
+    expect(page.get_by_text("stops caring about examples beyond").first).to_be_visible()
+    button(page, "Resume").click()
+    until(lambda: step_of(page) > here + 50, message="it did not go on")
+    button(page, "Stop").click()
+    expect(button(page, "Train")).to_be_enabled()
+    assert run.checkpoint()["experiment"]["live"]["loss"] == "hinge"
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("gan_images", "Images, fully connected"), ("dcgan", "Images, DCGAN")]
+)
+def test_the_variants_show_what_was_trained(server, page, stem, name) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/gan")
+    expect(duel(page)).to_be_visible()
+    page.get_by_role("radio", name=name).click()
+    expect(page.get_by_role("img", name=re.compile("^Samples at step"))).to_be_visible()
+    address(page, f"on={stem}")
+    page.get_by_role("radio", name="Interpolate").click()
+    expect(page.get_by_role("img", name=re.compile("^Images between 2"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^A film from sample"))).to_be_visible()
+    page.get_by_role("radio", name="Check").click()
+    expect(page.get_by_text("This is not the FID")).to_be_visible()

@@ -1,0 +1,140 @@
+"""The pages of the duels as Streamlit draws them, over small runs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from test_gan import LEAST, colours
+
+from registry import FAMILIES
+from training.driver import drive
+from training.store import Run
+from ui.gan_figures import LAYERS, duel_image, lattice_cover
+
+SECTIONS = {
+    "gan": ("See inside", "Explore", "Check"),
+    "gan_images": ("Explore", "Check"),
+    "dcgan": ("Explore", "Check"),
+}
+
+
+def page() -> None:
+    import streamlit as st
+
+    from training.lab import view_of
+    from training.store import Run
+    from ui.gan import DUEL
+    from ui.gan_images import IMAGE_DUEL
+
+    run = Run(st.query_params["run"])
+    parts = DUEL if run.family.stem == "gan" else IMAGE_DUEL
+    view = view_of(run)
+    if st.query_params["part"] == "live":
+        parts.draw(view)
+    else:
+        parts.sections[st.query_params["part"]](view, run.weights_version())
+
+
+@pytest.fixture(scope="module", params=[*LEAST, "own colours"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    stem = "dcgan" if request.param == "own colours" else request.param
+    values = dict(LEAST[stem])
+    own = colours() if request.param == "own colours" else None
+    if own is not None:
+        values["dataset"] = "own"
+    values |= {"iterations": 1000} if stem == "gan" else {}
+    family = FAMILIES[stem]
+    path = tmp_path_factory.mktemp("runs") / request.param.replace(" ", "-")
+    run = Run.create(path, family, family.training.CONFIG(**values), own)
+    left = [None] * 30 + [("stop",)]
+    drive(run, device="cpu", send=lambda _: None, receive=lambda _: left.pop(0))
+    return run
+
+
+def opened(run: Run, part: str) -> AppTest:
+    tester = AppTest.from_function(page, default_timeout=120)
+    tester.query_params["run"] = str(run.path)
+    tester.query_params["part"] = part
+    return tester.run()
+
+
+def test_the_live_part_is_drawn(run):
+    tester = opened(run, "live")
+    assert not tester.exception
+    assert not tester.error
+    assert any("Health" in text.value for text in tester.markdown)
+
+
+def test_every_section_is_drawn(run):
+    for part in SECTIONS[run.family.stem]:
+        tester = opened(run, part)
+        assert not tester.exception, part
+        assert not tester.error, part
+
+
+def test_every_part_of_the_playground_is_drawn(run):
+    if run.family.stem == "gan":
+        pytest.skip("the plane has one")
+    tester = opened(run, "Explore")
+    for part in ("Interpolate", "Nearest real images", "Drag two directions", "Sample"):
+        control = next(c for c in tester.segmented_control if c.key.endswith("studio.part"))
+        control.set_value(part).run()
+        assert not tester.exception, part
+        assert not tester.error, part
+        if part == "Interpolate":
+            tester.segmented_control(key=f"{run.id}.studio.corners").set_value(4).run()
+            assert not tester.exception
+            assert len(tester.number_input) == 4
+
+
+def test_a_missing_classifier_is_offered(run):
+    if run.family.stem == "gan":
+        pytest.skip("the plane needs none")
+    tester = opened(run, "Check")
+    assert any(button.label == "Train the classifier" for button in tester.button)
+    assert "minute" in tester.info[0].value
+
+
+def test_files_can_be_taken_away(run):
+    from ui.gan import DUEL
+    from ui.gan_images import IMAGE_DUEL
+
+    parts = DUEL if run.family.stem == "gan" else IMAGE_DUEL
+    for ending, (_, make) in parts.files.items():
+        image = Image.open(io.BytesIO(make(run, "dark")))
+        assert image.format == ending.upper()
+        if ending == "gif":
+            assert image.n_frames == len(run.snapshot_steps())
+
+
+def test_a_layer_that_is_off_is_not_painted(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    snapshot = {
+        "realness": rng.random((96, 96)).astype(np.float16),
+        "lattice": np.stack(np.meshgrid(*[np.linspace(-1, 1, 25)] * 2), -1).astype(np.float32),
+        "samples": rng.normal(size=(200, 2)).astype(np.float32),
+        "arrows": rng.normal(size=(50, 2)).astype(np.float32),
+    }
+    target = {"samples": rng.normal(size=(200, 2)), "box": np.array([-3, 3, -3, 3], np.float32)}
+    for shade in ("light", "dark"):
+        empty = np.asarray(duel_image(snapshot, target, (), shade))
+        alone = [np.asarray(duel_image(snapshot, target, (layer,), shade)) for layer in LAYERS]
+        for image in alone:
+            assert (image != empty).any()
+        assert len({image.tobytes() for image in alone}) == len(LAYERS)
+    broken = {**snapshot, "samples": np.full((200, 2), np.nan, np.float32)}
+    duel_image(broken, target, LAYERS, "light")
+
+
+def test_dense_cells_are_more_opaque():
+    corners = np.stack(np.meshgrid(*[np.linspace(50, 350, 25)] * 2), -1)
+    wide = np.asarray(lattice_cover(corners, 400))
+    narrow = np.asarray(lattice_cover(200 + (corners - 200) / 4, 400))
+    # In the middle of a cell, away from the lines.
+    assert narrow.max() >= wide.max()
+    assert np.median(narrow[narrow > 0]) > np.median(wide[wide > 0])

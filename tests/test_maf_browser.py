@@ -1,0 +1,105 @@
+"""MAF as a person meets it: from opening the page to a heat map on a defect."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import zipfile
+
+import pytest
+from test_browser import (  # noqa: F401 - fixtures are found by their names
+    button,
+    chromium,
+    expect,
+    open_page,
+    page,
+    server,
+    until,
+)
+
+from datasets.capsules import rendered_capsules
+from datasets.defects import save_layout
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def heat(page):  # noqa: F811
+    return page.get_by_role("img", name=re.compile("^Heat map of test picture"))
+
+
+def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/maf")
+    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(
+        page.get_by_role("img", name=re.compile("^Heat maps of synthetic defects"))
+    ).to_be_visible()
+    expect(page.get_by_text("AUROC of the pictures")).to_be_visible()
+    expect(heat(page).first).to_be_visible()
+    assert heat(page).count() == 8
+    assert page.get_by_text(re.compile(r"Scoring: \d+ of")).count() == 0, "they are scored already"
+    table = page.get_by_role("table").first
+    before = table.inner_text()
+    slider = page.get_by_role("slider", name="Threshold")
+    slider.focus()
+    slider.press("Home")
+    until(lambda: table.inner_text() != before, message="the threshold moved nothing")
+
+
+@pytest.mark.slow
+def test_from_opening_the_page_to_a_heat_map_on_a_defect_in_two_minutes(server, page) -> None:  # noqa: F811
+    start = time.monotonic()
+    open_page(page, f"{server.url}/maf?epochs=6")
+    button(page, "Train").click()
+    expect(button(page, "Pause")).to_be_enabled()
+    expect(page.get_by_text("Finished").first).to_be_visible(timeout=110_000)
+    expect(page.get_by_text("Your run")).to_be_visible()
+    expect(heat(page).first).to_be_visible(timeout=110_000)
+    assert time.monotonic() - start < 120
+    run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+    names = {path.name for path in run.iterdir()}
+    figures = {"nll_curve.png", "nll_hist_good_defect.png", "roc_curve.png"}
+    assert {*figures, "samples", "scores.csv", "detection.json"} <= names
+    for part, sign in (
+        ("Score your own", "Nothing uploaded yet"),
+        ("See inside", "Jacobian, by autograd"),
+        ("Sampling", "As it fills"),
+    ):
+        page.get_by_role("radio", name=part).click()
+        expect(page.get_by_text(sign).first).to_be_visible()
+    page.get_by_role("radio", name="Score your own").click()
+    picture = next((run / "samples").iterdir())
+    page.locator("input[type=file]").last.set_input_files(picture)
+    expect(page.get_by_role("img", name=re.compile("and its heat map"))).to_be_visible()
+
+
+def zipped(tmp_path, *, without: str = "", extra: str = "") -> bytes:
+    folder = save_layout(rendered_capsules(32, train=6, good=2, each=1), tmp_path / "set")
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            name = path.relative_to(folder).as_posix()
+            if not (without and name.startswith(without)):
+                archive.write(path, name)
+        if extra:
+            archive.writestr(extra, b"x")
+    return data.getvalue()
+
+
+def test_a_zip_is_checked_before_it_is_used(server, page, tmp_path) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/maf?dataset=own")
+    bad = {
+        "no zip": (b"a text", "not a zip"),
+        "no good ones": (zipped(tmp_path, without="train/good"), "no folder train/good"),
+        "leads elsewhere": (zipped(tmp_path, extra="../evil.png"), "leads elsewhere"),
+    }
+    chosen = page.get_by_test_id("stMainBlockContainer").locator("input[type=file]").first
+    for name, (content, words) in bad.items():
+        file = {"name": f"{name}.zip", "mimeType": "application/zip", "buffer": content}
+        chosen.set_input_files(file)
+        expect(page.get_by_test_id("stAlert").filter(has_text=words).first).to_be_visible()
+        expect(button(page, "Train")).to_be_disabled()
+    file = {"name": "mine.zip", "mimeType": "application/zip", "buffer": zipped(tmp_path)}
+    chosen.set_input_files(file)
+    expect(page.get_by_text("6 good pictures to learn from in mine")).to_be_visible()
+    expect(button(page, "Train")).to_be_enabled()

@@ -1,0 +1,94 @@
+"""The autoencoder's page in a real browser: a click on the latent plane shows a digit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from test_browser import (  # noqa: F401 - the last three are fixtures
+    address,
+    button,
+    chromium,
+    expect,
+    open_page,
+    page,
+    server,
+    until,
+)
+
+from training.store import Run
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def part(tab, name: str) -> None:
+    tab.get_by_role("radio", name=name, exact=True).first.click()
+
+
+def decoded(tab):
+    return tab.get_by_role("img", name=re.compile("^Decoded at"))
+
+
+def click_map(tab, x: float, y: float) -> None:
+    """Click on the map at shares of its width and height."""
+    canvas = tab.get_by_test_id("stVegaLiteChart").last.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    canvas.click(position={"x": x * box["width"], "y": y * box["height"]})
+
+
+def test_a_click_anywhere_on_the_plane_shows_its_digit(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/vae")
+    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(decoded(page)).to_have_attribute("alt", "Decoded at 0.00, 0.00")
+    seen = {decoded(page).get_attribute("src")}
+    places = set()
+    for x, y in ((0.3, 0.35), (0.85, 0.15), (0.6, 0.7)):  # the second has no data near it
+        click_map(page, x, y)
+        until(lambda: decoded(page).get_attribute("src") not in seen, 20, "no other digit came")
+        seen.add(decoded(page).get_attribute("src"))
+        places.add(decoded(page).get_attribute("alt"))
+    assert len(seen) == 4
+    assert len(places) == 3
+
+
+def test_weights_from_a_file_become_the_run_of_the_page(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/nice")
+    part(page, "Take away")
+    page.get_by_text("Load weights from a file").click()
+    upload = page.locator("input[type=file]")
+    good = Run(ROOT / "assets" / "runs" / "nice").weights_file()
+    for name, content, words in (
+        ("a.safetensors", b"\x80\x04\x95 no weights", "a pickle"),
+        ("b.safetensors", good[:-100], "cut off"),
+    ):
+        file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        upload.set_input_files(file)
+        expect(page.get_by_test_id("stAlert").filter(has_text=words).first).to_be_visible()
+    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    file = {"name": "good.safetensors", "mimeType": "application/octet-stream", "buffer": good}
+    upload.set_input_files(file)
+    expect(page.get_by_text("loaded from good.safetensors")).to_be_visible()
+    address(page, "run=nice-")
+    part(page, "See inside")
+    expect(page.get_by_role("slider", name="After layer")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_minute_of_training_then_a_click_shows_a_digit(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/vae?latent=2&hidden=256&depth=2&epochs=25&batch=128")
+    button(page, "Train").click()
+    address(page, "run=")
+    expect(page.get_by_text("Finished").first).to_be_visible(timeout=180_000)
+    expect(page.get_by_role("img", name=re.compile("^Means of test images"))).to_be_visible()
+    before = decoded(page).get_attribute("src")
+    click_map(page, 0.35, 0.4)
+    until(lambda: decoded(page).get_attribute("src") != before, 20, "no other digit came")
+    part(page, "Anomalies")
+    expect(page.get_by_text("AUROC").first).to_be_visible()

@@ -1,0 +1,98 @@
+"""Train a DCGAN on images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from datasets.own_images import OwnImages
+from models.gan import GAN, Shape, dcgan, dcgan_side
+from training.config import ConfigError, knob
+from training.duel import PARTS
+from training.image_duel import ImageDuel, ImageDuelConfig
+from training.loop import Progress, train
+
+__all__ = ["CONFIG", "PARTS", "DCGANConfig", "build", "model", "padded", "train_dcgan"]
+
+THREADS = 8  # its convolutions use what the machine has to spare
+
+
+class DCGANConfig(ImageDuelConfig):
+    """What can be set on a DCGAN training."""
+
+    latent: int = knob(
+        100,
+        ge=2,
+        le=256,
+        step=2,
+        label="Latent numbers",
+        help="Standard normal numbers that an image is made from.",
+        group="Model",
+    )
+    maps: int = knob(
+        64,
+        ge=8,
+        le=128,
+        step=8,
+        label="Feature maps",
+        help="Next to the image; they double with each halving. Time grows with the square. The "
+        "paper has 64 in its discriminator.",
+        group="Model",
+    )
+    precision: Literal["mixed", "float32"] = knob(
+        "mixed",
+        label="Precision",
+        help="Mixed computes the convolutions in bfloat16, where the processor knows it; weights, "
+        "losses and steps stay in float32.",
+    )
+
+
+CONFIG = DCGANConfig
+
+
+class DCGANTraining(ImageDuel):
+    """A duel of convolutional networks with batch normalisation."""
+
+    def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        # Normalised together, half a batch of fakes would tell what the other half is.
+        judge = self.model.discriminator
+        return judge(self.seen(real)).float(), judge(self.seen(fake)).float()
+
+
+def padded(config: DCGANConfig, shape: Shape) -> Shape:
+    """Return the shape that images of ``shape`` are padded to.
+
+    Raises:
+        ConfigError: they are too small.
+    """
+    if max(shape[1:]) < 8:
+        raise ConfigError(
+            f"Images of {shape[1]} x {shape[2]} pixels are too small: 8 x 8 is the least."
+        )
+    side = dcgan_side(max(shape[1:]))
+    return shape[0], side, side
+
+
+def model(
+    config: DCGANConfig, shape: Shape, classes: int, *, generator: torch.Generator | None = None
+) -> GAN:
+    """Return the networks that ``config`` describes, over images of ``shape``."""
+    return dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
+
+
+def build(
+    config: DCGANConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> DCGANTraining:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return DCGANTraining(config, sys.modules[__name__], device=device, own=own)
+
+
+def train_dcgan(
+    config: DCGANConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))

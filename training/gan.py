@@ -1,0 +1,208 @@
+"""Train a GAN on points in the plane, where the truth is known and the duel can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.own import OwnData
+from datasets.plane import OWN, Plane, load_plane
+from datasets.toy import TOY, Box
+from models.gan import GAN, plane_gan
+from training.config import knob
+from training.duel import PARTS, Duel, DuelConfig
+from training.gan_losses import LOSSES, PLANE_PENALTY, realness
+from training.loop import Progress, Snapshot, train
+from training.plane_flow import GRID, grid_points
+from training.plane_metrics import SAMPLES, Truth, diversity
+
+__all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]
+
+DRAWN = 1000  # points of a picture
+PUSHED = 150  # of these, with an arrow
+MARGIN = 0.08  # around the data, as a share of their window
+LATTICE = 25  # points along each side of the latent square
+
+
+class GANConfig(DuelConfig):
+    """What can be set on a training of a GAN in the plane."""
+
+    dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
+        "ring",
+        label="Dataset",
+        help="The density to learn. `own` is a CSV of points or a picture of yours.",
+        group="Data",
+    )
+    noise: float = knob(
+        0.02,
+        ge=0.02,
+        le=0.5,
+        step=0.01,
+        label="Noise",
+        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
+        "Own points ignore it.",
+        group="Data",
+    )
+    hidden: int = knob(
+        128,
+        ge=16,
+        le=256,
+        step=16,
+        label="Hidden units",
+        help="Width of the hidden layers of either network.",
+        group="Model",
+    )
+    depth: int = knob(
+        2,
+        ge=1,
+        le=4,
+        step=1,
+        label="Hidden layers",
+        help="Of either network.",
+        group="Model",
+    )
+    prior: Literal["uniform", "gaussian"] = knob(
+        "gaussian",
+        label="Latents",
+        help="Where the two numbers come from that each point is made of: evenly from a square, or "
+        "standard normal.",
+        group="Model",
+    )
+    iterations: int = knob(
+        9000,
+        ge=1000,
+        le=30_000,
+        step=500,
+        label="Iterations",
+        help="Steps of the duel. The learning rates fall to zero over all of them.",
+    )
+    batch: int = knob(
+        256,
+        ge=16,
+        le=1024,
+        step=16,
+        label="Batch size",
+        help="Real and fake points per update.",
+    )
+
+
+CONFIG = GANConfig
+
+
+class PlaneGAN(Duel):
+    """A duel over points in the plane.
+
+    Args:
+        config: what to train.
+        device: where it trains.
+        own: the user's data, if ``config.dataset`` is ``"own"``.
+    """
+
+    METRICS = ("modes", "good", "kl_to_truth", "js_to_truth", "diversity")
+    PENALTY = PLANE_PENALTY
+    SECOND = 0.9  # a short memory: in a duel, the usual size of a gradient changes quickly
+
+    def __init__(
+        self,
+        config: GANConfig,
+        *,
+        device: torch.device | str = "cpu",
+        own: OwnData | None = None,
+    ) -> None:
+        super().__init__(config, device, config.iterations)
+        self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
+        # The initial weights are drawn on the CPU, so that they are the same on every device.
+        self.enter(model(config, generator=torch.Generator().manual_seed(config.seed)))
+        # Looking has a source of its own, so that it never changes the training.
+        looking = torch.Generator().manual_seed(1)
+        self.latents = self.model.draw(SAMPLES, looking).to(self.device)
+        self.lattice = lattice(config.prior).to(self.device)
+        self.window = widened(self.plane.box())
+        self.grid = grid_points(self.window, GRID).to(self.device)
+        self.truth = Truth.of(self.plane)
+        self._compared = self.plane.held_out(DRAWN, torch.Generator(self.device).manual_seed(2))
+
+    def real(self) -> Tensor:
+        return self.plane.batch(self.config.batch, self.generator)
+
+    def snapshot(self) -> Snapshot:
+        """Return fake points, where they are pushed, the bent lattice and the heat map."""
+        with torch.no_grad():
+            samples = self.model(self.latents[:DRAWN])
+            bent = self.model(self.lattice).view(LATTICE, LATTICE, 2)
+            heat = realness(self.live["loss"], self.model.discriminator(self.grid))
+        return {
+            "samples": samples.cpu().numpy(),
+            "arrows": self.push(samples[:PUSHED]).cpu().numpy(),
+            "lattice": bent.cpu().numpy(),
+            "realness": heat.view(GRID, GRID).cpu().numpy().astype(np.float16),
+        }
+
+    @torch.enable_grad()
+    def push(self, points: Tensor) -> Tensor:
+        """Return minus the gradient of the generator's loss at each point ``(n, 2)``."""
+        x = points.detach().requires_grad_()
+        loss = LOSSES[self.live["loss"]].generator(self.model.discriminator(x))
+        # The loss is a mean: times n, each point has the gradient it would have alone.
+        return -len(x) * torch.autograd.grad(loss, x)[0]
+
+    def target(self) -> Snapshot:
+        return {
+            "samples": self._compared[:DRAWN].cpu().numpy(),
+            "box": np.array(self.window, dtype=np.float32),
+        }
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Compare 20,000 samples with the truth, where it is known; see ``plane_metrics``."""
+        samples = self.model(self.latents)
+        metrics = {"diversity": diversity(samples[:DRAWN], self._compared)}
+        if self.truth is None:
+            return metrics
+        found = self.truth.score(samples)
+        metrics |= {"kl_to_truth": found.pop("kl"), "js_to_truth": found.pop("js")}
+        return metrics | found
+
+
+def widened(box: Box) -> Box:
+    """Return a window with a margin, where fakes may be that are not yet among the data."""
+    x0, x1, y0, y1 = box
+    margin = MARGIN * (x1 - x0)
+    return x0 - margin, x1 + margin, y0 - margin, y1 + margin
+
+
+def lattice(prior: str) -> Tensor:
+    """Return latents on a lattice ``(LATTICE^2, 2)`` whose cells are all drawn equally often.
+
+    At the rim of a Gaussian, which has none, cells end where one of 200 latents lies beyond.
+    """
+    if prior == "uniform":
+        places = torch.linspace(-1, 1, LATTICE)
+    else:
+        places = torch.special.ndtri(torch.linspace(0.005, 0.995, LATTICE))
+    return torch.cartesian_prod(places, places)
+
+
+def model(config: GANConfig, *, generator: torch.Generator | None = None) -> GAN:
+    """Return the networks that ``config`` describes."""
+    return plane_gan(
+        hidden=config.hidden, depth=config.depth, prior=config.prior, generator=generator
+    )
+
+
+def build(
+    config: GANConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> PlaneGAN:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return PlaneGAN(config, device=device, own=own)
+
+
+def train_gan(
+    config: GANConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))

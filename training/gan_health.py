@@ -1,0 +1,118 @@
+"""The health of a duel, read off the numbers that its training tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+Rows = Sequence[Mapping[str, float]]
+
+WINDOW = 0.1  # of the steps so far, whose rows are looked at
+FEWEST = 8  # rows below which nothing is said
+EARLY = 0.02  # share of the training before which nothing is said: all duels start uneven
+WON_REAL, WON_FAKE = 0.9, 0.1  # a discriminator that is that sure of both sides has won
+SAME = 0.4  # diversity below which samples count as all alike
+MISSED = 0.75  # share of the modes below which the others count as lost
+SWING = 0.12  # standard deviation of what fakes are taken for, above which a duel swings
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the light shows.
+
+    Attributes:
+        state: ``"unknown"``, ``"balanced"``, ``"won"``, ``"collapse"`` or ``"oscillation"``.
+        words: what is the case, with the numbers that say so.
+        advice: what to try, or an empty string.
+    """
+
+    state: str
+    words: str
+    advice: str = ""
+
+
+def health(rows: Rows, total: int, modes: int = 0) -> Health:
+    """Judge a duel.
+
+    Args:
+        rows: rows of its ``metrics.csv`` so far: ``step``, ``d_real``, ``d_fake`` and, in some,
+            ``diversity`` and ``modes``.
+        total: steps of the whole training.
+        modes: how many modes the data have; 0 if that is not known.
+    """
+    told = [row for row in rows if "d_real" in row and "d_fake" in row]
+    if not told or told[-1]["step"] < EARLY * total:
+        return Health("unknown", "Too early to tell.")
+    start = (1 - WINDOW) * told[-1]["step"]
+    recent = [row for row in told if row["step"] >= start]
+    if len(recent) < FEWEST:
+        recent = told[-FEWEST:]
+    if len(recent) < FEWEST:
+        return Health("unknown", "Too early to tell.")
+    real = fmean(row["d_real"] for row in recent)
+    fake = fmean(row["d_fake"] for row in recent)
+    return (
+        _collapse(rows, modes)
+        or _won(real, fake)
+        or _oscillation(recent)
+        or Health(
+            "balanced",
+            f"Balanced: the discriminator takes real examples for real at {real:.2f} and fakes at "
+            f"{fake:.2f}; 0.5 and 0.5 is where it cannot tell them apart.",
+        )
+    )
+
+
+def _collapse(rows: Rows, modes: int) -> Health | None:
+    measured = [row for row in rows if "diversity" in row]
+    if not measured:
+        return None
+    last = measured[-1]
+    if last["diversity"] < SAME:
+        return Health(
+            "collapse",
+            f"Mode collapse: samples differ from each other only {last['diversity']:.0%} as much "
+            "as real examples do.",
+            "Lower the generator's learning rate or k_G, raise the batch size or k_D, or change "
+            "the loss to Wasserstein. A collapsed generator seldom recovers: training again with "
+            "another seed is often quicker.",
+        )
+    if modes and last.get("modes", modes) < MISSED * modes:
+        return Health(
+            "collapse",
+            f"Mode collapse: {last['modes']:.0f} of {modes} modes are covered.",
+            "Early on, wait. Later, lower both learning rates, raise the batch size, or change the "
+            "loss to Wasserstein with k_D = 5.",
+        )
+    return None
+
+
+def _won(real: float, fake: float) -> Health | None:
+    if real < WON_REAL or fake > WON_FAKE:
+        return None
+    return Health(
+        "won",
+        f"The discriminator has won: it takes real examples for real at {real:.2f} and fakes at "
+        f"{fake:.2f}, so there is little left that the generator could learn from.",
+        "Lower the discriminator's learning rate or k_D, raise k_G, smooth the labels, or leave "
+        "the original loss for the non-saturating one.",
+    )
+
+
+def _oscillation(recent: Rows) -> Health | None:
+    fakes = [row["d_fake"] for row in recent]
+    mean = fmean(fakes)
+    spread = fmean((fake - mean) ** 2 for fake in fakes) ** 0.5
+    signs = [fake > mean for fake in fakes]
+    turns = sum(a != b for a, b in pairwise(signs))
+    if spread < SWING or turns < 2:
+        return None
+    return Health(
+        "oscillation",
+        f"Oscillation: what fakes are taken for swings between {min(fakes):.2f} and "
+        f"{max(fakes):.2f}. The two chase each other in circles.",
+        "Lower the momentum to 0 and both learning rates, or raise k_D; the falling learning "
+        "rates calm it towards the end by themselves.",
+    )

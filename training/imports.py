@@ -1,0 +1,178 @@
+"""Runs from a zip that a stranger may have made: checked first, then a folder of the store.
+
+Taken over are settings, curves, pictures, data and weights. A checkpoint is not: it is meant for
+who wrote it. So an imported run can be looked into, and trained only from its beginning.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shutil
+import time
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from datasets.own import DataError
+from training.store import Run, RunError, RunStore, clean_name
+from training.weights import read_weights
+
+MAX_ZIP = 200 * 2**20  # bytes of the file; what Streamlit takes at most
+MAX_UNPACKED = 600 * 2**20
+MAX_FILES = 400
+
+# The files of a run that are taken over, each with the bytes that it may have.
+FILES = {
+    "config.json": 64 * 2**10,
+    "status.json": 64 * 2**10,
+    "name.txt": 4 * 2**10,
+    "metrics.csv": 50 * 2**20,
+    "data.npz": 400 * 2**20,
+    "target.npz": 100 * 2**20,
+    "model.safetensors": 500 * 2**20,
+}
+SNAPSHOT = re.compile(r"snapshots/\d{8}\.npz")
+MAX_SNAPSHOT = 50 * 2**20
+
+
+def import_run(store: RunStore, data: bytes) -> Run:
+    """Make a run of the store from a zip as :meth:`~training.store.Run.zipped` writes it.
+
+    Raises:
+        DataError: it is no such zip, or something in it cannot be used; says which and why.
+        RunError: the folder of runs cannot be written.
+    """
+    files = _read(data)
+    folder = store.root / f".import-{secrets.token_hex(8)}"
+    try:
+        (folder / "snapshots").mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        run = Run(folder)
+        _check(run, files)
+        _settle(run, trained="model.safetensors" in files)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        path = store.root / f"{run.family.stem}-{stamp}-{secrets.token_hex(5)}"
+        folder.rename(path)
+    except OSError as error:
+        raise RunError(f"{store.root} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Run(path)
+
+
+def _read(data: bytes) -> dict[str, bytes]:
+    """Return the files of the run in a zip, by their name in its folder."""
+    if len(data) > MAX_ZIP:
+        raise DataError(f"At most {MAX_ZIP // 2**20} MB are taken; the file is larger.")
+    # Counted in the bytes: zipfile builds an object for each of millions of entries.
+    if data.count(b"PK\x01\x02") > 4 * MAX_FILES:
+        raise DataError("The zip has more files than any run.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            chosen = _chosen(archive.infolist())
+            return {name: archive.read(member) for name, member in chosen.items()}
+    except DataError:
+        raise
+    # Damage shows as BadZipFile, zlib.error, EOFError, NotImplementedError or RuntimeError.
+    except Exception as error:
+        raise DataError("The file is not a zip that can be read.") from error
+
+
+def _chosen(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Return the members that belong to a run; all others are left in the zip."""
+    places = {PurePosixPath(m.filename): m for m in members if not m.is_dir()}
+    tops = [place.parent for place in places if place.name == "config.json"]
+    if len(tops) != 1 or len(tops[0].parts) > 1:
+        raise DataError("The zip does not hold one run: there is not one config.json in it.")
+    chosen = {}
+    for place, member in places.items():
+        name = str(place.relative_to(tops[0])) if place.is_relative_to(tops[0]) else ""
+        limit = FILES.get(name, MAX_SNAPSHOT if SNAPSHOT.fullmatch(name) else None)
+        if limit is None:
+            continue
+        if member.file_size > limit:
+            raise DataError(f"{name} is larger than that of any run.")
+        if member.flag_bits & 1:
+            raise DataError("The zip needs a password: pack it without one.")
+        chosen[name] = member
+    if len(chosen) > MAX_FILES or sum(m.file_size for m in chosen.values()) > MAX_UNPACKED:
+        raise DataError("Unpacked, it is larger than any run.")
+    return chosen
+
+
+def _check(run: Run, files: Mapping[str, bytes]) -> None:
+    """Compare what was unpacked with what a run of its settings holds."""
+    try:
+        family, config = run.family, run.config
+    except RunError as error:
+        reason = str(error).partition("cannot be used: ")[2] or "they are damaged."
+        raise DataError(f"Its settings cannot be used: {reason}") from error
+    for name, content in files.items():
+        if name.endswith(".npz"):
+            _check_arrays(name, content)
+    if "data.npz" in files:
+        run.own_data()
+    if "model.safetensors" in files:
+        weights = read_weights(files["model.safetensors"])
+        if weights.family is not family or weights.config != config:
+            raise DataError("Its weights are not of the model that its settings describe.")
+
+
+def _check_arrays(name: str, content: bytes) -> None:
+    """Refuse arrays that would take more memory than they have bytes, and objects."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if len(members) > 64 or sum(m.file_size for m in members) > FILES["data.npz"]:
+                raise DataError(f"{name} is larger than that of any run.")
+            for member in members:
+                with archive.open(member) as file:
+                    _check_array(name, file, member.file_size)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{name} cannot be read: it is damaged.") from error
+
+
+def _check_array(name: str, file, size: int) -> None:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or dtype.kind not in "biufU":
+        raise DataError(f"{name} holds other things than numbers and names.")
+    count = 1
+    for side in shape:
+        count *= int(side)  # Python's numbers do not overflow
+    if count * dtype.itemsize > size:
+        raise DataError(f"{name} is cut off, or lies about its size.")
+
+
+def _settle(run: Run, trained: bool) -> None:
+    """Write a status that is true here: nobody trains it."""
+    (run.path / "name.txt").write_text(clean_name(run.name()), encoding="utf-8")
+    status = run.status()
+    step, total = max(0, status.step), max(0, status.total)
+    finished = status.state == "finished" and trained
+    run.write_status(
+        replace(
+            status,
+            state="finished" if finished else "stopped",
+            step=min(step, total),
+            total=total,
+            message="Imported from a file, without a checkpoint: Resume would begin at step 0.",
+            created=time.time(),
+        )
+    )
+    with suppress(OSError):
+        for path in Path(run.path / "snapshots").glob("*.npz"):
+            if int(path.stem) > total:
+                path.unlink()

@@ -1,0 +1,106 @@
+"""Short exercises: what to set up, what to do, what one should see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from registry import FAMILIES
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Attributes:
+        stem: the family whose page it takes place on.
+        title: in a few words.
+        do: what the reader does there.
+        see: what one should see, and why.
+        settings: what the link sets in the form; the rest keeps its default.
+    """
+
+    stem: str
+    title: str
+    do: str
+    see: str
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+EXERCISES = (
+    Exercise(
+        "nice",
+        "Too few layers",
+        "Train, then look at the thumbnails. Set the layers to 8 and train again.",
+        "With two layers each coordinate moves once: the ring stays a blot. With eight it opens. "
+        "The two runs stand side by side on the page of runs.",
+        {"dataset": "ring", "layers": 2, "iterations": 1000},
+    ),
+    Exercise(
+        "nice",
+        "Volumes are kept",
+        "Train, open *See inside* and move the slider from the data to the latent.",
+        "All log-determinants are zero until the last layer, which scales both axes: additive "
+        "couplings bend without stretching.",
+        {"dataset": "two_moons", "iterations": 1000},
+    ),
+    Exercise(
+        "realnvp",
+        "Affine against spline",
+        "Train as it is. Change the coupling to spline, train again, compare the KL.",
+        "On a checkerboard with its sharp edges the spline gets closer to the truth: each layer "
+        "bends in eight pieces where an affine one only scales and shifts. It takes longer per "
+        "step.",
+        {"dataset": "checkerboard", "blocks": 6, "iterations": 2000},
+    ),
+    Exercise(
+        "realnvp",
+        "The bridges",
+        "Train on the ring and look between the eight modes. Then lower the temperature in "
+        "*Explore*.",
+        "Thin threads of density join the modes: an invertible map cannot tear the plane. A lower "
+        "temperature empties them, and the edges of the modes with them.",
+        {"dataset": "ring", "iterations": 2000},
+    ),
+    Exercise(
+        "glow",
+        "What the levels hold",
+        "Without training: *Explore*, *Levels*. Draw one level anew and keep the others.",
+        "The last level decides which digit it is and how it leans; the first one only decides on "
+        "grain and edges.",
+    ),
+    Exercise(
+        "glow",
+        "Simpler is likelier",
+        "Without training: *Explore*, *Surprise*.",
+        "Pictures without any digit can be likelier than digits to a flow that has seen digits "
+        "alone. A density is not a familiarity.",
+    ),
+)
+
+
+def exercises() -> None:
+    """Draw the exercises of all families, each with a link that sets up its page."""
+    for stem in dict.fromkeys(exercise.stem for exercise in EXERCISES):
+        family = FAMILIES[stem]
+        st.markdown(f"**{family.title}**")
+        for exercise in (e for e in EXERCISES if e.stem == stem):
+            with st.container(border=True):
+                words, link = st.columns([4, 1], vertical_alignment="center")
+                words.markdown(
+                    f"**{exercise.title}.** {exercise.do}  \n:gray[You should see:] {exercise.see}"
+                )
+                link.page_link(
+                    f"pages/{family.page}.py",
+                    label="Set it up",
+                    icon=":material/play_circle:",
+                    query_params=address(exercise),
+                )
+
+
+def address(exercise: Exercise) -> dict[str, str]:
+    """Return the parameters of the link of an exercise."""
+    family = FAMILIES[exercise.stem]
+    on = {"on": family.stem} if family.page != family.stem else {}
+    return on | {name: str(value) for name, value in exercise.settings.items()}

@@ -1,0 +1,113 @@
+"""What the page of GANs on images shows of a run while it trains."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from training.image_flow import COLUMNS
+from training.lab import View
+from training.store import Run
+from ui.charts import curves
+from ui.family_page import Parts
+from ui.figures import png
+from ui.gan import draw_losses, show_beliefs, show_health
+from ui.gan_explore import explore
+from ui.gan_quality import checks
+from ui.history import (
+    Arrays,
+    chosen_frame,
+    history_slider,
+    rows_of_the_moment,
+    target_of,
+    tenths,
+)
+from ui.image_figures import film_of_images, labelled_rows, tile
+from ui.images import image_data
+from ui.page import picture, theme
+
+SHEET = 560  # pixels that a sheet of images is wide
+
+
+def draw_images(view: View) -> None:
+    """Draw real images, samples, health, curves and a slider through the history of a run."""
+    shade = theme()
+    target = target_of(view)
+    if target is None or view.snapshot is None:
+        st.caption("The first picture comes with the first step.")
+        return
+    step, snapshot = chosen_frame(view)
+    left, middle, right = st.columns([1, 1, 0.9])
+    real = _real_png(view.run.id, shade, target)
+    picture(left, real, "Real images", "**Real images**: what there is to learn")
+    samples = _samples_png(view.run.id, step, shade, snapshot["samples"])
+    words = f"**Samples, step {step:,}**, always from the same latents"
+    picture(middle, samples, f"Samples at step {step}", words)
+    with right:
+        show_health(view)
+        show_beliefs(view, shade)
+    history_slider(view)
+    _curves(view, shade)
+    steps = tenths(view)
+    if len(steps) > 1:
+        st.caption("The same latents at every tenth of the training")
+        growth = _growth_png(view.run.id, tuple(steps), shade, view.run)
+        picture(st, growth, "Samples at every tenth of the training")
+
+
+def _curves(view: View, shade: str) -> None:
+    left, middle, right = st.columns([1.1, 1.1, 0.5])
+    draw_losses(view, shade, left)
+    drawn = curves(
+        rows_of_the_moment(view),
+        {"diversity": "samples"},
+        unit="diversity [of real images]",
+        theme=shade,
+        total=view.status.total,
+        floor=(1.0, "as different as real ones"),
+    )
+    middle.vega_lite_chart(*drawn, key=f"{view.run.id}.diversity", alt="Diversity of samples")
+    with right:
+        seen = view.status.step * view.run.config.batch
+        if view.rate:
+            st.metric("Speed [images/s]", f"{view.rate * view.run.config.batch:,.0f}")
+        st.metric("Real images seen", f"{seen:,}")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _real_png(run_id: str, shade: str, _target: Arrays) -> bytes:
+    return png(tile(_target["images"], COLUMNS, shade, width=SHEET))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray) -> bytes:
+    return png(tile(_samples, COLUMNS, shade, width=SHEET))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, _run: Run) -> bytes:
+    rows = [_run.snapshot(step)["samples"][::COLUMNS] for step in steps]
+    labels = [f"step {step:,}" for step in steps]
+    return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))
+
+
+def film_of(run: Run, shade: str) -> bytes:
+    """Return the training of a run as a GIF, from the pictures in its folder."""
+    frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
+    return film_of_images(frames, run.target()["images"], COLUMNS, shade)
+
+
+def sheet_of(run: Run, shade: str) -> bytes:
+    """Return the last samples of a run as PNG."""
+    return png(tile(run.snapshot(run.snapshot_steps()[-1])["samples"], 10, shade))
+
+
+IMAGE_DUEL = Parts(
+    data=image_data,
+    draw=draw_images,
+    sections={"Explore": explore, "Check": checks},
+    files={
+        "gif": ("Film of the training (GIF)", film_of),
+        "png": ("Samples (PNG)", sheet_of),
+    },
+)
