@@ -18,7 +18,7 @@ app: $(VENV)/.app-installed  ## Set up what is missing and open the lab in the b
 	$(BIN)/streamlit run app.py $(ARGS)
 
 test: $(VENV)/.dev-installed  ## Set up what is missing and run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 bench: $(VENV)/.dev-installed  ## Measure the lab beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -249,6 +249,7 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
     expect(button(page, "Train")).to_be_enabled()
 
 
+@pytest.mark.slow
 def test_the_end_leaves_pictures_history_and_downloads(server, page) -> None:
     open_page(page, f"{server.url}/nice?{SMALL}")
     button(page, "Train").click()
@@ -299,6 +300,7 @@ def test_an_address_with_bad_values_gets_a_sentence_and_the_defaults(server, pag
     expect(seed).to_have_value("3")
 
 
+@pytest.mark.slow
 def test_own_points_are_trained_on(server, page) -> None:
     rng = np.random.default_rng(0)
     table = "x,y\n" + "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(200, 2)))
@@ -383,6 +385,7 @@ def sample_step(page) -> int:
     return int(samples(page).get_attribute("alt").rsplit(" ", 1)[1])
 
 
+@pytest.mark.slow
 def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_path, page) -> None:
     server = Server(tmp_path / "runs")
     try:
@@ -417,7 +420,7 @@ def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_pat
         server.close()
 
 
-@pytest.mark.parametrize("path", ["nice", "realnvp"])
+@pytest.mark.parametrize("path", ["nice", pytest.param("realnvp", marks=pytest.mark.slow)])
 def test_a_variant_has_its_own_form_run_and_address(server, page, path) -> None:
     open_page(page, f"{server.url}/{path}?hidden=96")
     page.get_by_role("radio", name="On images").click()
