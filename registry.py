@@ -102,6 +102,15 @@ FAMILIES: dict[str, Family] = {
             "1312.6114",
         ),
         Family(
+            "cyclegan",
+            "CycleGAN",
+            ":material/sync_alt:",
+            "Turn apples into oranges and back: two worlds, and not one pair to learn from.",
+            "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, "
+            "Park, Isola, Efros, 2017)",
+            "1703.10593",
+        ),
+        Family(
             "nice_images",
             "NICE on images",
             ":material/layers:",

@@ -242,9 +242,9 @@ def _outline(around: np.ndarray, kind: str, look: _Look) -> np.ndarray:
 
 
 def _skin(kind: str, look: _Look, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return the lit fruit, ``(n, 3, s, s)``; ``u`` and ``v`` are 1 away from its middle at the edge."""
+    """Return the lit fruit, ``(n, 3, s, s)``; at its edge ``u`` and ``v`` are 1 from its middle."""
     depth = np.sqrt(np.maximum(1 - u * u - v * v, 0))
-    waves = _column_waves(look, u, v, depth)
+    waves = _texture(look, u, v, depth)
     paint = colour(look.hue, look.deep, look.bright)[:, :, None, None]
     if kind == ORANGE:
         # Pores: small dark dots, each with a rim that catches the light.
@@ -267,7 +267,7 @@ def _skin(kind: str, look: _Look, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return paint * shade[:, None] + shine[:, None]
 
 
-def _column_waves(look: _Look, u: np.ndarray, v: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def _texture(look: _Look, u: np.ndarray, v: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Return the texture on a sphere, about standard normal, ``(n, s, s)``."""
     total = np.zeros_like(u)
     for k in range(_BRUSHES):
@@ -312,7 +312,7 @@ def _ground(x: np.ndarray, y: np.ndarray, look: _Look) -> np.ndarray:
 
 
 def colour(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Return colours from hue in degrees, saturation and value, each ``(n,)``, as RGB ``(n, 3)``."""
+    """Return RGB ``(n, 3)`` of hue in degrees, saturation and value, each ``(n,)``."""
     wheel = np.abs((hue[:, None] / 360 + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
     rgb = value[:, None] * (1 - saturation[:, None] * (1 - wheel.clip(0, 1)))
     return rgb.astype(np.float32)

@@ -246,8 +246,8 @@ def _known(name: str, where: Path, size: int) -> PairSet:
     counts = [len(part) for part in parts]
     a, b = PAIRS[name].domains
     note = (
-        f"{counts[0]:,} pictures of A ({a}) and {counts[1]:,} of B ({b}) to learn from, {counts[2]} "
-        f"and {counts[3]} to test on, from {where}. {PAIRS[name].about}"
+        f"{counts[0]:,} pictures of A ({a}) and {counts[1]:,} of B ({b}) to learn from, "
+        f"{counts[2]} and {counts[3]} to test on, from {where}. {PAIRS[name].about}"
     )
     if left:
         note += f" {left:,} more were left out: at this size they would not fit into memory."

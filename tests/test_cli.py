@@ -175,7 +175,7 @@ def test_help_of_a_family_explains_every_setting(stem, capsys):
 
 BAD = {
     "no word": [],
-    "unknown family": ["gan", "--out", "{new}"],
+    "unknown family": ["nicer", "--out", "{new}"],
     "unknown flag": ["nice", "--colour", "red", "--out", "{new}"],
     "a flag of another family": ["nice", "--blocks", "4", "--out", "{new}"],
     "out of range": ["nice", "--layers", "13", "--out", "{new}"],

@@ -88,7 +88,11 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
 
 
 @pytest.mark.parametrize(
-    ("stem", "name"), [("gan_images", "Images, fully connected"), ("dcgan", "Images, DCGAN")]
+    ("stem", "name"),
+    [
+        ("gan_images", "Images, fully connected"),
+        pytest.param("dcgan", "Images, DCGAN", marks=pytest.mark.slow),
+    ],
 )
 def test_the_variants_show_what_was_trained(server, page, stem, name) -> None:  # noqa: F811
     open_page(page, f"{server.url}/gan")

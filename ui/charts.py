@@ -227,4 +227,6 @@ def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> dict[str, A
     low, high = min(late.min(), lowest), late.quantile(0.98)
     margin = 0.05 * (high - low)
     # Rounded, so that the chart keeps its shape while values come in; below, room for the words.
-    return {"domain": [round(low - 3 * margin, 1), round(high + margin, 1)], "zero": False}
+    digits = max(1, 1 - math.floor(math.log10(high - low))) if high > low else 1
+    domain = [round(low - 3 * margin, digits), round(high + margin, digits)]
+    return {"domain": domain, "zero": False}

@@ -77,6 +77,43 @@ EXERCISES = (
         "Pictures without any digit can be likelier than digits to a flow that has seen digits "
         "alone. A density is not a familiarity.",
     ),
+    Exercise(
+        "maf",
+        "The trivial answer",
+        "Without training: *Results*. Move the threshold to the far left.",
+        "Everything is called defective: its F1 is high, since most test pictures are, and its "
+        "balanced accuracy is one half. That is why both stand in the table.",
+    ),
+    Exercise(
+        "gan",
+        "One side alone",
+        "Train, pause, and press *Step discriminator* a few times, then *Step generator*.",
+        "The discriminator's steps move the heat map alone, the generator's the points alone, each "
+        "along its arrow.",
+    ),
+    Exercise(
+        "gan",
+        "The loss of the first paper",
+        "Train, and watch the arrows where the map is deep blue.",
+        "Where the discriminator is sure, this loss gives hardly any gradient: the arrows vanish, "
+        "and points stay where they are. Change the loss to non-saturating while it runs.",
+        {"loss": "original"},
+    ),
+    Exercise(
+        "vae",
+        "Between two digits",
+        "Without training: *Latent space*. Click where the colours of two digits meet.",
+        "Something between the two: the decoder knows no border. Far outside, where no image was "
+        "encoded, it still decodes, and what comes is nothing in particular.",
+    ),
+    Exercise(
+        "cyclegan",
+        "Without a way back",
+        "Without training: *Translate* a picture and look at the round trip. Then train with the "
+        "cycle loss at zero.",
+        "Nothing ties the translation to its input any more: what comes back is another picture.",
+        {"cycle": 0.0, "identity": 0.0},
+    ),
 )
 
 

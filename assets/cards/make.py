@@ -5,7 +5,8 @@
 Everything in the pictures is computed: the grid of NICE goes through additive couplings, the one of
 RealNVP through affine couplings that this script has just fitted to two moons, and the digits of
 Glow are samples of the run that ships with the lab, the heat on MAF's capsule is of its run, and
-VAE's digits are the latent plane of its run, decoded. GAN's duel is of its run, early on.
+VAE's digits are the latent plane of its run, decoded. GAN's duel is of its run, early on. The
+orange of CycleGAN is the apple beside it, translated by its run.
 """
 
 from pathlib import Path
@@ -353,6 +354,35 @@ def gan(path=HERE.parent / "runs" / "gan", step=900):
     card("gan", "A latent square that a generator bends onto a ring of eight", shapes)
 
 
+def cyclegan(path=HERE.parent / "runs" / "cyclegan", place=0, side=40, size=300):
+    """A test apple, the orange that the shipped generator makes of it, and both ways between."""
+    run = Run(path)
+    target, snapshot = run.target(), run.snapshot(run.snapshot_steps()[-1])
+    across = 8  # between the edge and a picture, and for the arrows from picture to picture
+    corners = [np.array([x, (HEIGHT - size) / 2]) for x in (across, WIDTH - size - across)]
+    shapes = []
+    for image, corner, ink in zip(
+        (target["a"][place], snapshot["ab"][place]), corners, (DARK.warn, DARK.data), strict=True
+    ):
+        pixels = torch.from_numpy(image)[None].float() / 255
+        small = torch.nn.functional.interpolate(pixels, (side, side), mode="area")[0].numpy()
+        # The fruit is where the colour is warm; grounds are cold or grey.
+        warm = ((small[0] - small[2]) / 0.75).clip(0, 1)
+        fruit = np.where(warm > 0.2, warm, 0)
+        ground = np.where(warm > 0.2, 0, 0.16 * small.mean(0))
+        shapes += halftone(ground, corner, size, stroke=DARK.accent, opacity=0.5)
+        shapes += halftone(fruit, corner, size, stroke=ink)
+    for sign in (-1, 1):
+        turn = np.linspace(-1, 1, 60)
+        middle = np.array([WIDTH / 2, HEIGHT / 2 + sign * 62])
+        arc = middle + np.stack([46 * turn, sign * 18 * (1 - turn**2)], 1)
+        tip = arc[-1 if sign < 0 else 0]
+        head = tip + np.array([[-11, -9], [0, 0], [-11, 9]]) * [-sign, 1]
+        for line in (arc, head):
+            shapes.append(curve(line, stroke=DARK.accent, stroke_width=2.5))
+    card("cyclegan", "An apple, and the orange that a CycleGAN makes of it", shapes)
+
+
 def mark():
     """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
     (HERE.parent / "mark.svg").write_text(f"""\
@@ -380,3 +410,4 @@ if __name__ == "__main__":
     gan()
     maf()
     vae()
+    cyclegan()

@@ -36,6 +36,7 @@ COMMANDS = {
 }
 FRAMES = 30
 TENTHS_ONLY = ("maf", "cyclegan")  # their pictures are large
+FIFTHS_ONLY = ("cyclegan",)  # and these even larger
 
 
 def ship(stem: str) -> None:
@@ -64,6 +65,8 @@ def thin_out(run: Run) -> None:
     spread = {steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)}
     if run.family.stem in TENTHS_ONLY:
         spread = set(run.experiment().landmarks)
+    if run.family.stem in FIFTHS_ONLY:
+        tenths = {round(total * fifth / 5) for fifth in range(6)}
     for step in set(steps) - tenths - spread:
         (run.path / "snapshots" / f"{step:08d}.npz").unlink()
 

@@ -1,0 +1,468 @@
+"""CycleGAN: its networks, pool, losses and numbers; looking changes nothing, and a kill neither."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cyclegan_speed import Standard, make_double
+from datasets.own_pairs import OwnPairs
+from datasets.pairs import load_pairs
+from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
+from registry import FAMILIES
+from training.__main__ import main
+from training.config import ConfigError
+from training.cyclegan import CONFIG, POOL, CycleGANTraining, build, model
+from training.cyclegan_health import translation_health
+from training.cyclegan_tools import (
+    Epochs,
+    ImagePool,
+    compared,
+    jittered,
+    likeness,
+    signed,
+    to_bytes,
+)
+from training.loop import Wishes, train
+from training.store import Run
+
+SMALL = {"image_size": 32, "width": 8, "judge_width": 8, "precision": "float32"}
+
+
+def own(counts=(7, 5, 2, 2)) -> OwnPairs:
+    random = np.random.default_rng(0)
+    parts = [random.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for n in counts]
+    return OwnPairs(*parts, ("left", "right"), "mine")
+
+
+def make(total: int = 6, **values) -> CycleGANTraining:
+    """A small experiment over the user's own sets, cut to ``total`` steps."""
+    experiment = build(CONFIG(**{**SMALL, "dataset": "own", **values}), own=own())
+    experiment.total = total
+    return experiment
+
+
+def weights(experiment: CycleGANTraining) -> Tensor:
+    return torch.cat([w.flatten() for w in experiment.model.state_dict().values()]).clone()
+
+
+def networks(**values):
+    settings = {"width": 8, "blocks": 3, "judge_width": 8, **values}
+    return cyclegan(**settings, generator=torch.Generator().manual_seed(0))
+
+
+# -- networks ----------------------------------------------------------------------------------
+
+
+def test_the_receptive_field_of_a_discriminator_is_70_by_70():
+    judge = networks().judge_b
+    # An instance norm lets every output know the whole image; it is the convolutions that count.
+    convolutions = nn.Sequential(*[m for m in judge.layers if not isinstance(m, InstanceNorm)])
+    x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    scores = convolutions(x)
+    assert scores.shape == (1, 1, 30, 30)
+    for row, column in ((15, 12), (14, 20)):
+        (gradient,) = torch.autograd.grad(scores[0, 0, row, column], x, retain_graph=True)
+        seen = gradient[0].abs().sum(0) > 0
+        rows, columns = (seen.any(dim).nonzero()[:, 0] for dim in (1, 0))
+        for found, place in ((rows, row), (columns, column)):
+            first, last = int(found.min()), int(found.max())
+            assert (first, last) == receptive_field(judge, place)
+            assert last - first + 1 == 70
+    first, last = receptive_field(judge, 0)
+    assert first < 0
+    assert last - first + 1 == 70
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (36, 48)])
+def test_translations_are_as_large_as_images_and_as_bounded(size):
+    net = networks()
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    y = net.a_to_b(x)
+    assert y.shape == x.shape
+    assert y.abs().max() <= 1
+    height, width = size
+    assert net.judge_a(x).shape == (2, 1, height // 8 - 2, width // 8 - 2)
+
+
+@pytest.mark.parametrize("size", [(33, 32), (32, 30), (31, 31)])
+def test_odd_sizes_are_refused(size):
+    with pytest.raises(ValueError, match=f"{size[0]} x {size[1]}"):
+        networks().a_to_b(torch.zeros(1, 3, *size))
+
+
+def test_the_networks_of_the_paper_have_their_number_of_weights():
+    net = CycleGAN(width=64, blocks=9, judge_width=64)
+    # The published 11.378 and 2.765 million, less the biases that an instance norm takes away.
+    count = [sum(p.numel() for p in part.parameters()) for part in (net.a_to_b, net.judge_a)]
+    assert count == [11_378_179 - 5248, 2_764_737 - 896]
+
+
+def test_weights_start_normal_with_width_one_fiftieth():
+    net = networks(width=16, judge_width=16)
+    for name, weight in net.named_parameters():
+        if name.endswith("bias"):
+            assert not weight.any()
+        elif weight.numel() > 5000:
+            assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+            assert float(weight.detach().mean()) == pytest.approx(0, abs=1e-3)
+    again = networks(width=16, judge_width=16)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters()))
+
+
+def test_the_last_layer_is_a_convolution_however_it_is_computed():
+    layer = ToImage(5).double()
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    x = torch.randn(2, 5, 14, 18, dtype=torch.float64)
+    plain = layer(x)  # in double precision it is the convolution itself
+    assert torch.allclose(plain, nn.functional.conv2d(x, layer.weight, layer.bias))
+    assert torch.allclose(layer.float()(x.float()).double(), plain, atol=1e-4)
+
+
+def test_an_instance_norm_is_torchs_own():
+    x = torch.randn(3, 4, 9, 7, dtype=torch.float64)
+    assert torch.allclose(InstanceNorm()(x), nn.functional.instance_norm(x))
+
+
+def test_nothing_in_a_batch_looks_at_its_neighbours():
+    net = networks()
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for part in (net.a_to_b, net.judge_a):
+        assert torch.allclose(part(x)[1:2], part(x[1:2]), atol=1e-5)
+
+
+def test_every_weight_gets_a_gradient():
+    experiment = make()
+    before = weights(experiment)
+    experiment.update()
+    after = weights(experiment)
+    assert (before != after).float().mean() > 0.99
+
+
+# -- pool, order, jitter -----------------------------------------------------------------------
+
+
+def test_the_pool_behaves_as_in_the_paper():
+    generator = torch.Generator().manual_seed(0)
+    pool = ImagePool(POOL, "cpu")
+    images = [torch.full((1, 3, 2, 2), float(i)) for i in range(1050)]
+    # Until it is full it gives back what comes in.
+    for image in images[:POOL]:
+        assert torch.equal(pool.exchange(image, generator), image)
+    held = set(range(POOL))
+    older, ages = 0, []
+    for i, image in enumerate(images[POOL:], POOL):
+        given = int(pool.exchange(image, generator)[0, 0, 0, 0])
+        if given == i:
+            continue
+        older += 1
+        ages.append(i - given)
+        assert given in held, "an older one, and each only once"
+        held = (held - {given}) | {i}
+    assert {int(v) for v in pool.images[:, 0, 0, 0]} == held
+    assert older / 1000 == pytest.approx(0.5, abs=0.05)
+    assert sum(ages) / len(ages) == pytest.approx(2 * POOL, rel=0.25)
+
+
+def test_a_pool_goes_on_where_it_was():
+    def ten(pool: ImagePool, start: int, generator: torch.Generator) -> Tensor:
+        fresh = torch.arange(start, start + 10.0).view(10, 1, 1, 1)
+        return pool.exchange(fresh, generator)
+
+    one, generator = ImagePool(6, "cpu"), torch.Generator().manual_seed(3)
+    ten(one, 0, generator)
+    state, drawn = one.state_dict(), generator.get_state()
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    expected = ten(one, 10, generator)
+    two = ImagePool(6, "cpu")
+    buffer.seek(0)
+    two.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(ten(two, 10, generator.set_state(drawn)), expected)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(10, 1), (4, 1), (10, 3), (4, 3)])
+def test_in_an_epoch_images_are_seen_equally_often(count, batch):
+    length = -(-10 // batch) * batch
+    epoch, generator = Epochs(count, length, "cpu"), torch.Generator().manual_seed(0)
+    for _ in range(2):
+        seen = [epoch.next(step, batch, generator) for step in range(length // batch)]
+        assert all(len(places) == batch for places in seen)
+        counts = torch.cat(seen).bincount(minlength=count)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_jitter_mirrors_and_shifts_and_invents_nothing():
+    x = torch.arange(3 * 20 * 20, dtype=torch.int32).view(1, 3, 20, 20).expand(64, -1, -1, -1)
+    y = jittered(x, torch.Generator().manual_seed(0))
+    assert y.shape == x.shape
+    assert torch.isin(y, x).all()
+    middle = y[:, :, 5:15, 5:15]  # nothing is filled in there
+    steps = middle[:, 0, 0, 1] - middle[:, 0, 0, 0]
+    assert 0.3 < (steps == -1).float().mean() < 0.7, "half of them are mirrored"
+    assert ((steps == 1) | (steps == -1)).all()
+    rows = (middle[:, 0, 0, 0] // 20 - 5).unique()
+    assert rows.min() == -2
+    assert rows.max() == 2
+    assert len({tuple(image.flatten().tolist()) for image in y[:20]}) > 10
+
+
+def test_bytes_survive_the_way_to_signed_and_back():
+    values = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_bytes(signed(values)), values)
+    assert signed(values).min() == -1
+    assert signed(values).max() == 1
+
+
+# -- training ----------------------------------------------------------------------------------
+
+
+def test_all_losses_and_metrics_are_told():
+    last = list(train(make(total=2), measure_every=2))[-1]
+    assert set(last.losses) == set(CycleGANTraining.LOSSES)
+    assert set(last.metrics) == set(make().METRICS)
+    assert not any(name.startswith(("hue", "iou")) for name in last.metrics)
+    fruits = build(CONFIG(**SMALL))
+    assert {"hue_ab", "hue_ba", "iou_ab", "iou_ba"} < set(fruits.METRICS)
+    assert set(fruits.measure()) == set(fruits.METRICS)
+
+
+def test_looking_does_not_change_the_training():
+    looked, left = make(total=3), make(total=3)
+    for event in train(looked, wishes=Wishes(picture=True, losses=True), measure_every=1):
+        assert event.metrics
+        looked.target()
+        looked.state_dict()
+    go_on(left, 3)
+    assert torch.equal(weights(looked), weights(left))
+
+
+def with_small_pools() -> CycleGANTraining:
+    """A training whose pools are full after two of its four steps."""
+    experiment = make(total=4, batch=2)
+    experiment.pools = [ImagePool(3, "cpu") for _ in range(2)]
+    return experiment
+
+
+def go_on(experiment: CycleGANTraining, until: int) -> CycleGANTraining:
+    while experiment.step < until:
+        experiment.update()
+        experiment.step += 1
+    return experiment
+
+
+def test_a_training_goes_on_bit_for_bit():
+    whole = go_on(with_small_pools(), 4)
+    stopped = with_small_pools()
+    for step in (1, 3):
+        buffer = io.BytesIO()
+        torch.save(go_on(stopped, step).state_dict(), buffer)
+        buffer.seek(0)
+        again = with_small_pools()
+        again.load_state_dict(torch.load(buffer, weights_only=True))
+        assert again.step == step
+        go_on(again, 4)
+        assert torch.equal(weights(again), weights(whole))
+        for one, other in zip(again.pools, whole.pools):
+            assert torch.equal(one.images, other.images)
+
+
+def test_the_same_seed_gives_the_same_training_and_another_seed_another():
+    results = []
+    for seed in (1, 1, 2):
+        experiment = make(seed=seed)
+        experiment.update()
+        results.append(weights(experiment))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_learning_rate_stays_and_then_falls_to_nothing():
+    experiment = make(total=100, decay=0.4)
+    factors = []
+    for experiment.step in range(101):
+        factors.append(experiment.rate_factor())
+    assert factors[:61] == [1.0] * 61
+    assert factors[80] == pytest.approx(0.5)
+    assert factors[100] == 0
+    assert make(decay=0.0).rate_factor() == 1
+
+
+@pytest.mark.parametrize("name", ["cycle", "identity", "learning_rate"])
+def test_weights_of_losses_can_be_changed_while_it_runs(name):
+    same, changed = make(), make()
+    for experiment in (same, changed):
+        experiment.update()
+        experiment.step += 1
+    assert torch.equal(weights(same), weights(changed))
+    changed.set(name, 1e-3 if name == "learning_rate" else 0.0)
+    for experiment in (same, changed):
+        experiment.update()
+    assert not torch.equal(weights(same), weights(changed))
+
+
+def test_losses_are_the_standard_ones_in_the_standard_order():
+    # In double precision nothing but the order of sums is between them.
+    ours, twin = make(total=50), make(total=50)
+    for experiment in (ours, twin):
+        make_double(experiment)
+    standard = Standard(twin)
+    for _ in range(4):
+        mine, theirs = ours.update(), standard.update()
+        ours.step += 1
+        assert set(mine) == set(theirs)
+        for name in mine:
+            assert float(mine[name]) == pytest.approx(float(theirs[name]), abs=1e-6), name
+
+
+def test_a_training_on_unequal_sets_sees_all_of_the_larger():
+    experiment = make()
+    assert experiment.landmarks == (7,)
+    assert build(CONFIG(**SMALL, dataset="own", batch=4, epochs=3), own=own()).total == 6
+
+
+def test_a_size_that_cannot_be_halved_twice_is_refused():
+    with pytest.raises(ConfigError, match="multiple of 4; 62"):
+        build(CONFIG(image_size=62))
+
+
+def test_a_step_that_is_not_finite_is_skipped():
+    experiment = make()
+    experiment.update()
+    before = weights(experiment)
+    clean = experiment.batch
+    experiment.batch = lambda: [x * math.nan for x in clean()]
+    experiment.update()
+    assert torch.equal(weights(experiment), before)
+    assert experiment.skipped == 2
+
+
+def test_the_picture_of_the_first_epoch_is_kept():
+    events = train(make(total=20), measure_every=20)
+    steps = [event.step for event in events if event.snapshot]
+    assert steps == sorted({*range(0, 21, 2), 7})
+
+
+def test_a_model_is_built_without_its_data():
+    config = CONFIG(**SMALL)
+    assert set(model(config).state_dict()) == set(build(config).model.state_dict())
+
+
+# -- numbers -----------------------------------------------------------------------------------
+
+
+def test_numbers_tell_translation_from_doing_nothing():
+    pairs = load_pairs("fruits", 32)
+
+    def nothing(x: Tensor, _: bool) -> Tensor:
+        return signed(x) if x.dtype == torch.uint8 else x
+
+    def grey(x: Tensor, _: bool) -> Tensor:
+        return nothing(x, True).mean(1, keepdim=True).expand(-1, 3, -1, -1)
+
+    def same(x: Tensor, _: bool) -> Tensor:
+        return nothing(pairs.train_a[:1], True).expand(len(x), -1, -1, -1)
+
+    def negative(x: Tensor, _: bool) -> Tensor:
+        return -nothing(x, True)
+
+    found = compared(pairs, 20, nothing)
+    assert found["cycle_error_a"] == found["cycle_error_b"] == 0
+    assert found["hue_ab"] == found["hue_ba"] == 0
+    assert min(found["iou_ab"], found["iou_ba"]) > 0.95
+    assert found["likeness_ab"] == pytest.approx(1)
+    found = compared(pairs, 20, grey)
+    assert found["iou_ab"] == found["hue_ba"] == 0
+    found = compared(pairs, 20, same)
+    assert found["variety_ab"] == pytest.approx(0)
+    assert found["hue_ba"] == 1
+    found = compared(pairs, 20, negative)
+    assert found["likeness_ab"] == pytest.approx(-1)
+    assert found["cycle_error_a"] == pytest.approx(0, abs=1e-7), "back is back"
+
+
+def test_likeness_does_not_trip_over_a_blank_image():
+    blank = torch.zeros(2, 3, 4, 4)
+    assert likeness(blank, torch.rand(2, 3, 4, 4)) == 0
+
+
+# -- health ------------------------------------------------------------------------------------
+
+
+def rows(count: int = 40, **values: float) -> list[dict[str, float]]:
+    usual = {"judge_a": 0.2, "judge_b": 0.22, "likeness_ab": 0.8, "likeness_ba": 0.8}
+    usual |= {"variety_ab": 0.9, "variety_ba": 1.1}
+    return [{"step": 10 * i, **usual, **values} for i in range(count)]
+
+
+def test_the_light_shows_what_the_numbers_say():
+    assert translation_health(rows(), 400).state == "balanced"
+    assert translation_health(rows(4), 400).state == "unknown"
+    assert translation_health([], 400).state == "unknown"
+    assert translation_health(rows(), 400_000).state == "unknown"
+    for values, state, words in (
+        ({"judge_b": 0.001}, "won", "discriminator of B"),
+        ({"judge_a": 0.0}, "won", "from B to A"),
+        ({"likeness_ba": -0.6}, "inversion", "B to A"),
+        ({"variety_ab": 0.1}, "collapse", "A to B"),
+    ):
+        found = translation_health(rows(**values), 400)
+        assert found.state == state
+        assert words in found.words
+        assert found.advice
+
+
+def test_early_blurs_and_a_single_picture_are_no_collapse():
+    blurs = rows(12, variety_ab=0.1)
+    assert translation_health(blurs, 2000).state == "balanced"
+    once = {**rows(1, variety_ab=0.1)[0], "step": 400}
+    assert translation_health([*rows(), once], 400).state == "balanced"
+
+
+def test_the_light_looks_at_the_recent_past():
+    past = rows(40, judge_a=0.0, likeness_ab=-0.9)
+    now = [{**row, "step": 400 + row["step"]} for row in rows(40)]
+    assert translation_health(past + now, 1000).state == "balanced"
+    # A spike is no state.
+    spike = [*now[:-1], {**now[-1], "judge_a": 0.0}]
+    assert translation_health(past + spike, 1000).state == "balanced"
+
+
+# -- as a run ----------------------------------------------------------------------------------
+
+
+def test_a_run_holds_what_its_page_needs(tmp_path):
+    config = CONFIG(**SMALL, dataset="own", epochs=1)
+    run = Run.create(tmp_path / "run", FAMILIES["cyclegan"], config, own())
+    experiment = run.experiment()
+    run.save_target(experiment.target())
+    run.save_weights(experiment.model, 3)
+    target = run.target()
+    assert target["a"].shape == (2, 3, 32, 32)
+    assert [str(name) for name in target["classes"]] == ["left", "right"]
+    loaded = model(config)
+    assert run.load_model(loaded) == 3
+    for name, weight in loaded.state_dict().items():
+        assert torch.equal(weight, experiment.model.state_dict()[name])
+
+
+def test_the_command_line_takes_own_sets_and_refuses_what_cannot_be(tmp_path, capsys):
+    images = own((6, 6, 1, 1))
+    images.save(tmp_path / "data.npz")
+    start = ["cyclegan", "--quiet", "--device", "cpu", "--out", str(tmp_path / "run")]
+    small = ["--image-size", "32", "--width", "8", "--judge-width", "8", "--epochs", "1"]
+    assert main([*start, "--image-size", "62"]) == 2
+    assert "multiple of 4" in capsys.readouterr().err
+    assert main([*start, "--dataset", "own"]) == 2
+    assert "trainA" in capsys.readouterr().err
+    assert main([*start, *small, "--data", str(tmp_path / "data.npz")]) == 0
+    run = Run(tmp_path / "run")
+    assert run.status().state == "finished"
+    assert run.own_data().domains == ("left", "right")
+    assert run.snapshot_steps() == list(range(7))

@@ -1,0 +1,388 @@
+"""Train CycleGAN: two worlds, no pairs, two generators and two discriminators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.own_pairs import OwnPairs
+from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
+from models.cyclegan import CycleGAN, cyclegan
+from training.config import ConfigError, RunConfig, knob
+from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
+from training.devices import knows_bfloat16
+from training.loop import Descent, Experiment, Progress, Snapshot, train
+
+THREADS = 8  # its convolutions use what the machine has to spare
+
+POOL = 50  # images in a pool
+SHOWN = 4  # test images of either set in a picture
+MEASURED = 16  # test images of either set behind each measurement but the last, which takes more
+FINAL = 100
+CHANNELS_LAST = {"cpu": False}  # whether images are laid out so, by device, as measured
+WIDE = 32  # width of the generators from which bfloat16 pays on a CPU
+BETAS = (0.5, 0.999)
+
+
+class CycleGANConfig(RunConfig):
+    """What can be set on a CycleGAN training."""
+
+    dataset: Literal[(*PAIRS, OWN)] = knob(  # type: ignore[valid-type]
+        "fruits",
+        label="Dataset",
+        help="The two sets of images, A and B. The first is drawn by the lab itself; the others "
+        "are downloaded once. `own` is a folder or two sets of yours.",
+        group="Data",
+    )
+    image_size: int = knob(
+        64,
+        ge=32,
+        le=256,
+        step=32,
+        label="Image size [pixels]",
+        help="Pixels per side. Its time grows with the square; a GPU is needed from 128 on.",
+        group="Data",
+    )
+    jitter: bool = knob(
+        True,
+        label="Flip and shift",
+        help="Mirror half of the images and shift each by up to a tenth of its side: more variety "
+        "out of few images.",
+        group="Data",
+    )
+    width: int = knob(
+        16,
+        ge=8,
+        le=64,
+        step=4,
+        label="Width of the generators",
+        help="Channels next to the image; four times as many inside. The paper has 64.",
+        group="Model",
+    )
+    blocks: int = knob(
+        3,
+        ge=3,
+        le=9,
+        step=3,
+        label="Residual blocks",
+        help="Of either generator. The paper has 6 for 128 pixels and 9 for 256.",
+        group="Model",
+    )
+    judge_width: int = knob(
+        16,
+        ge=8,
+        le=64,
+        step=4,
+        label="Width of the discriminators",
+        help="Channels next to the image; eight times as many at the end. The paper has 64.",
+        group="Model",
+    )
+    epochs: int = knob(
+        20,
+        ge=1,
+        le=200,
+        step=1,
+        label="Epochs",
+        help="How often each image of the larger set is seen.",
+    )
+    batch: int = knob(
+        1,
+        ge=1,
+        le=16,
+        step=1,
+        label="Batch size",
+        help="Images of A, and as many of B, per step. The paper has 1.",
+    )
+    learning_rate: float = knob(
+        2e-4,
+        ge=1e-5,
+        le=2e-3,
+        label="Learning rate",
+        help="Of generators and discriminators, before it falls.",
+        live=True,
+        scale="log",
+    )
+    decay: float = knob(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+        label="Falling part",
+        help="Share of the training, at its end, in which the learning rate falls in a straight "
+        "line to zero. In the paper it is half.",
+    )
+    cycle: float = knob(
+        10.0,
+        ge=0.0,
+        le=20.0,
+        step=0.5,
+        label="Weight of the cycle loss",
+        help="How much it counts that there and back again gives the same image. At 0 nothing ties "
+        "a translation to its input.",
+        live=True,
+    )
+    identity: float = knob(
+        5.0,
+        ge=0.0,
+        le=10.0,
+        step=0.5,
+        label="Weight of the identity loss",
+        help="How much it counts that an image which is already of the other set is left alone. At "
+        "0 generators are free to change all colours.",
+        live=True,
+    )
+    precision: Literal["mixed", "float32"] = knob(
+        "mixed",
+        label="Precision",
+        help="Mixed computes the four networks in bfloat16 where that is faster: on a processor "
+        "that knows it, from width 32 on. The losses stay in float32.",
+    )
+    seed: int = knob(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        step=1,
+        label="Seed",
+        help="Same seed, same machine, same settings: the same training, number for number.",
+    )
+
+
+CONFIG = CycleGANConfig
+
+
+def model(config: CycleGANConfig, *, generator: torch.Generator | None = None) -> CycleGAN:
+    """Return the networks that ``config`` describes; they take images of any size."""
+    return cyclegan(
+        width=config.width,
+        blocks=config.blocks,
+        judge_width=config.judge_width,
+        generator=generator,
+    )
+
+
+def check(config: CycleGANConfig) -> None:
+    """Refuse what no generator can be made for.
+
+    Raises:
+        ConfigError: the side of the images cannot be halved twice.
+    """
+    if config.image_size % 4:
+        raise ConfigError(f"image_size must be a multiple of 4; {config.image_size} is not.")
+
+
+class CycleGANTraining(Experiment):
+    """Two least-squares duels, tied together by what comes back from there and back again.
+
+    A step is one of the generators, on all of their losses at once, and then one of the
+    discriminators, on real images and on images out of the pools.
+
+    Args:
+        config: its settings.
+        device: where it trains.
+        own: the user's two sets, if ``config.dataset`` is ``"own"``.
+
+    References:
+        Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park,
+        Isola, Efros, 2017), equations 1 to 3 and section 4. https://arxiv.org/abs/1703.10593
+        Least Squares Generative Adversarial Networks (Mao et al., 2016).
+        https://arxiv.org/abs/1611.04076
+    """
+
+    LOSSES = (
+        "adversarial_ab",
+        "adversarial_ba",
+        "cycle_a",
+        "cycle_b",
+        "identity_a",
+        "identity_b",
+        "judge_a",
+        "judge_b",
+    )
+    PICTURE_PATIENCE = 6.0
+
+    def __init__(
+        self,
+        config: CycleGANConfig,
+        *,
+        device: torch.device | str = "cpu",
+        own: OwnPairs | None = None,
+    ) -> None:
+        check(config)
+        pairs: PairSet = load_pairs(config.dataset, config.image_size, own)
+        counts = len(pairs.train_a), len(pairs.train_b)
+        per_epoch = -(-max(counts) // config.batch)
+        super().__init__(config, device, config.epochs * per_epoch)
+        self.landmarks = (per_epoch,)
+        self.pairs = pairs.to(self.device)
+        self.METRICS = tuple(compared(self.pairs, 1, lambda x, _: signed(x)))
+        # The initial weights are drawn on the CPU, so that they are the same on every device.
+        weights = torch.Generator().manual_seed(config.seed)
+        self.model = model(config, generator=weights).to(self.device)
+        self.optimisers = self.descents()
+        self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
+        self.pools = [ImagePool(POOL, self.device) for _ in range(2)]
+        self.mixed = config.precision == "mixed" and gains_by_bfloat16(config, self.device)
+        last = CHANNELS_LAST.get(self.device.type, False)
+        self.layout = torch.channels_last if last else torch.contiguous_format
+
+    def descents(self) -> dict[str, Descent]:
+        """Return what moves the generators, and what moves the discriminators."""
+        # Without a limit on the gradient: as in the paper.
+        return {
+            name: Descent(nets, clip=float("inf"), betas=BETAS)
+            for name, nets in (("generators", self.model.generators), ("judges", self.model.judges))
+        }
+
+    def update(self) -> Mapping[str, Tensor]:
+        a, b = self.batch()
+        rate = self.live["learning_rate"] * self.rate_factor()
+        with self.precision():
+            fake_a, fake_b, told = self.translate(a, b)
+        loss = (
+            told["adversarial_ab"]
+            + told["adversarial_ba"]
+            + self.live["cycle"] * (told["cycle_a"] + told["cycle_b"])
+            + self.live["identity"] * (told["identity_a"] + told["identity_b"])
+        )
+        self.optimisers["generators"].step(loss, rate)
+        old_a, old_b = (
+            pool.exchange(exact(fake.detach()), self.generator)
+            for pool, fake in zip(self.pools, (fake_a, fake_b), strict=True)
+        )
+        with self.precision():
+            told["judge_a"] = judged(self.model.judge_a, a, old_a)
+            told["judge_b"] = judged(self.model.judge_b, b, old_b)
+        self.optimisers["judges"].step(told["judge_a"] + told["judge_b"], rate)
+        return {name: value.detach() for name, value in told.items()}
+
+    def translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return translations of both batches and the six losses of the generators.
+
+        A generator translates one batch and leaves the other alone in one pass: an instance norm
+        never looks from one image to another, so the numbers are the same.
+        """
+        net = self.model
+        fake_b, same_b = net.a_to_b(torch.cat([a, b])).split([len(a), len(b)])
+        fake_a, same_a = net.b_to_a(torch.cat([b, a])).split([len(b), len(a)])
+        back_a, back_b = net.b_to_a(fake_b), net.a_to_b(fake_a)
+        return (
+            fake_a,
+            fake_b,
+            {
+                "adversarial_ab": squared(net.judge_b(fake_b), 1.0),
+                "adversarial_ba": squared(net.judge_a(fake_a), 1.0),
+                "cycle_a": distance(back_a, a),
+                "cycle_b": distance(back_b, b),
+                "identity_a": distance(same_a, a),
+                "identity_b": distance(same_b, b),
+            },
+        )
+
+    def rate_factor(self) -> float:
+        """Return the factor on the learning rate: 1, and at the end a line down to 0."""
+        left = (self.total - self.step) / self.total
+        return min(1.0, left / self.config.decay) if self.config.decay else 1.0
+
+    def batch(self) -> list[Tensor]:
+        """Return the next images of A and of B with values in [-1, 1]."""
+        images = (self.pairs.train_a, self.pairs.train_b)
+        drawn = []
+        for part, epoch in zip(images, self.epochs, strict=True):
+            x = part[epoch.next(self.step, self.config.batch, self.generator)]
+            if self.config.jitter:
+                x = jittered(x, self.generator)
+            drawn.append(signed(x).contiguous(memory_format=self.layout))
+        return drawn
+
+    def precision(self) -> AbstractContextManager:
+        """Return the context in which the networks compute."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
+
+    def carry(self, images: Tensor, to_b: bool) -> Tensor:
+        """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them."""
+        net = self.model.a_to_b if to_b else self.model.b_to_a
+        x = signed(images) if images.dtype == torch.uint8 else images
+        return net(x.contiguous(memory_format=self.layout))
+
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        """Return translations of the same test images, and what comes back from there."""
+        ab = self.carry(self.pairs.test_a[:SHOWN], True)
+        ba = self.carry(self.pairs.test_b[:SHOWN], False)
+        aba, bab = self.carry(ab, False), self.carry(ba, True)
+        return {
+            name: to_bytes(x).cpu().numpy()
+            for name, x in (("ab", ab), ("aba", aba), ("ba", ba), ("bab", bab))
+        }
+
+    def target(self) -> Snapshot:
+        return {
+            "a": self.pairs.test_a[:SHOWN].cpu().numpy(),
+            "b": self.pairs.test_b[:SHOWN].cpu().numpy(),
+            "shape": np.array((3, self.pairs.size, self.pairs.size)),
+            "classes": np.array(self.pairs.domains),
+        }
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Measure on the first test images of either set: on a few, at the end on up to 100."""
+        return compared(self.pairs, FINAL if self.step == self.total else MEASURED, self.carry)
+
+    def state_dict(self) -> dict:
+        return {
+            **super().state_dict(),
+            "orders": [epoch.order for epoch in self.epochs],
+            "pools": [pool.state_dict() for pool in self.pools],
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        super().load_state_dict(state)
+        for epoch, order in zip(self.epochs, state["orders"], strict=True):
+            epoch.order = order.to(self.device)
+        for pool, kept in zip(self.pools, state["pools"], strict=True):
+            pool.load_state_dict(kept)
+
+
+def gains_by_bfloat16(config: CycleGANConfig, device: torch.device) -> bool:
+    """Tell whether a device is faster in bfloat16: measured on a CPU, from some width on."""
+    return knows_bfloat16(device) and (device.type != "cpu" or config.width >= WIDE)
+
+
+def squared(scores: Tensor, wanted: float) -> Tensor:
+    """Return the mean squared distance of scores from what they should be."""
+    return (exact(scores) - wanted).square().mean()
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean absolute difference of two batches of images."""
+    return (exact(x) - exact(y)).abs().mean()
+
+
+def exact(x: Tensor) -> Tensor:
+    """Return numbers in float32 if they were computed in less."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def judged(judge: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Return the loss of a discriminator on real and fake images, in one pass."""
+    scores = judge(torch.cat([real, fake]))
+    return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
+
+
+def build(
+    config: CycleGANConfig, *, device: torch.device | str = "cpu", own: OwnPairs | None = None
+) -> CycleGANTraining:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return CycleGANTraining(config, device=device, own=own)
+
+
+def train_cyclegan(
+    config: CycleGANConfig, *, device: torch.device | str = "cpu", own: OwnPairs | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))
