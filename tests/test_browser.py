@@ -236,6 +236,7 @@ def test_a_training_is_watched_left_and_controlled_and_never_lost(server, page) 
     expect(button(page, "Train")).to_be_enabled()
 
 
+@pytest.mark.slow
 def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
     open_page(page, f"{server.url}/realnvp?iterations=5000&blocks=12")
     button(page, "Train").click()
@@ -348,6 +349,7 @@ def _header_of_a_huge_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_process_and_the_run_resumes(chromium, tmp_path, page) -> None:
     server = Server(tmp_path / "runs")
     try:

@@ -285,7 +285,7 @@ def kill_and_resume(tmp_path: Path, stem: str, moment: random.Random, *, early: 
     assert set(range(0, 1001, 100)) <= set(run.snapshot_steps())
 
 
-@pytest.mark.parametrize("stem", ["nice", "realnvp"])
+@pytest.mark.parametrize("stem", ["nice", pytest.param("realnvp", marks=pytest.mark.slow)])
 def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path, stem):
     seed = random.SystemRandom().randrange(2**32)
     say(f"seed of the moment: {seed}")

@@ -51,6 +51,7 @@ def same(before: dict, after: dict, name: str) -> bool:
     return np.array_equal(before[name], after[name])
 
 
+@pytest.mark.slow
 def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/gan?iterations=30000&batch=64&hidden=32")
     expect(button(page, "Step discriminator")).to_be_disabled()
