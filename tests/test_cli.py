@@ -264,11 +264,11 @@ def kill_and_resume(tmp_path: Path, stem: str, moment: random.Random, *, early: 
     finally:
         process.kill()
     out, err = process.communicate(timeout=60)
-    if process.returncode == 0:  # the machine was faster than the draw
+    # The machine was faster than the draw: it had ended, or was on its way out after its last word.
+    if process.returncode == 0 or out:
         assert same(weights(run), undisturbed(stem))
         return
     assert process.returncode == -signal.SIGKILL, err
-    assert out == ""
     step = checkpoint_step(run)
     say(f"{stem}: killed {delay:.3f} s on; its checkpoint is of step {step}")
     if not early:
