@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.colours import rgb_of
+
 APPLE, ORANGE = "apple", "orange"
 KINDS = (APPLE, ORANGE)
 
@@ -313,6 +315,4 @@ def _ground(x: np.ndarray, y: np.ndarray, look: _Look) -> np.ndarray:
 
 def colour(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Return RGB ``(n, 3)`` of hue in degrees, saturation and value, each ``(n,)``."""
-    wheel = np.abs((hue[:, None] / 360 + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
-    rgb = value[:, None] * (1 - saturation[:, None] * (1 - wheel.clip(0, 1)))
-    return rgb.astype(np.float32)
+    return rgb_of(hue / 360, saturation, value).astype(np.float32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from datasets.colours import rgb_of
+
 __all__ = ["CLASSES", "render_shapes"]
 
 CLASSES = ("disc", "square", "triangle", "ring")
@@ -36,9 +38,9 @@ def render_shapes(count: int = 5000, *, seed: int = 0) -> tuple[np.ndarray, np.n
     cover = np.clip(0.5 - distance, 0, 1)[:, None]  # (count, 1, 32, 32)
 
     hue = rng.uniform(0, 1, count)
-    light = _colour(hue, rng.uniform(0.5, 0.95, count), rng.uniform(0.8, 1.0, count))
+    light = rgb_of(hue, rng.uniform(0.5, 0.95, count), rng.uniform(0.8, 1.0, count))
     away = hue + rng.uniform(0.25, 0.75, count)
-    dim = _colour(away, rng.uniform(0.3, 0.7, count), rng.uniform(0.25, 0.5, count))
+    dim = rgb_of(away, rng.uniform(0.3, 0.7, count), rng.uniform(0.25, 0.5, count))
     fade = np.linspace(1.0, 0.45, SIDE)[:, None]
     ground = dim[:, :, None, None] * fade
     images = ground + cover * (light[:, :, None, None] - ground)
@@ -59,9 +61,3 @@ def _square(x: np.ndarray, y: np.ndarray, size: np.ndarray) -> np.ndarray:
 def _triangle(x: np.ndarray, y: np.ndarray, size: np.ndarray) -> np.ndarray:
     sides = [y, -0.5 * y + 0.75**0.5 * x, -0.5 * y - 0.75**0.5 * x]
     return np.maximum.reduce(sides) - 0.6 * size
-
-
-def _colour(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Return colours from hue, saturation and value, each (n,), as RGB (n, 3) in [0, 1]."""
-    wheel = np.abs((hue[:, None] + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
-    return value[:, None] * (1 - saturation[:, None] * (1 - wheel.clip(0, 1)))

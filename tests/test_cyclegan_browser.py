@@ -64,12 +64,12 @@ def test_two_minutes_of_fruits_move_and_outlive_a_change_of_page(server, page) -
     open_page(page, f"{server.url}/cyclegan?width=8&judge_width=8")
     button(page, "Train").click()
     expect(button(page, "Pause")).to_be_enabled()
-    trip = page.get_by_role("img", name=re.compile("^From apple to orange and back"))
+    trip = page.get_by_role("img", name=re.compile("^From apple to orange and back")).last
     pictures: set[str] = set()
 
     def three_pictures() -> bool:
         pictures.add(trip.get_attribute("src"))
-        return len(pictures) >= 3
+        return len(pictures) > 3  # one may be of the run that ships with the lab
 
     until(three_pictures, 120, "fewer than three different pictures in two minutes")
     seen = step_of(page)

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
+from playwright.sync_api import Error
 from test_browser import (  # noqa: F401 - the last three are fixtures
     address,
     button,
@@ -37,9 +38,21 @@ def decoded(tab):
 
 def click_map(tab, x: float, y: float) -> None:
     """Click on the map at shares of its width and height."""
+    # At the end of a training the page is drawn anew, and with it the map.
+    tab.wait_for_selector('[data-test-script-state="notRunning"]')
     canvas = tab.get_by_test_id("stVegaLiteChart").last.locator("canvas")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
+    box: dict = {}
+
+    def is_placed() -> bool:
+        try:
+            canvas.scroll_into_view_if_needed()
+        except Error as error:
+            assert "not attached" in str(error)
+            return False
+        box.update(canvas.bounding_box() or {})
+        return bool(box)
+
+    until(is_placed, 20, "the map did not come to rest")
     canvas.click(position={"x": x * box["width"], "y": y * box["height"]})
 
 

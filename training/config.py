@@ -46,6 +46,18 @@ def knob(
     return Field(default, ge=ge, le=le, description=help, json_schema_extra=extra)
 
 
+def seed_knob() -> Any:
+    """Declare the seed, which every training has."""
+    return knob(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        step=1,
+        label="Seed",
+        help="Same seed, same machine, same settings: the same training, number for number.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
     """A field of a config as forms and the command line see it."""
@@ -190,11 +202,4 @@ class PlaneConfig(RunConfig):
         label="Weight decay",
         help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()

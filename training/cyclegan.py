@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
-from training.config import ConfigError, RunConfig, knob
+from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
 from training.devices import knows_bfloat16
 from training.loop import Descent, Experiment, Progress, Snapshot, train
@@ -142,14 +142,7 @@ class CycleGANConfig(RunConfig):
         help="Mixed computes the four networks in bfloat16 where that is faster: on a processor "
         "that knows it, from width 32 on. The losses stay in float32.",
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()
 
 
 CONFIG = CycleGANConfig

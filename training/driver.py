@@ -286,11 +286,11 @@ class _Drive:
         if self.paused_at is None:
             self.paused_at = time.monotonic()
         self.allowed = 0
+        self._checkpoint()  # before the status: what says that it waits can be killed at no loss
         self._become("paused")
         if self.shown != self.experiment.step:
             self._report()  # a picture may take a second
             self._show(self.experiment.step, self.experiment.snapshot())
-        self._checkpoint()
         self._report()
 
     def _become(self, state: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.gan import GAN
-from training.config import RunConfig, knob
+from training.config import RunConfig, knob, seed_knob
 from training.gan_losses import LOSSES, explained, gradient_penalty, realness
 from training.loop import Descent, Experiment
 
@@ -101,14 +101,7 @@ class DuelConfig(RunConfig):
         "else.",
         live=True,
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()
 
 
 class Rival(Descent):

@@ -15,7 +15,7 @@ from datasets.images import IMAGES, OWN, ImageSet, load_images
 from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.image_layers import ConvNet
-from training.config import ConfigError, RunConfig, knob
+from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.devices import knows_bfloat16
 from training.loop import Descent, Experiment, Snapshot, one_cycle
 
@@ -67,14 +67,7 @@ class ImageConfig(PictureConfig):
         live=True,
         scale="log",
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()
 
 
 class ConvolutionConfig(ImageConfig):

@@ -20,7 +20,7 @@ from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
 from models.maf import ConditionalFlow, maf, position_features
 from training import detection
-from training.config import RunConfig, knob
+from training.config import RunConfig, knob, seed_knob
 from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
 
 HELD_OUT = 0.2  # share of the good training pictures that calibrate and validate
@@ -135,14 +135,7 @@ class MAFConfig(RunConfig):
         label="Weight decay",
         help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()
 
     @property
     def side(self) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from models.vae import LIKELIHOODS, VAE, Shape, vae
-from training.config import knob
+from training.config import knob, seed_knob
 from training.devices import knows_bfloat16
 from training.image_flow import PictureConfig
 from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
@@ -124,14 +124,7 @@ class VAEConfig(PictureConfig):
         help="Mixed computes the two networks in bfloat16, where the processor knows it; the loss "
         "stays in float32.",
     )
-    seed: int = knob(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
-        label="Seed",
-        help="Same seed, same machine, same settings: the same training, number for number.",
-    )
+    seed: int = seed_knob()
 
 
 CONFIG = VAEConfig

@@ -20,13 +20,11 @@ from ui.history import (
     history_slider,
     rows_of_the_moment,
     target_of,
-    tenths,
 )
-from ui.image_figures import film_of_images, labelled_rows, tile
-from ui.images import image_data
+from ui.image_figures import tile
+from ui.image_growth import draw_growth
+from ui.images import SHEET, film_of, image_data
 from ui.page import picture, theme
-
-SHEET = 560  # pixels that a sheet of images is wide
 
 
 def draw_images(view: View) -> None:
@@ -48,11 +46,7 @@ def draw_images(view: View) -> None:
         show_beliefs(view, shade)
     history_slider(view)
     _curves(view, shade)
-    steps = tenths(view)
-    if len(steps) > 1:
-        st.caption("The same latents at every tenth of the training")
-        growth = _growth_png(view.run.id, tuple(steps), shade, view.run)
-        picture(st, growth, "Samples at every tenth of the training")
+    draw_growth(view, shade, COLUMNS)
 
 
 def _curves(view: View, shade: str) -> None:
@@ -82,19 +76,6 @@ def _real_png(run_id: str, shade: str, _target: Arrays) -> bytes:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray) -> bytes:
     return png(tile(_samples, COLUMNS, shade, width=SHEET))
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, _run: Run) -> bytes:
-    rows = [_run.snapshot(step)["samples"][::COLUMNS] for step in steps]
-    labels = [f"step {step:,}" for step in steps]
-    return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))
-
-
-def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
-    frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
-    return film_of_images(frames, run.target()["images"], COLUMNS, shade)
 
 
 def sheet_of(run: Run, shade: str) -> bytes:

@@ -205,6 +205,22 @@ def draw_lots(desk: Desk, *names: str) -> None:
         st.session_state[desk.key(f"{name}.number")] = int(random.integers(1, count + 1))
 
 
+def choose_two(desk: Desk) -> tuple[Base, Base]:
+    """Let the visitor choose two test images, or have two drawn at random."""
+    left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
+    classes = len(desk.trained.images.classes)
+    start = choose_base(desk, "From", min(3, classes - 1), left)
+    end = choose_base(desk, "To", min(8, classes - 1), right)
+    button.button(
+        "Two others",
+        icon=":material/casino:",
+        on_click=draw_lots,
+        args=(desk, "From", "To"),
+        key=desk.key("lots"),
+    )
+    return start, end
+
+
 # -- what the flow thinks of one image -----------------------------------------------------------
 
 

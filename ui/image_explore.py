@@ -25,7 +25,7 @@ from training.image_tools import (
 from training.lab import View
 from ui.figures import png
 from ui.image_charts import strips
-from ui.image_desk import Base, Desk, at_desk, choose_base, choose_part, draw_lots, sheet
+from ui.image_desk import Base, Desk, at_desk, choose_base, choose_part, choose_two, sheet
 from ui.image_figures import labelled_rows, tile
 from ui.image_upload import show_upload
 
@@ -155,17 +155,7 @@ def _interpolate(desk: Desk) -> None:
         "is decoded: strokes move and join. Fading pixels into each other, in the last row, only "
         "lays one over the other."
     )
-    left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
-    classes = len(desk.trained.images.classes)
-    start = choose_base(desk, "From", min(3, classes - 1), left)
-    end = choose_base(desk, "To", min(8, classes - 1), right)
-    button.button(
-        "Two others",
-        icon=":material/casino:",
-        on_click=draw_lots,
-        args=(desk, "From", "To"),
-        key=desk.key("lots"),
-    )
+    start, end = choose_two(desk)
     drawn = _between_png(*desk.where, _bytes(start, end), desk, start, end)
     words = (
         "Line: straight through latent space. Arc: on the sphere where Gaussian latents of that "

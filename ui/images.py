@@ -27,11 +27,11 @@ from ui.history import (
     history_slider,
     rows_of_the_moment,
     target_of,
-    tenths,
 )
 from ui.image_checks import checks
 from ui.image_explore import explore
 from ui.image_figures import film_of_images, labelled_rows, tile
+from ui.image_growth import draw_growth
 from ui.page import picture, theme
 
 OWN_KEY = "own_images"  # the user's images are shared by all pages of a session
@@ -60,11 +60,7 @@ def draw_images(view: View) -> None:
     )
     history_slider(view)
     _curves(view, shade)
-    steps = tenths(view)
-    if len(steps) > 1:
-        st.caption("The same latents at every tenth of the training")
-        growth = _growth_png(view.run.id, tuple(steps), shade, view.run)
-        picture(st, growth, "Samples at every tenth of the training")
+    draw_growth(view, shade, COLUMNS)
 
 
 def _curves(view: View, shade: str) -> None:
@@ -102,13 +98,6 @@ def _real_png(run_id: str, shade: str, _target: Arrays, _run: Run) -> bytes:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray, _run: Run) -> bytes:
     return png(_sheet(_samples, _run, shade))
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, _run: Run) -> bytes:
-    rows = [_run.snapshot(step)["samples"][::COLUMNS] for step in steps]
-    labels = [f"step {step:,}" for step in steps]
-    return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))
 
 
 def _sheet(images: np.ndarray, run: Run, shade: str):

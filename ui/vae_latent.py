@@ -19,7 +19,7 @@ from training.vae_tools import (
     walk,
 )
 from ui.figures import png
-from ui.image_desk import Base, choose_base, choose_part, draw_lots, sheet
+from ui.image_desk import Base, choose_base, choose_part, choose_two, sheet
 from ui.image_figures import labelled_rows, tile
 from ui.vae_figures import map_chart, reach_of
 from ui.vae_model import Latents, VAEDesk, at_vae_desk, latents_of
@@ -215,17 +215,7 @@ def _interpolate(desk: VAEDesk) -> None:
         f"**Choose two real {desk.word}s.** Both are encoded, and what lies between their latents "
         "is decoded. The last row fades the pixels of the two into each other instead."
     )
-    left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
-    classes = len(desk.trained.images.classes)
-    start = choose_base(desk, "From", min(3, classes - 1), left)
-    end = choose_base(desk, "To", min(8, classes - 1), right)
-    button.button(
-        "Two others",
-        icon=":material/casino:",
-        on_click=draw_lots,
-        args=(desk, "From", "To"),
-        key=desk.key("lots"),
-    )
+    start, end = choose_two(desk)
     drawn = _between_png(*desk.where, _bytes(start, end), desk, start, end)
     words = (
         "The first and last column of the upper row are reconstructions: what the latents keep of "

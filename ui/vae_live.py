@@ -16,9 +16,9 @@ from ui.history import (
     history_slider,
     rows_of_the_moment,
     target_of,
-    tenths,
 )
 from ui.image_figures import film_of_images, labelled_rows, tile
+from ui.image_growth import draw_growth
 from ui.page import picture, theme
 from ui.vae_figures import reach_of, scatter
 
@@ -49,11 +49,7 @@ def draw_vae(view: View) -> None:
     history_slider(view)
     if view.rows or view.status.active:  # weights from a file have no past
         _curves(view, shade)
-    steps = tenths(view)
-    if len(steps) > 1:
-        st.caption("The same latents at every tenth of the training")
-        growth = _growth_png(view.run.id, tuple(steps), shade, view.run)
-        picture(st, growth, "Samples at every tenth of the training")
+    draw_growth(view, shade, 3)
 
 
 def _curves(view: View, shade: str) -> None:
@@ -130,13 +126,6 @@ def _plane_png(
 ) -> bytes:
     names = [str(name) for name in _classes]
     return png(scatter(_means, _labels, names, reach_of(_means), shade))
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, _run: Run) -> bytes:
-    rows = [_run.snapshot(step)["samples"][::3] for step in steps]
-    labels = [f"step {step:,}" for step in steps]
-    return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))
 
 
 # -- take away ---------------------------------------------------------------------------------
