@@ -9,13 +9,17 @@ BIN  := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test bench lint clean
+.PHONY: help app class test bench lint clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 app: $(VENV)/.app-installed  ## Set up what is missing and open the lab in the browser
 	$(BIN)/streamlit run app.py $(ARGS)
+
+class: $(VENV)/.app-installed  ## Open the lab for a class: CONFIG=deploy/class.toml, your own copy
+	@test -f "$(CONFIG)" || { echo "Which configuration? Copy deploy/class.toml, change it, and: make class CONFIG=path/to/it.toml" >&2; exit 1; }
+	GENLAB_CONFIG="$(CONFIG)" $(BIN)/streamlit run app.py --server.address 0.0.0.0 --server.headless true $(ARGS)
 
 test: $(VENV)/.dev-installed  ## Set up what is missing and run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)

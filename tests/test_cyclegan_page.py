@@ -23,8 +23,8 @@ SMALL = {"width": 8, "judge_width": 8, "image_size": 32}
 def page() -> None:
     import streamlit as st
 
-    from training.lab import view_of
     from training.store import Run
+    from training.view import view_of
     from ui.cyclegan_inside import see_inside
     from ui.cyclegan_lessons import checks, lessons
     from ui.cyclegan_live import draw_cyclegan

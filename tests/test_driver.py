@@ -230,7 +230,7 @@ def test_without_a_checkpoint_it_starts_from_the_beginning(run):
 
 
 def test_a_parked_run_says_why(run):
-    status, _ = go(run, {20: [("park", "Nobody looked.")]})
+    status, _ = go(run, {20: [("interrupt", "Nobody looked.")]})
     assert (status.state, status.message, status.step) == ("interrupted", "Nobody looked.", 20)
     status, _ = go(run, stop_after(5))
     assert (status.state, status.message, status.step) == ("stopped", "", 25)
@@ -343,7 +343,7 @@ def test_a_good_value_is_told_and_clears_the_message(run):
 
 
 def test_a_value_set_in_a_pause_is_kept(run):
-    go(run, {10: [("pause",), ("set", "learning_rate", 1e-3), ("park", "x")]})
+    go(run, {10: [("pause",), ("set", "learning_rate", 1e-3), ("interrupt", "x")]})
     _, watcher = go(run, stop_after(3))
     assert watcher.reports[-1].live == {"learning_rate": 1e-3}
 

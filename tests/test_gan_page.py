@@ -26,8 +26,8 @@ SECTIONS = {
 def page() -> None:
     import streamlit as st
 
-    from training.lab import view_of
     from training.store import Run
+    from training.view import view_of
     from ui.gan import DUEL
     from ui.gan_images import IMAGE_DUEL
 

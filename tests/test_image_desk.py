@@ -27,8 +27,8 @@ CHECK = ("Right or wrong", "Bits, term by term", "Nearest training images")
 def page() -> None:
     import streamlit as st
 
-    from training.lab import View
     from training.store import Run
+    from training.view import View
     from ui.image_checks import checks
     from ui.image_explore import explore
 

@@ -18,9 +18,11 @@ from conftest import wait_until
 from registry import FAMILIES
 from training import lab as lab_module
 from training.driver import drive
-from training.lab import CURVE, Lab, LabFull, View, thin, view_of
+from training.lab import Lab, LabFull
 from training.loop import train
+from training.rules import Rules
 from training.store import Run, RunStore
+from training.view import CURVE, View, thin, view_of
 
 ROOT = Path(__file__).parent.parent
 NICE = FAMILIES["nice"]
@@ -256,7 +258,7 @@ def test_two_train_at_once_and_the_others_wait_in_line(lab):
 
 
 def test_the_line_has_an_end(lab, monkeypatch):
-    monkeypatch.setattr(lab_module, "MAX_WAITING", 1)
+    monkeypatch.setattr(lab, "rules", Rules(queue=1))
     ids = [lab.submit(NICE, long(seed=seed)) for seed in range(3)]
     with pytest.raises(LabFull) as error:
         lab.submit(NICE, long())

@@ -361,8 +361,8 @@ def test_the_built_in_set_says_what_it_is():
 def section() -> None:
     import streamlit as st
 
-    from training.lab import View
     from training.store import Run
+    from training.view import View
     from ui.maf_inside import feel_made, inside
     from ui.maf_live import draw_maf
     from ui.maf_own import score_own

@@ -30,8 +30,8 @@ CASES = {
 def page() -> None:
     import streamlit as st
 
-    from training.lab import view_of
     from training.store import Run
+    from training.view import view_of
     from ui.vae_anomalies import anomalies
     from ui.vae_checks import checks
     from ui.vae_latent import latent_space

@@ -18,8 +18,8 @@ from datasets.own import DataError
 from datasets.own_images import OwnImages, fixed_fifth
 from registry import FAMILIES
 from training import headers
-from training.lab import view_of
 from training.store import Run, RunStore
+from training.view import view_of
 from training.weights import read_weights, run_from_weights
 
 SMALL: dict[str, dict] = {
@@ -307,14 +307,17 @@ def page() -> None:
 
 @pytest.fixture
 def tester(tmp_path, monkeypatch) -> AppTest:
-    class Lab:
+    class Seat:
         store = RunStore(tmp_path / "runs")
 
         def view(self, run_id):
             return view_of(self.store.get(run_id))
 
+        def bring_in(self, make):
+            return make(self.store)
+
     for module in ("ui.weights", "ui.runs"):
-        monkeypatch.setattr(f"{module}.lab", Lab)
+        monkeypatch.setattr(f"{module}.lab", Seat)
     return AppTest.from_function(page, default_timeout=60)
 
 

@@ -228,7 +228,7 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
 
         def receive(_timeout: float | None) -> Command | None:
             return (
-                ("park", f"Interrupted. `python -m training resume {path}` goes on.")
+                ("interrupt", f"Interrupted. `python -m training resume {path}` goes on.")
                 if interrupted.is_set()
                 else None
             )

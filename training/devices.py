@@ -11,19 +11,23 @@ from types import ModuleType
 import torch
 
 
-def slots() -> list[str]:
+def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
     """Return the devices that may train at the same time, one entry per training.
 
     ``GENLAB_SLOTS`` sets the number on the CPU, ``GENLAB_DEVICE=cpu`` leaves the GPU alone.
+
+    Args:
+        on_cpu: trainings at a time on the processor; 0 for as many as it has cores to spare.
+        on_each_gpu: trainings at a time on each GPU.
     """
     wanted = os.environ.get("GENLAB_DEVICE", "")
     # Counting does not create a context on the GPU: only the trainings themselves touch it.
     if wanted != "cpu" and torch.cuda.device_count():
-        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())] * on_each_gpu
     if wanted != "cpu" and torch.backends.mps.is_available():
-        return ["mps"]
+        return ["mps"] * on_each_gpu
     cores = len(usable_cores()) or os.cpu_count() or 2
-    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or max(2, cores - 1))
+    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or on_cpu or max(2, cores - 1))
 
 
 def usable_cores() -> list[int]:

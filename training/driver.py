@@ -27,8 +27,8 @@ LOCK_PATIENCE = 1.0  # seconds; whoever only asks whether a run is trained holds
 NOT_SAVED = "Saving failed"
 DELAY = "delay"  # name of a live knob: seconds between two steps
 
-# ("pause",) | ("resume",) | ("step",) | ("step", part) | ("stop",) | ("park", reason)
-# | ("set", name, value)
+# ("pause",) | ("resume",) | ("step",) | ("step", part) | ("set", name, value)
+# | ("stop",) | ("stop", reason) | ("interrupt", reason) | ("park", reason)
 Command = tuple
 
 
@@ -267,10 +267,12 @@ class _Drive:
                 # Two quick clicks are two steps.
                 self.parts.append(part[0] if part else None)
                 self._go_on(1 if self.allowed == math.inf else self.allowed + 1)
-            case ("stop",):
-                return "stopped", ""
-            case ("park", reason):
+            case ("stop", *reason):
+                return "stopped", "".join(reason)
+            case ("interrupt", reason):
                 return "interrupted", reason
+            case ("park", reason):
+                return "parked", reason
             case ("set", name, value):
                 try:
                     self.experiment.set(name, value)

@@ -6,17 +6,17 @@ It holds run folders and processes, never a generator or a model.
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import os
 import sys
 import threading
 import time
-import zipfile
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,14 +25,21 @@ from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
 from training.devices import slots, threads_for, usable_cores
-from training.driver import Report
-from training.loop import Snapshot
-from training.store import Run, RunError, RunStore, Status
+from training.housekeeping import Kept, plan
+from training.line import in_turn, waits
+from training.people import EVERYBODY, Access, Person, owned_by
+from training.rules import Rules, load_rules
+from training.store import Run, RunError, RunStore
+from training.view import View, view_of
 from training.worker import work
 
-MAX_WAITING = 20  # runs in the queue
-CURVE = 400  # points kept of each curve for the pages
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
+TENDING = 30.0  # seconds between two looks at the space that runs take
+TYPICAL = 20  # ended runs that say how long a run takes
+
+logger = logging.getLogger(__name__)
+
+BEYOND = "more is not allowed in this lab"
 
 PRELOAD = [
     "torch",
@@ -46,46 +53,7 @@ PRELOAD = [
 
 
 class LabFull(RuntimeError):
-    """Too many runs are waiting; the message says so."""
-
-
-@dataclass
-class View:
-    """What the pages show of a run. Replaced or extended by the pump, only read by the pages.
-
-    Attributes:
-        run: its folder.
-        status: where it stands.
-        rate: steps per second.
-        rows: rows of its metrics, thinned to about :data:`CURVE`.
-        step: step of ``snapshot``.
-        snapshot: its newest picture.
-        live: values of the knobs that can be changed while it runs.
-        seq: grows with each change, so that a page knows what it has drawn already.
-        ahead: runs before it in the queue.
-    """
-
-    run: Run
-    status: Status
-    rate: float = 0.0
-    rows: list[dict[str, float]] = field(default_factory=list)
-    step: int = 0
-    snapshot: Snapshot | None = None
-    live: dict[str, float] = field(default_factory=dict)
-    seq: int = 0
-    ahead: int = 0
-
-    def take(self, report: Report) -> None:
-        self.status = report.status
-        self.rate = report.rate
-        if report.rows:
-            # After a resume the steps since the last checkpoint come once more.
-            first = report.rows[0]["step"]
-            self.rows = thin([row for row in self.rows if row["step"] < first] + report.rows)
-        self.live = report.live
-        if report.snapshot is not None:
-            self.step, self.snapshot = report.step, report.snapshot
-        self.seq += 1
+    """There is no room for this run now; the message says why and what to do."""
 
 
 @dataclass
@@ -98,6 +66,7 @@ class Worker:
     device: str
     core: int | None = None  # the one it keeps to
     stopping_since: float | None = None
+    told: bool = False  # to end, because of a limit
     silent: bool = False  # its end of the connection is closed
     ended: bool = False  # its last report has come
 
@@ -108,16 +77,27 @@ class Lab:
     Args:
         root: the folder of runs.
         devices: one entry per training that may run at the same time.
+        rules: what it allows; by default what its configuration file says.
+
+    Raises:
+        RulesError: the configuration file cannot be used.
     """
 
-    def __init__(self, root: Path | str, devices: list[str] | None = None) -> None:
+    def __init__(
+        self, root: Path | str, devices: list[str] | None = None, rules: Rules | None = None
+    ) -> None:
         self.store = RunStore(root)
-        self.devices = devices or slots()
+        self.rules = rules or load_rules()
+        self.devices = devices or slots(self.rules.slots_cpu, self.rules.slots_gpu)
+        self.used = 0  # bytes that all runs take, as of the last look
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._views: dict[str, View] = {}
         self._workers: dict[str, Worker] = {}
         self._queue: deque[str] = deque()
+        self._served: dict[str, int] = {}  # owner: number of the last slot they got
+        self._looked: dict[str, float] = {}  # run: when somebody looked at it, monotonic
+        self._durations: deque[float] = deque(maxlen=TYPICAL)
         self._closed = False
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -130,29 +110,37 @@ class Lab:
         self.store.mark_interrupted()
         threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
         threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
+        self._done = threading.Event()
+        if self.rules.runs or self.rules.disk_gb or self.rules.run_mb:
+            threading.Thread(target=self._tend, name="lab-tend", daemon=True).start()
         atexit.register(self.close)
 
     # -- what pages call ----------------------------------------------------------------------
 
-    def submit(self, family: Family, config: RunConfig, own: Own | None = None) -> str:
-        """Create a run and start it, or queue it; return its id.
+    def submit(
+        self, family: Family, config: RunConfig, own: Own | None = None, who: Person = EVERYBODY
+    ) -> str:
+        """Create a run of a person and start it, or queue it; return its id.
 
         Raises:
-            LabFull: the queue is full.
+            LabFull: the queue or the disk is full.
             RunError: the folder of runs cannot be written.
         """
         with self._lock:
-            self._check_room()
+            self.check_room(who.id)
             run = self.store.create(family, config, own)
-            self._views[run.id] = View(run, run.status())
+            access = owned_by(who)
+            run.set_access(access)
+            self._views[run.id] = View(run, run.status(), access=access)
             self._enqueue(run.id)
             return run.id
 
     def resume(self, run_id: str) -> None:
-        """Go on with a run that is stopped, interrupted or failed, from its last checkpoint.
+        """Go on with a run that is stopped, parked, interrupted or failed, from its checkpoint.
 
         Raises:
-            LabFull: the queue is full.
+            LabFull: the queue or the disk is full.
+            RunError: it has had all the time that a run may take here.
         """
         with self._lock:
             view = self.view(run_id)
@@ -161,7 +149,10 @@ class Lab:
             # Our own worker of a moment ago may not be gone yet: the queue waits for that.
             if run_id not in self._workers and view.run.is_trained_now():
                 return
-            self._check_room()
+            limit = self.rules.run_hours
+            if limit and view.status.seconds >= limit * 3600:
+                raise RunError(f"This run has had its {limit:g} hours: {BEYOND}.")
+            self.check_room(view.access.owner)
             self._views[run_id] = view
             self._enqueue(run_id)
 
@@ -179,8 +170,7 @@ class Lab:
             elif worker is not None:
                 if command[0] == "stop" and worker.stopping_since is None:
                     worker.stopping_since = time.monotonic()
-                with suppress(OSError):
-                    worker.connection.send(command)
+                self._tell(worker, command)
 
     def view(self, run_id: str) -> View | None:
         """Return what to show of a run, live or from its folder; ``None`` if there is none.
@@ -190,8 +180,8 @@ class Lab:
         with self._lock:
             view = self._views.get(run_id)
             if view is not None:
-                queue = list(self._queue)
-                view.ahead = queue.index(run_id) if run_id in queue else 0
+                if run_id in self._queue:
+                    view.ahead, view.wait = self._place(run_id)
                 return copy(view)
         run = self.store.get(run_id)
         if run is None:
@@ -219,6 +209,34 @@ class Lab:
                 raise RunError(f"{run.path} cannot be deleted: {error.strerror}.") from error
             self._views.pop(run_id, None)
 
+    def share(self, run_id: str, access: Access) -> None:
+        """Change to whom a run belongs, and whether others may look at it.
+
+        Raises:
+            RunError: its folder cannot be written.
+        """
+        with self._lock:
+            run = self.store.get(run_id)
+            if run is None:
+                return
+            run.set_access(access)
+            if run_id in self._views:
+                self._views[run_id].access = access
+
+    def look(self, run_id: str, wake: bool) -> None:
+        """Note that somebody looks at a run.
+
+        Args:
+            run_id: which.
+            wake: whether it goes on, if it was parked.
+        """
+        with self._lock:
+            self._looked[run_id] = time.monotonic()
+            view = self._views.get(run_id) or self.view(run_id)
+            if wake and view is not None and view.status.state == "parked":
+                with suppress(LabFull, RunError):  # later, then: somebody still looks
+                    self.resume(run_id)
+
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""
         deadline = time.monotonic() + timeout
@@ -232,10 +250,21 @@ class Lab:
                 self._news.wait(deadline - time.monotonic())
 
     def active(self) -> list[View]:
-        """Return the runs at work, then those in the queue."""
+        """Return the runs at work, then those in the queue, in the order of their turns."""
         with self._lock:
-            ids = [*self._workers, *self._queue]
+            order, held = self._order()
+            # One that was stopped and resumed in a breath is in both.
+            ids = dict.fromkeys([*self._workers, *order, *held])
             return [view for run_id in ids if (view := self.view(run_id)) is not None]
+
+    def workers(self) -> list[tuple[View, int, float]]:
+        """Return each run at work, its process, and the seconds since somebody looked at it."""
+        now = time.monotonic()
+        with self._lock:
+            return [
+                (copy(w.view), w.process.pid or 0, now - self._looked.get(run_id, now))
+                for run_id, w in self._workers.items()
+            ]
 
     def close(self) -> None:
         """End all workers: they write a checkpoint first."""
@@ -243,11 +272,12 @@ class Lab:
             if self._closed:
                 return
             self._closed = True
+            self._done.set()
             workers = list(self._workers.values())
             for worker in workers:
                 with suppress(OSError):
                     worker.connection.send(
-                        ("park", "The lab was closed. Resume goes on from here.")
+                        ("interrupt", "The lab was closed. Resume goes on from here.")
                     )
         for worker in workers:
             worker.process.join(STOP_PATIENCE)
@@ -257,11 +287,49 @@ class Lab:
 
     # -- queue and workers --------------------------------------------------------------------
 
-    def _check_room(self) -> None:
-        if len(self._queue) >= MAX_WAITING:
+    def check_room(self, owner: str = "") -> None:
+        """Check that a run of this owner can wait, and be written.
+
+        Raises:
+            LabFull: it cannot; says why.
+        """
+        rules, waiting = self.rules, list(self._queue)
+        if len(waiting) >= rules.queue:
             raise LabFull(
-                f"{MAX_WAITING} runs are waiting already. Stop one of them, or try again later."
+                f"{rules.queue} runs are waiting already. Stop one of them, or try again later."
             )
+        theirs = sum(self._views[run_id].access.owner == owner for run_id in waiting)
+        if owner and rules.waiting and theirs >= rules.waiting:
+            raise LabFull(f"{theirs} of your runs are waiting already, and more may not.")
+        self.check_disk()
+
+    def check_disk(self) -> None:
+        """Check that there is room on disk for another run.
+
+        Raises:
+            LabFull: there is none.
+        """
+        limit = self.rules.disk_gb
+        if limit and self.used > limit * 1e9:
+            raise LabFull(
+                f"The runs of this lab fill the {limit:g} GB that they may take. Delete some on "
+                "the page Runs, or ask who runs the lab."
+            )
+
+    def _order(self) -> tuple[list[str], list[str]]:
+        at_work = Counter(worker.view.access.owner for worker in self._workers.values())
+        waiting = [(run_id, self._views[run_id].access.owner) for run_id in self._queue]
+        return in_turn(waiting, at_work, self._served, self.rules.running)
+
+    def _place(self, run_id: str) -> tuple[int, float | None]:
+        """Return how many runs start before one in the queue, and in how many seconds it starts."""
+        order, held = self._order()
+        if run_id in held:
+            return len(order) + held.index(run_id), None
+        left = [worker.view.seconds_left() for worker in self._workers.values()]
+        typical = sorted(self._durations)[len(self._durations) // 2] if self._durations else None
+        place = order.index(run_id)
+        return place, waits(place + 1, len(self.devices), left, typical)[-1]
 
     def _enqueue(self, run_id: str) -> None:
         view = self._views[run_id]
@@ -277,11 +345,14 @@ class Lab:
         free = list(self.devices)
         for device in busy:
             free.remove(device)
-        ready = [run_id for run_id in self._queue if run_id not in self._workers]
-        for run_id, device in zip(ready, free):
-            if not self._closed:
-                self._queue.remove(run_id)
-                self._start(run_id, device)
+        for device in free:
+            # One at a time: each start changes whose turn it is.
+            ready = [run_id for run_id in self._order()[0] if run_id not in self._workers]
+            if ready and not self._closed:
+                self._queue.remove(ready[0])
+                owner = self._views[ready[0]].access.owner
+                self._served[owner] = max(self._served.values(), default=0) + 1
+                self._start(ready[0], device)
 
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
@@ -304,6 +375,7 @@ class Lab:
             theirs.close()
         view.status = replace(view.status, state="starting", device=device)
         self._workers[run_id] = Worker(view, process, ours, device, core)
+        self._looked[run_id] = time.monotonic()
         self._wake()
 
     def _core(self, device: str, threads: int) -> int | None:
@@ -337,6 +409,7 @@ class Lab:
             for worker in {id(sources[r]): sources[r] for r in ready if r in sources}.values():
                 self._read(worker)
             self._kill_the_stuck()
+            self._keep_limits()
 
     def _read(self, worker: Worker) -> None:
         # Asked before reading: what a dead process has sent is all there.
@@ -360,6 +433,8 @@ class Lab:
             del self._workers[worker.view.run.id]
             if not worker.ended:
                 self._finish(worker.view, *_cause_of_death(worker))
+            if worker.view.status.state == "finished":
+                self._durations.append(worker.view.status.seconds)
             self._start_next()
             self._news.notify_all()
 
@@ -381,6 +456,68 @@ class Lab:
         with suppress(OSError):
             self._wake_in.send_bytes(b"x")
 
+    # -- limits -------------------------------------------------------------------------------
+
+    def _keep_limits(self) -> None:
+        """Park what nobody looks at, stop what has had its time."""
+        idle, hours = self.rules.park_minutes, self.rules.run_hours
+        now = time.monotonic()
+        with self._lock:
+            for run_id, worker in self._workers.items():
+                command = None
+                if hours and worker.view.status.seconds >= hours * 3600:
+                    command = "stop", f"It has had its {hours:g} hours: {BEYOND}."
+                elif idle and now - self._looked[run_id] > idle * 60:
+                    words = f"Nobody looked at it for {idle:g} minutes, so it made room."
+                    command = "park", f"{words} It goes on when its owner comes back."
+                if command and not worker.told:
+                    worker.told = True
+                    self._tell(worker, command)
+
+    def _tell(self, worker: Worker, command: tuple) -> None:
+        with suppress(OSError):
+            worker.connection.send(command)
+
+    def _tend(self) -> None:
+        """Measure what runs take, every now and then, and make room."""
+        self.tend(time.time())
+        while not self._done.wait(TENDING):
+            self.tend(time.time())
+
+    def tend(self, now: float) -> None:
+        """Warn about runs that have to leave, and delete those whose time has come.
+
+        Args:
+            now: Unix time.
+        """
+        kept = [self._kept(run) for run in self.store]
+        self.used = sum(run.size for run in kept)
+        steps = plan(kept, self.rules, now)
+        for run_id in steps.delete:
+            with suppress(RunError):  # it has been resumed meanwhile, or its disk is away
+                self.delete(run_id)
+        leaves = now + self.rules.warning_hours * 3600
+        notes = dict.fromkeys(steps.warn, leaves) | dict.fromkeys(steps.spare)
+        for run_id, at in notes.items():
+            run = self.store.get(run_id)
+            if run is not None:
+                with suppress(RunError):
+                    run.announce_leaving(at)
+        self._stop_the_large({run.id: run.size for run in kept})
+
+    def _kept(self, run: Run) -> Kept:
+        status, access = run.status(), run.access()
+        ended = not status.active and status.state != "parked"
+        return Kept(run.id, access.owner, status.created, run.size(), ended, run.leaves())
+
+    def _stop_the_large(self, sizes: dict[str, int]) -> None:
+        limit = self.rules.run_mb
+        with self._lock:
+            for run_id, worker in self._workers.items():
+                if limit and sizes.get(run_id, 0) > limit * 1e6 and not worker.told:
+                    worker.told = True
+                    self._tell(worker, ("stop", f"It takes more than {limit:g} MB: {BEYOND}."))
+
 
 def get_lab() -> Lab:
     """Return the lab of this process.
@@ -393,41 +530,21 @@ def get_lab() -> Lab:
         if lab is None:
             root = os.environ.get("GENLAB_RUNS") or Path(__file__).parent.parent / "runs"
             lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
+            if lab.rules.metrics_port:
+                _serve_metrics(lab)
         return lab
 
 
+def _serve_metrics(lab: Lab) -> None:
+    from training.telemetry import serve_metrics  # it imports this module
+
+    try:
+        serve_metrics(lab, lab.rules.metrics_port)
+    except OSError as error:  # no reason to keep anybody out
+        logger.error("No metrics on port %d: %s.", lab.rules.metrics_port, error)
+
+
 _singleton_lock = sys.__dict__.setdefault("_generative_lab_lock", threading.Lock())
-
-
-def view_of(run: Run) -> View:
-    """Return what to show of a run that is not at work here, read from its folder."""
-    view = View(run, run.status(), rows=thin(run.metrics()))
-    for step in reversed(run.snapshot_steps()):
-        with suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):  # damaged, or just gone
-            view.step, view.snapshot = step, run.snapshot(step)
-            break
-    return view
-
-
-def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return at most :data:`CURVE` rows, evenly spread over the steps.
-
-    The first and the last stay, and so do those with metrics as long as they are few.
-    """
-    if len(rows) <= CURVE:
-        return rows
-    # Metrics may come at steps at which no losses are told.
-    counts = Counter(name for row in rows for name in row)
-    rare = {name for name, count in counts.items() if count <= CURVE // 4}
-    first, last = rows[0]["step"], rows[-1]["step"]
-    width = (last - first) / (CURVE // 2)
-    kept, seen = [], None
-    for row in rows:
-        place = (row["step"] - first) // width
-        if place != seen or row is rows[-1] or rare & row.keys():
-            kept.append(row)
-        seen = place
-    return kept
 
 
 def _cause_of_death(worker: Worker) -> tuple[str, str]:

@@ -33,8 +33,12 @@ from registry import FAMILIES, Family
 from training.config import ConfigError, RunConfig
 from training.files import read_json, write_json
 from training.headers import check_fit, read_header
+from training.people import Access
 
 ACTIVE = ("queued", "starting", "running", "paused")
+RESUMABLE = ("stopped", "interrupted", "parked", "failed", "diverged")
+# What belongs to the lab that a run is in, and not to the run.
+LOCAL = ("access.json", "leaving.json")
 MAX_NAME = 60  # characters that a person may call a run
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
 
@@ -49,7 +53,7 @@ class Status:
 
     Attributes:
         state: queued, starting, running, paused; or finished, stopped, diverged, failed,
-            interrupted.
+            interrupted, parked.
         step: optimiser steps done.
         total: optimiser steps in all.
         seconds: time spent training, pauses left out.
@@ -71,6 +75,10 @@ class Status:
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def resumable(self) -> bool:
+        return self.state in RESUMABLE
 
 
 class Run:
@@ -165,6 +173,50 @@ class Run:
         """
         try:
             write_atomic(self._name_path, lambda file: file.write(clean_name(name).encode()))
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    # -- whose it is, and how long it may stay ------------------------------------------------
+
+    def access(self) -> Access:
+        """Return to whom it belongs: to nobody, if that was not written or cannot be read."""
+        try:
+            values = read_json(self.path / "access.json")
+            owner, name = str(values["owner"]), str(values["name"])
+            return Access(owner, clean_name(name), values["shared"] is True)
+        except (OSError, ValueError, TypeError, KeyError):
+            return Access()
+
+    def set_access(self, access: Access) -> None:
+        """Write to whom it belongs.
+
+        Raises:
+            RunError: its folder cannot be written.
+        """
+        self._note("access.json", asdict(access))
+
+    def leaves(self) -> float | None:
+        """Return the Unix time at which it may be deleted to make room, if that was announced."""
+        try:
+            return float(read_json(self.path / "leaving.json")["at"])
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            return None
+
+    def announce_leaving(self, at: float | None) -> None:
+        """Note that it may be deleted from a time on (Unix time), or take that back.
+
+        Raises:
+            RunError: its folder cannot be written.
+        """
+        if at is not None:
+            self._note("leaving.json", {"at": at})
+            return
+        with suppress(OSError):
+            (self.path / "leaving.json").unlink(missing_ok=True)
+
+    def _note(self, name: str, values: Mapping[str, object]) -> None:
+        try:
+            write_json(self.path / name, values)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}.") from error
 
@@ -376,7 +428,7 @@ class Run:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self.path.rglob("*")):
-                if path.is_file() and not path.name.startswith("."):
+                if path.is_file() and not path.name.startswith(".") and path.name not in LOCAL:
                     with suppress(FileNotFoundError):  # a picture that was thinned out just now
                         archive.write(path, Path(self.id) / path.relative_to(self.path))
         return buffer.getvalue()
@@ -405,7 +457,7 @@ class RunStore:
     def create(self, family: Family, config: RunConfig, own: Own | None = None) -> Run:
         """Make a new run under an unguessable name."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{family.stem}-{stamp}-{secrets.token_hex(5)}"
+        name = f"{family.stem}-{stamp}-{secrets.token_hex(8)}"
         return Run.create(self.root / name, family, config, own)
 
     def get(self, run_id: str) -> Run | None:

@@ -38,7 +38,7 @@ def work(path: str, device: str, threads: int, core: int | None, connection: Con
             waited += 0.5
             if timeout is not None and waited >= timeout:
                 return None
-        return ("park", "The lab ended while this run was training. Resume goes on from here.")
+        return ("interrupt", "The lab ended while this run was training. Resume goes on from here.")
 
     def send(report: Report) -> None:
         with contextlib.suppress(OSError):  # the server may be gone; the folder has it all

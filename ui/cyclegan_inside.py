@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from models.cyclegan import receptive_field
-from training.lab import View
+from training.view import View
 from ui.cyclegan_figures import framed, shown, verdicts
 from ui.cyclegan_model import Translator, shade_of, translator_of
 from ui.cyclegan_translate import choose_image

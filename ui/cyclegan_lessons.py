@@ -12,8 +12,8 @@ from datasets.own import DataError
 from datasets.pairs import PairSet, load_pairs
 from training.cyclegan import FINAL
 from training.cyclegan_tools import compared, signed
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.cyclegan_model import Translator, translator_of
 from ui.form import use_config
 

@@ -9,8 +9,8 @@ import streamlit as st
 from PIL import Image
 
 from training.cyclegan_health import translation_health
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.charts import curves
 from ui.cyclegan_figures import triptych
 from ui.figures import png

@@ -13,8 +13,8 @@ from datasets.own_images import read_image
 from models.cyclegan import CycleGAN
 from training.config import RunConfig
 from training.cyclegan_tools import signed, to_bytes
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.page import theme
 
 MINE = "cyclegan.mine"  # the visitor's own picture, kept for the session

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from datasets.own import DataError
-from training.lab import View
+from training.view import View
 from ui.cyclegan_figures import difference, heat, shown
 from ui.cyclegan_model import MINE, Translator, shade_of, squared, translator_of
 from ui.figures import png

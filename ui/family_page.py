@@ -10,7 +10,7 @@ import streamlit as st
 from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
-from training.lab import View
+from training.view import View
 from ui.form import config_form
 from ui.history import weights_shown
 from ui.page import show_source, theory

@@ -12,9 +12,9 @@ from datasets.plane import load_plane
 from training.gan import LATTICE, PlaneGAN
 from training.gan_health import Health, health
 from training.gan_losses import LOSSES
-from training.lab import View
 from training.plane_metrics import SAMPLES, Truth
 from training.store import Run
+from training.view import View
 from ui.charts import curves
 from ui.family_page import Parts
 from ui.figures import contact_sheet, hues, png, points_image, warp_svg

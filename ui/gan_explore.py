@@ -11,7 +11,7 @@ from PIL import Image
 
 from training.gan_tools import directions, path, plane
 from training.image_checks import nearest
-from training.lab import View
+from training.view import View
 from ui.figures import png
 from ui.gan_model import Studio, at_studio, real_images
 from ui.image_charts import strips

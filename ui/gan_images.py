@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from training.image_flow import COLUMNS
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.charts import curves
 from ui.family_page import Parts
 from ui.figures import png

@@ -14,8 +14,8 @@ from datasets.own import DataError
 from models.gan import GAN
 from training.image_duel import shown
 from training.image_flow import CHUNK
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.image_model import images_of
 from ui.page import theme
 

@@ -24,7 +24,7 @@ from training.frechet import (
     some,
     yardsticks,
 )
-from training.lab import View
+from training.view import View
 from ui.gan_charts import class_shares
 from ui.gan_model import Studio, at_studio, real_images
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import streamlit as st
 
-from training.lab import View
+from training.view import View
 
 Arrays = dict[str, np.ndarray]
 CURVES_EVERY = 1.5  # seconds between two drawings of the curves

@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from registry import PAGES
-from training.lab import View
+from training.view import View
 from ui.form import choice_label
 from ui.lab import lab
 from ui.page import ASSETS
-from ui.runs import badge, duration, time_left
+from ui.runs import badge, duration, line_words, owner_words, time_left
 
 RECENT = 6  # finished and interrupted runs on the front page
 
@@ -58,6 +58,8 @@ def _runs(drawn: int) -> None:
     st.subheader("Running now" if active else "Latest runs", anchor=False)
     for view in active:
         _row(view)
+    if hidden := lab().hidden():
+        st.caption(f"{hidden} more of others")
     if active and ended:
         st.markdown("**Latest runs**")
     for view in ended:
@@ -66,9 +68,9 @@ def _runs(drawn: int) -> None:
 
 def _recent(active: set[str]) -> list[View]:
     views = []
-    for run in lab().store:
+    for run in lab().runs():
         if run.id not in active:
-            views.append(View(run, run.status()))
+            views.append(View(run, run.status(), access=run.access()))
         if len(views) == RECENT:
             break
     return views
@@ -86,8 +88,10 @@ def _row(view: View) -> None:
     if view.rate:
         words.append(time_left(view))
     elif status.state == "queued":
-        words = [badge(status), f"{view.ahead} before it"]
+        words = [badge(status), line_words(view)]
     else:
         words.append(duration(status.seconds))
+    if whose := owner_words(view):
+        words.append(whose)
     state.markdown(" · ".join(words))
     bar.progress(min(status.step / status.total, 1.0) if status.total else 0.0)

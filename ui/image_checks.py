@@ -18,7 +18,7 @@ from training.image_checks import (
 )
 from training.image_flow import TEMPERATURE, to_bytes
 from training.image_tools import sample
-from training.lab import View
+from training.view import View
 from ui.figures import png
 from ui.image_charts import strips, waterfall
 from ui.image_desk import Desk, at_desk, choose_base, choose_part, sheet

@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.own import DataError
 from training.image_flow import bits_per_dim, crop, dequantise, to_bytes
 from training.image_tools import bits, log_mean_exp, log_prob_by_class, posterior
-from training.lab import View
+from training.view import View
 from ui.figures import png
 from ui.image_model import Trained, trained_flow
 from ui.page import theme

@@ -22,7 +22,7 @@ from training.image_tools import (
     resample_level,
     sample,
 )
-from training.lab import View
+from training.view import View
 from ui.figures import png
 from ui.image_charts import strips
 from ui.image_desk import Base, Desk, at_desk, choose_base, choose_part, choose_two, sheet

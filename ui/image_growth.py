@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.figures import png
 from ui.history import tenths
 from ui.image_figures import labelled_rows

@@ -11,8 +11,8 @@ from datasets.images import DataMissing, ImageSet, load_images
 from datasets.own import DataError
 from models.image_flow import ImageFlow
 from training.config import RunConfig
-from training.lab import View
 from training.store import Run
+from training.view import View
 
 STAND_IN = "digits"  # built in, so always there
 

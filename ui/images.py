@@ -16,8 +16,8 @@ from datasets.own_images import (
 from registry import Family
 from training.config import RunConfig
 from training.image_flow import COLUMNS, TEMPERATURE
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.charts import curves
 from ui.family_page import Parts
 from ui.figures import png

@@ -7,9 +7,9 @@ import streamlit as st
 import torch
 
 from models.maf import MaskedAutoregressive
-from training.lab import View
 from training.maf import DefectFlow
 from training.maf_tools import Look, jacobian, look, small_block
+from training.view import View
 from ui.figures import png
 from ui.maf_model import trained
 from ui.maf_pictures import matrix_image

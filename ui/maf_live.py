@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 import torch
 
-from training.lab import View
 from training.maf import MAFConfig, stretched
 from training.store import Run
+from training.view import View
 from ui.charts import curves
 from ui.figures import png
 from ui.history import (

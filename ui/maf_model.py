@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 
 from datasets.own import DataError
-from training.lab import View
 from training.maf import DefectFlow
 from training.maf_scores import (
     FILE,
@@ -20,6 +19,7 @@ from training.maf_scores import (
     weights_step,
 )
 from training.store import Run
+from training.view import View
 from ui.maf_figures import write_results
 
 

@@ -9,8 +9,8 @@ import streamlit as st
 
 from datasets.defects import read_picture
 from datasets.own import DataError
-from training.lab import View
 from training.maf_scores import Evaluation
+from training.view import View
 from ui.figures import png
 from ui.maf_model import evaluation, trained
 from ui.maf_pictures import framed, framed_heat, sheet

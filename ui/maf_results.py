@@ -10,9 +10,9 @@ import streamlit as st
 from datasets.defects import GOOD
 from datasets.own import DataError
 from training import detection
-from training.lab import View
 from training.maf_scores import Evaluation
 from training.store import Run
+from training.view import View
 from ui.figures import png
 from ui.maf_charts import histogram, roc
 from ui.maf_model import evaluation, test_picture

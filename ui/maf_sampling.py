@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from training.lab import View
 from training.maf import DefectFlow
 from training.maf_tools import Filling, fill
 from training.store import Run
+from training.view import View
 from ui.figures import png
 from ui.maf_model import trained
 from ui.maf_pictures import enlarged, film, sheet

@@ -9,7 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from registry import FAMILIES, PAGES, Family
-from ui.lab import lab
+from training.rules import RulesError
+from ui.lab import lab, rules
+from ui.sign_in import door, who_is_here
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "assets"
@@ -41,8 +43,13 @@ def set_up(title: str) -> None:
         "<style>[data-testid='stStatusWidget'] {display: none} "
         "[data-testid='stImage'] img {border-radius: 0}</style>"
     )
-    lab()  # so that its workers are warm before the first click
     st.logo(str(ASSETS / "mark.svg"), size="large")
+    try:
+        seat = lab()  # so that its workers are warm before the first click
+    except RulesError as error:
+        st.error(str(error))
+        st.stop()
+    door()
     with st.sidebar:
         st.page_link("app.py", label="Home", icon=":material/home:")
         st.page_link("pages/theory.py", label="Theory", icon=":material/menu_book:")
@@ -50,6 +57,10 @@ def set_up(title: str) -> None:
         st.caption("Families")
         for family in PAGES:
             st.page_link(f"pages/{family.stem}.py", label=family.title, icon=family.icon)
+        if seat.who.admin and rules().is_class:
+            st.caption("For who runs the lab")
+            st.page_link("pages/admin.py", label="Admin", icon=":material/admin_panel_settings:")
+        who_is_here()
 
 
 def theme() -> str:

@@ -13,9 +13,9 @@ from datasets.plane import Plane, load_plane
 from models.flow import Flow
 from models.layers import Coupling
 from training.checks import check_plane_flow
-from training.lab import View
 from training.plane_flow import grid_points
 from training.store import Run
+from training.view import View
 from ui.charts import curves, journey
 from ui.family_page import Parts
 from ui.figures import (

@@ -7,6 +7,7 @@ the fragment would run again. When the state changes, the fragment has the whole
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import streamlit as st
 
@@ -14,11 +15,12 @@ from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
 from training.devices import usable_cores
-from training.lab import LabFull, View
-from training.store import RunError
+from training.lab import LabFull
+from training.store import RESUMABLE, RunError
+from training.view import View
 from ui.form import choice_label, knob_widget, url_problems, use_config
 from ui.lab import lab
-from ui.runs import badge, duration, show, shown_run, time_left
+from ui.runs import badge, duration, line_words, owner_words, show, shown_run, time_left
 
 # Seconds between two looks at a run at work. A browser needs a third of a core to draw twice a
 # second; where there are two cores, that is missing to the training.
@@ -44,14 +46,15 @@ def training_panel(
     """
     # Nothing that comes and goes may stand above the buttons: they would move under the mouse.
     view, shipped = shown_run(family)
-    _buttons(family, config, own, view, shipped, ready)
+    mine = not shipped and view is not None and lab().may_change(view.run.id)
+    _buttons(family, config, own, view, mine, ready)
     if message := st.session_state.pop(f"{family.stem}.refused", None):
         st.error(message)
     url_problems(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
         return None
-    _settings_of(family, config, view, shipped)
+    _settings_of(family, config, view, shipped, mine)
     ticking = st.fragment(run_every=POLL if view.status.active else None)
     ticking(_live)(view, draw, _phase(view), shipped)
     return view
@@ -62,13 +65,14 @@ def _buttons(
     config: RunConfig,
     own: Own | None,
     view: View | None,
-    shipped: bool,
+    mine: bool,
     ready: bool,
 ) -> None:
-    state = "shipped" if shipped or view is None else view.status.state
+    # What ships with the lab, or is another person's, can only be looked at.
+    state = view.status.state if view is not None and mine else "not mine"
     run_id = view.run.id if view is not None else ""
     active = state in ("queued", "starting", "running", "paused")
-    resumable = state in ("stopped", "interrupted", "failed", "diverged")
+    resumable = state in RESUMABLE
 
     def draw(column, label: str, icon: str, enabled: bool, click, *args, **options) -> None:
         column.button(
@@ -135,7 +139,7 @@ def _resume(family: Family, run_id: str, from_folder: bool) -> None:
         return
     try:
         lab().resume(run_id)
-    except LabFull as error:
+    except (LabFull, RunError) as error:
         st.session_state[f"{family.stem}.refused"] = str(error)
         return
     view = lab().view(run_id)
@@ -145,7 +149,8 @@ def _resume(family: Family, run_id: str, from_folder: bool) -> None:
 def _command(run_id: str, *command: object) -> None:
     view = lab().view(run_id)
     seen = view.seq if view is not None else 0
-    lab().command(run_id, *command)
+    with suppress(RunError):  # somebody else's: its buttons are off, and say so
+        lab().command(run_id, *command)
     lab().wait(run_id, seen, ANSWER)
 
 
@@ -153,11 +158,14 @@ def _set_live(run_id: str, name: str, key: str) -> None:
     _command(run_id, "set", name, st.session_state[key])
 
 
-def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -> None:
+def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool, mine: bool) -> None:
     """Say what run this is and where the form differs from it; offer to take its settings over."""
     used = view.run.config
     other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
-    words = "Your run" if not shipped else "A finished run that ships with the lab"
+    whose = owner_words(view)
+    words = f"A run {whose}" if whose else "Your run"
+    if shipped:
+        words = "A finished run that ships with the lab"
     if other:
         values = ", ".join(
             f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
@@ -175,7 +183,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
         icon=":material/tune:",
         key=f"{family.stem}.take_over",
     )
-    if view.status.active and view.live:
+    if mine and view.status.active and view.live:
         with live if len(view.live) == 1 else st.container():
             _live_knobs(view)
 
@@ -202,7 +210,7 @@ def _progress(view: View) -> None:
     status = view.status
     words = [badge(status), f"step **{status.step:,}** of {status.total:,}"]
     if status.state == "queued":
-        words = [badge(status), f"{view.ahead} before you" if view.ahead else "next in line"]
+        words = [badge(status), line_words(view)]
     elif view.rate:
         words += [f"{view.rate:,.0f} steps/s", time_left(view)]
     elif status.seconds:

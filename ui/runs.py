@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from registry import Family
-from training.lab import View, view_of
 from training.store import Run, Status
+from training.view import View, view_of
 from ui.lab import lab
 from ui.page import ASSETS
 
@@ -20,6 +20,7 @@ STATE_WORDS = {
     "diverged": ("Diverged", "red"),
     "failed": ("Failed", "red"),
     "interrupted": ("Interrupted", "orange"),
+    "parked": ("Parked", "orange"),
 }
 
 
@@ -74,6 +75,24 @@ def time_left(view: View) -> str:
     return f"{duration((view.status.total - view.status.step) / view.rate)} left"
 
 
+def line_words(view: View) -> str:
+    """Return where a run stands in the queue, and how long it waits as far as can be told."""
+    words = f"{view.ahead} before it" if view.ahead else "next in line"
+    return f"{words}, about {duration(view.wait)}" if view.wait else words
+
+
+def owner_words(view: View) -> str:
+    """Return whose run it is where that is somebody else's, as Markdown that is shown as it is."""
+    seat = lab()
+    others = seat.signed_in and view.access.owner != seat.who.id
+    return f"of {plain(view.access.name or 'nobody')}" if others else ""
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows as it is: names come from people and files."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)
+
+
 def duration(seconds: float) -> str:
     """Return seconds as ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
     minutes, rest = divmod(round(seconds), 60)
@@ -81,3 +100,8 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size_words(count: int) -> str:
+    """Return bytes as ``"42 MB"`` or ``"1.5 GB"``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -11,17 +11,17 @@ import streamlit as st
 from datasets.own import DataError
 from registry import FAMILIES, Family
 from training.imports import import_run
-from training.lab import LabFull, thin
+from training.lab import LabFull
 from training.store import MAX_NAME, Run, RunError, Status
+from training.view import thin
 from ui.charts import overlay
 from ui.form import choice_label
-from ui.lab import lab
+from ui.lab import lab, rules
 from ui.page import theme
-from ui.runs import STATE_WORDS, duration
+from ui.runs import STATE_WORDS, duration, plain, size_words
 
 COMPARED = 8  # runs in one chart, at most
 ALL = "All families"
-RESUMABLE = ("stopped", "interrupted", "failed", "diverged")
 TICKED = "runs.ticked"
 
 
@@ -29,7 +29,7 @@ def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
         st.error(refused)
-    runs = [run for run in lab().store if _opens(run)]
+    runs = [run for run in lab().runs() if _opens(run)]
     if not runs:
         st.info("There are no runs yet: open a family and press **Train**, or import one below.")
         return
@@ -48,7 +48,8 @@ def desk() -> None:
         height=min(420, 38 + 36 * len(runs)),
     )
     total = sum(_size(run.id, run.weights_version(), run) for run in runs)
-    st.caption(f"{len(runs)} runs, {_bytes(total)} in all, in `{lab().store.root}`")
+    st.caption(f"{len(runs)} runs, {size_words(total)} in all. {_whose()}")
+    _say_what_leaves(runs)
     ticked = [runs[i] for i in event.selection.rows if i < len(runs)]
     if len(ticked) == 1:
         _one(ticked[0], statuses[ticked[0].id])
@@ -69,6 +70,27 @@ def _keep_fresh(statuses: dict[str, Status]) -> None:
         st.fragment(run_every=2.0)(look)()
 
 
+def _whose() -> str:
+    if not lab().signed_in:
+        return "There is no sign-in here: whoever opens this lab sees and controls them all."
+    return "Those of others are here because they share them, or because you run this lab."
+
+
+def _say_what_leaves(runs: Sequence[Run]) -> None:
+    """Warn of runs that are deleted soon to make room."""
+    limits = rules()
+    if not limits.runs and not limits.disk_gb:
+        return
+    going = {run: at for run in runs if (at := run.leaves()) is not None}
+    if going:
+        first = datetime.fromtimestamp(min(going.values()), UTC)
+        names = ", ".join(plain(run.name() or run.id) for run in going)
+        st.warning(
+            f"Room is short, so the oldest runs leave from {first:%d %B, %H:%M} UTC on: {names}. "
+            "Download what you want to keep, or delete others."
+        )
+
+
 def _opens(run: Run) -> bool:
     try:
         return run.config is not None
@@ -82,6 +104,7 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
         "name": run.name() or run.id,
         "family": run.family.title,
         "data": choice_label(getattr(run.config, "dataset", "")),
+        **({"owner": run.access().name} if lab().signed_in else {}),
         "state": word,
         "done": status.step / status.total if status.total else 0.0,
         "step": status.step,
@@ -97,6 +120,7 @@ def _columns() -> dict[str, object]:
         "name": column.TextColumn("Name", width="large"),
         "family": "Family",
         "data": "Data",
+        "owner": "Owner",
         "state": "State",
         "done": column.ProgressColumn("Done", format="percent", min_value=0, max_value=1),
         "step": column.NumberColumn("Step", format="localized"),
@@ -111,16 +135,13 @@ def _size(run_id: str, version: float, _run: Run) -> int:
     return _run.size()
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 # -- one run -----------------------------------------------------------------------------------
 
 
 def _one(run: Run, status: Status) -> None:
     family = run.family
-    st.subheader(_plain(run.name() or run.id), anchor=False)
+    mine = lab().may_change(run.id)
+    st.subheader(plain(run.name() or run.id), anchor=False)
     st.caption(f"`{run.id}` · {status.message or 'nothing to report'}")
     opening, resume, download, delete = st.columns(4)
     opening.page_link(
@@ -132,7 +153,7 @@ def _one(run: Run, status: Status) -> None:
     resume.button(
         "Resume",
         icon=":material/resume:",
-        disabled=status.state not in RESUMABLE,
+        disabled=not mine or not status.resumable,
         on_click=_resume,
         args=(run.id,),
         width="stretch",
@@ -147,7 +168,7 @@ def _one(run: Run, status: Status) -> None:
         width="stretch",
     )
     with delete.popover(
-        "Delete", icon=":material/delete:", disabled=status.active, width="stretch"
+        "Delete", icon=":material/delete:", disabled=not mine or status.active, width="stretch"
     ):
         st.markdown("Delete this run for good, with its weights and pictures?")
         st.button("Yes, delete it", type="primary", on_click=_delete, args=(run.id,))
@@ -160,14 +181,31 @@ def _one(run: Run, status: Status) -> None:
         placeholder="Call it something you will remember",
         on_change=_rename,
         args=(run.id, key),
+        disabled=not mine,
         width=420,
     )
+    if lab().signed_in:
+        _sharing(run, mine)
     left, right = st.columns(2)
     with left:
         st.markdown("**Settings** that differ from the defaults")
         _settings_table(family, run)
     with right:
         _curve([run])
+
+
+def _sharing(run: Run, mine: bool) -> None:
+    key = f"{run.id}.shared"
+    st.session_state[key] = run.access().shared
+    st.toggle(
+        "Everybody may look at it",
+        key=key,
+        disabled=not mine,
+        help="Others can then open and download it and use its settings, but not change it. "
+        "Its address is all they need.",
+        on_change=_share,
+        args=(run.id, key),
+    )
 
 
 def _settings_table(family: Family, run: Run) -> None:
@@ -199,16 +237,20 @@ def _address(run: Run) -> dict[str, str]:
 def _resume(run_id: str) -> None:
     try:
         lab().resume(run_id)
-    except LabFull as error:
+    except (LabFull, RunError) as error:
         st.session_state["runs.refused"] = str(error)
 
 
 def _rename(run_id: str, key: str) -> None:
-    run = lab().store.get(run_id)
-    if run is None:
-        return
     try:
-        run.rename(st.session_state[key])
+        lab().rename(run_id, st.session_state[key])
+    except RunError as error:
+        st.session_state["runs.refused"] = str(error)
+
+
+def _share(run_id: str, key: str) -> None:
+    try:
+        lab().share(run_id, st.session_state[key])
     except RunError as error:
         st.session_state["runs.refused"] = str(error)
 
@@ -289,14 +331,9 @@ def _import() -> None:
     if file is None:
         return
     try:
-        run = import_run(lab().store, file.getvalue())
-    except (DataError, RunError) as error:
-        st.session_state["runs.imported"] = False, f"{_plain(file.name)}: {error}"
+        run = lab().bring_in(lambda store: import_run(store, file.getvalue()))
+    except (DataError, LabFull, RunError) as error:
+        st.session_state["runs.imported"] = False, f"{plain(file.name)}: {error}"
         return
-    words = f"{_plain(run.name() or run.id)} is in the table above."
+    words = f"{plain(run.name() or run.id)} is in the table above."
     st.session_state["runs.imported"] = True, words
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is: names come from people and files."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)

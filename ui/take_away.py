@@ -7,8 +7,8 @@ from functools import partial
 
 import streamlit as st
 
-from training.lab import View
 from training.store import Run
+from training.view import View
 from ui.page import theme
 
 MIME = {"gif": "image/gif", "png": "image/png", "csv": "text/csv", "zip": "application/zip"}

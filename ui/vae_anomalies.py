@@ -11,7 +11,6 @@ from torch import Tensor
 
 from datasets.own import DataError
 from training.image_checks import other_sets
-from training.lab import View
 from training.vae_tools import (
     CORRUPTIONS,
     SCORES,
@@ -21,6 +20,7 @@ from training.vae_tools import (
     detect,
     score,
 )
+from training.view import View
 from ui.figures import colour_bar, png, signed_image
 from ui.image_desk import Base, Mine, choose_base, choose_part, sheet
 from ui.image_figures import labelled_rows, tile

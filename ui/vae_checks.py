@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from training.checks import Check
-from training.lab import View
 from training.vae_checks import Bound, Gain, bound_of, check_vae, gain_of
 from training.vae_tools import ACTIVE, unit_variances
+from training.view import View
 from ui.image_checks import table_of
 from ui.image_desk import choose_part
 from ui.vae_charts import unit_bars

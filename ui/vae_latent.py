@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from training.image_tools import blend
-from training.lab import View
 from training.vae_tools import (
     ACTIVE,
     class_means,
@@ -18,6 +17,7 @@ from training.vae_tools import (
     unit_variances,
     walk,
 )
+from training.view import View
 from ui.figures import png
 from ui.image_desk import Base, choose_base, choose_part, choose_two, sheet
 from ui.image_figures import labelled_rows, tile

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from training.lab import View
 from training.store import Run
 from training.vae import COLUMNS
+from training.view import View
 from ui.charts import curves
 from ui.figures import png
 from ui.history import (

@@ -13,9 +13,9 @@ from datasets.images import ImageSet
 from datasets.own import DataError
 from models.vae import VAE
 from training.config import RunConfig
-from training.lab import View
 from training.store import Run
 from training.vae_tools import LatentPlane, encode, plane_of, to_bytes
+from training.view import View
 from ui.image_desk import Desk
 from ui.image_model import images_of
 from ui.page import theme

@@ -7,6 +7,7 @@ import streamlit as st
 from datasets.own import DataError
 from datasets.own_images import Own
 from registry import FAMILIES, Family
+from training.lab import LabFull
 from training.store import RunError
 from training.weights import read_weights, run_from_weights
 from ui.lab import lab
@@ -47,8 +48,8 @@ def _take(family: Family, key: str, own: Own | None) -> None:
         weights = read_weights(file.getvalue())
         if weights.family is not family:
             raise DataError(_of_another_page(weights.family))
-        run = run_from_weights(lab().store, weights, file.name, own)
-    except (DataError, RunError) as error:
+        run = lab().bring_in(lambda store: run_from_weights(store, weights, file.name, own))
+    except (DataError, LabFull, RunError) as error:
         st.session_state[f"{key}.refused"] = f"{file.name}: {error}"
         return
     show(family, run.id)

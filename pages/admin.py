@@ -1,0 +1,15 @@
+"""Who runs what, what waits, and what it takes: for who runs the lab."""
+
+import streamlit as st
+
+from ui.admin import overview
+from ui.lab import lab
+from ui.page import set_up
+
+set_up("Admin")
+st.title("Admin", anchor=False)
+if lab().who.admin:
+    overview()
+else:
+    st.info("This page is for who runs the lab: the addresses under `admins` in its configuration.")
+    st.page_link("app.py", label="Home", icon=":material/home:")

@@ -1,0 +1,75 @@
+"""What a lab allows: one TOML file for a class, none for a person's own lab."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+DAY = 24.0  # hours
+
+
+class RulesError(RuntimeError):
+    """The configuration file cannot be used; the message says where and why."""
+
+
+class Rules(BaseModel):
+    """The limits of a lab; 0 means that there is none.
+
+    As they stand here they are those of a person's own lab, which trusts whoever can reach it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sign_in: bool = Field(False, description="ask everybody to sign in; runs are then their own")
+    admins: tuple[str, ...] = Field((), description="addresses or ids of who may do all")
+    slots_cpu: int = Field(0, ge=0, le=512, description="trainings at a time on the processor")
+    slots_gpu: int = Field(1, ge=1, le=64, description="trainings at a time on each GPU")
+    running: int = Field(0, ge=0, description="trainings of one person at a time")
+    waiting: int = Field(0, ge=0, description="runs of one person in the queue")
+    queue: int = Field(20, ge=1, le=1000, description="runs in the queue in all")
+    runs: int = Field(0, ge=0, description="runs kept of one person")
+    run_hours: float = Field(0, ge=0, description="hours that one run may train")
+    run_mb: float = Field(0, ge=0, description="megabytes that one run may take on disk")
+    disk_gb: float = Field(0, ge=0, description="gigabytes that all runs may take")
+    warning_hours: float = Field(DAY, ge=0, description="hours from warning to deletion")
+    park_minutes: float = Field(0, ge=0, description="minutes until a run without viewer is parked")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of the Prometheus endpoint")
+
+    @property
+    def is_class(self) -> bool:
+        """Whether anything differs from a person's own lab."""
+        return self != Rules()
+
+    def is_admin(self, keys: Sequence[str]) -> bool:
+        """Tell whether one of a person's keys (verified address, id) is an admin's."""
+        known = {key.casefold() for key in self.admins if key.strip()}
+        return any(key.casefold() in known for key in keys)
+
+
+def load_rules(path: Path | str | None = None) -> Rules:
+    """Return the rules of a file, by default the one that ``GENLAB_CONFIG`` names.
+
+    Raises:
+        RulesError: it cannot be read, or says something that no rule is.
+    """
+    path = path or os.environ.get("GENLAB_CONFIG")
+    if not path:
+        return Rules()
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return Rules(**values)
+    except OSError as error:
+        raise RulesError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RulesError(f"The configuration {path} is not TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Rules.model_fields)
+        why = "is no rule" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        words = f"The configuration {path}: {name} {why}. Rules are {known}."
+        raise RulesError(words) from None
