@@ -14,7 +14,7 @@ import time
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,20 +57,36 @@ def _no_browser() -> None:
 
 
 class Server:
-    """``streamlit run app.py`` in a process group of its own."""
+    """``streamlit run app.py``, on a port that is free.
 
-    def __init__(self, runs: Path) -> None:
-        self.runs = runs
+    Args:
+        runs: the folder of runs.
+        env: more of the environment.
+        secrets: makes the text of ``secrets.toml`` from the server's address.
+    """
+
+    def __init__(
+        self,
+        runs: Path,
+        env: dict[str, str] | None = None,
+        secrets: Callable[[str], str] | None = None,
+    ) -> None:
+        self.runs, self.env = runs, env or {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.flags = []
+        if secrets is not None:
+            file = runs.parent / "secrets.toml"
+            file.write_text(secrets(self.url))
+            self.flags = ["--secrets.files", str(file)]
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-        command += ["--server.headless", "true", "--server.port", str(self.port)]
-        env = {**os.environ, "GENLAB_RUNS": str(self.runs)}
+        command += ["--server.headless", "true", "--server.port", str(self.port), *self.flags]
+        env = {**os.environ, "GENLAB_RUNS": str(self.runs), **self.env}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )

@@ -52,14 +52,16 @@ def _runs(drawn: int) -> None:
     if len(active) != drawn:
         st.rerun()
     ended = _recent({view.run.id for view in active})
+    hidden = lab().hidden()
+    if hidden:
+        st.caption(f"{hidden} more of others {'is' if hidden == 1 else 'are'} at work or waiting.")
     if not active and not ended:
-        st.info("Nothing is running yet. Open a family below and press **Train**.")
+        what = "Nothing of yours" if hidden else "Nothing"
+        st.info(f"{what} is running yet. Open a family below and press **Train**.")
         return
     st.subheader("Running now" if active else "Latest runs", anchor=False)
     for view in active:
         _row(view)
-    if hidden := lab().hidden():
-        st.caption(f"{hidden} more of others")
     if active and ended:
         st.markdown("**Latest runs**")
     for view in ended:

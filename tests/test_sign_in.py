@@ -1,0 +1,123 @@
+"""Two people and a teacher, signed in through a real provider, in real browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from provider import Provider
+from test_browser import (  # noqa: F401 - chromium is a fixture
+    SLOW,
+    Server,
+    button,
+    chromium,
+    expect,
+    open_page,
+    step_of,
+    until,
+)
+
+from training.store import RunStore
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+RULES = """
+sign_in = true
+admins = ["teacher@school.example"]
+slots_cpu = 2
+running = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("school")
+    (folder / "class.toml").write_text(RULES)
+    provider = Provider(("ann", "ben", "teacher"))
+    server = Server(
+        folder / "runs", {"GENLAB_CONFIG": str(folder / "class.toml")}, provider.secrets_toml
+    )
+    yield server
+    server.close()
+    provider.close()
+
+
+@pytest.fixture
+def enter(school, chromium):  # noqa: F811
+    """Return a function that opens a browser and signs somebody in."""
+    contexts = []
+
+    def sign_in(who: str):
+        context = chromium.new_context(viewport={"width": 1360, "height": 1000})
+        context.set_default_timeout(45_000)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.goto(school.url)
+        tab.get_by_role("button", name="Sign in").click()
+        tab.get_by_role("link", name=who, exact=True).click()
+        expect(tab.get_by_text(f"{who}@school.example")).to_be_visible()
+        return tab
+
+    yield sign_in
+    for context in contexts:
+        for tab in context.pages:
+            assert tab.get_by_test_id("stException").count() == 0
+        context.close()
+
+
+@pytest.mark.parametrize("path", ["", "/nice", "/runs", "/admin", "/theory", "/glow?run=x"])
+def test_a_stranger_sees_the_door_and_nothing_else(school, chromium, path):  # noqa: F811
+    context = chromium.new_context()
+    tab = context.new_page()
+    tab.goto(f"{school.url}{path}")
+    expect(tab.get_by_role("button", name="Sign in")).to_be_visible()
+    assert tab.get_by_role("button", name="Train").count() == 0
+    assert tab.get_by_test_id("stException").count() == 0
+    context.close()
+
+
+def test_nobody_reaches_the_run_of_another(school, enter):
+    ann, ben, teacher = enter("ann"), enter("ben"), enter("teacher")
+    open_page(ann, f"{school.url}/nice?{SLOW}")
+    button(ann, "Train").click()
+    expect(button(ann, "Pause")).to_be_enabled()
+    (run,) = RunStore(school.runs)
+
+    # By its address: no such run for Ben, and nothing that could stop it.
+    open_page(ben, f"{school.url}/nice?run={run.id}")
+    expect(ben.get_by_text("The run it names does not exist")).to_be_visible()
+    expect(button(ben, "Stop")).to_be_disabled()
+    ben.goto(f"{school.url}/runs")
+    expect(ben.get_by_text("There are no runs yet")).to_be_visible()
+    ben.goto(school.url)
+    expect(ben.get_by_text("1 more of others is at work")).to_be_visible()
+    assert run.id not in ben.content()
+
+    # The teacher sees it and can stop it; Ben has no such page.
+    ben.goto(f"{school.url}/admin")
+    expect(ben.get_by_text("This page is for who runs the lab")).to_be_visible()
+    teacher.goto(f"{school.url}/admin")
+    expect(teacher.get_by_text("of ann@school.example")).to_be_visible()
+
+    # Shared, Ben sees it move and can still not touch it.
+    run.set_access(type(run.access())(run.access().owner, run.access().name, True))
+    open_page(ben, f"{school.url}/nice?run={run.id}")
+    expect(ben.get_by_text("A run of ann@school.example")).to_be_visible()
+    seen = step_of(ben)
+    until(lambda: step_of(ben) > seen, 30, "a shared run does not move")
+    for name in ("Pause", "Stop", "Step", "Resume"):
+        expect(button(ben, name)).to_be_disabled()
+
+    teacher.get_by_role("button", name="Stop").click()
+    until(lambda: run.status().state == "stopped", 30, "the teacher could not stop it")
+
+
+def test_signing_out_closes_the_door(school, enter):
+    ann = enter("ann")
+    ann.get_by_role("button", name="Sign out").click()
+    expect(ann.get_by_role("button", name="Sign in")).to_be_visible()
+    ann.goto(f"{school.url}/runs")
+    expect(ann.get_by_role("button", name="Sign in")).to_be_visible()
