@@ -22,9 +22,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import torch
 
-from benchmarks.lab_speed import _browser, _open_page, rate_of, server
+from benchmarks.lab_speed import _browser, _open_page, rate_of
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
+from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, ratios, take_turns, tell
 from datasets.images import load_images
@@ -153,10 +154,10 @@ def _lab_rates(rounds: int, iterations: int) -> list[float]:
     browser, rates = _browser(), []
     with tempfile.TemporaryDirectory(prefix="genlab-bench-") as folder:
         runs = Path(folder) / "runs"
-        with server(runs) as address, _open_page(browser) as page:
+        with server(runs) as lab, _open_page(browser) as page:
             for i in range(rounds):
                 tell(f"duel in the lab {i + 1} of {rounds}")
-                page.goto(f"{address}/gan?iterations={iterations}&seed={i}")
+                page.goto(f"{lab.url}/gan?iterations={iterations}&seed={i}")
                 main = page.get_by_test_id("stMainBlockContainer")
                 main.get_by_role("button", name="Train", exact=True).click()
                 page.wait_for_url("**run=*")

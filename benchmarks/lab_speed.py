@@ -22,14 +22,10 @@ import csv
 import logging
 import os
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +36,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options, Unavailable
+from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import tell
 from training.config import RunConfig
@@ -144,8 +141,8 @@ def run(options: Options) -> Iterator[Table]:
     before = load()
     with tempfile.TemporaryDirectory(prefix="genlab-bench-") as folder:
         runs = Path(folder) / "runs"
-        with server(runs) as address, _open_page(browser) as page:
-            visit = _Visit(page, address, runs)
+        with server(runs) as lab, _open_page(browser) as page:
+            visit = _Visit(page, lab.url, runs)
             tell("warming up")
             visit.open(iterations=5000)
             visit.click_train()
@@ -373,59 +370,6 @@ class _Visit:
         """Wait until the server has nothing left to run, and a moment more."""
         self.page.wait_for_selector(f'[{SCRIPT_STATE}="notRunning"]')
         self.page.wait_for_timeout(700)
-
-
-@contextlib.contextmanager
-def server(runs: Path) -> Iterator[str]:
-    """Start the lab on a free port, with a folder of runs of its own; end it whatever happens.
-
-    Raises:
-        RuntimeError: it does not answer within a minute; the message has the end of its log.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    runs.mkdir(parents=True)
-    log = runs.parent / "server.log"
-    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-    command += ["--server.port", str(port), "--server.headless", "true"]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "GENLAB_RUNS": str(runs)},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        if not _answers(f"{address}/_stcore/health", process):
-            raise RuntimeError(f"The server did not start:\n{log.read_text()[-2000:]}")
-        yield address
-    finally:
-        _end(process)
-
-
-def _answers(url: str, process: subprocess.Popen) -> bool:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
-            if answer.status == 200:
-                return True
-        time.sleep(0.1)
-    return False
-
-
-def _end(process: subprocess.Popen) -> None:
-    """Ask the server to end, then end it and all that it has started."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(15)
-    # Its session is its own, so this reaches its workers and nobody else.
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _browser() -> str:

@@ -208,7 +208,9 @@ def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:
 
 def _progress(view: View) -> None:
     status = view.status
-    words = [badge(status), f"step **{status.step:,}** of {status.total:,}"]
+    words = [badge(status)]
+    if status.total:  # it is not known before the model is built
+        words.append(f"step **{status.step:,}** of {status.total:,}")
     if status.state == "queued":
         words = [badge(status), line_words(view)]
     elif view.rate:

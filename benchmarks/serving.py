@@ -1,0 +1,82 @@
+"""A lab of its own for a benchmark: a real server on a free port, ended whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A lab that answers: its address and the process of its server."""
+
+    url: str
+    pid: int
+
+
+@contextlib.contextmanager
+def server(runs: Path, **env: str) -> Iterator[Served]:
+    """Start the lab on a free port, with a folder of runs of its own; end it whatever happens.
+
+    Args:
+        runs: the folder of runs; it must not exist.
+        env: more of the environment.
+
+    Raises:
+        RuntimeError: it does not answer within a minute; the message has the end of its log.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runs.mkdir(parents=True)
+    log = runs.parent / "server.log"
+    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    command += ["--server.port", str(port), "--server.headless", "true"]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "GENLAB_RUNS": str(runs), **env},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        if not _answers(f"{address}/_stcore/health", process):
+            raise RuntimeError(f"The server did not start:\n{log.read_text()[-2000:]}")
+        yield Served(address, process.pid)
+    finally:
+        _end(process)
+
+
+def _answers(url: str, process: subprocess.Popen) -> bool:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+            if answer.status == 200:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask the server to end, then end it and all that it has started."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    # Its session is its own, so this reaches its workers and nobody else.
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
