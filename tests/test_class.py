@@ -272,6 +272,7 @@ def test_two_slots_are_shared_out_in_turn(lab, monkeypatch):  # noqa: F811
         ann.submit(NICE, long())
     wait_until(lambda: is_training(lab, of_ann[0]))
     assert lab.view(of_ann[1]).status.state == "queued", "one slot is free, but not for Ann"
+    assert lab.view(of_ann[1]).held
     of_ben = ben.submit(NICE, long(seed=9))
     wait_until(lambda: is_training(lab, of_ben))
     assert [view.run.id for view in lab.active()] == [of_ann[0], of_ben, *of_ann[1:]]

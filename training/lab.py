@@ -181,7 +181,7 @@ class Lab:
             view = self._views.get(run_id)
             if view is not None:
                 if run_id in self._queue:
-                    view.ahead, view.wait = self._place(run_id)
+                    view.ahead, view.wait, view.held = self._place(run_id)
                 return copy(view)
         run = self.store.get(run_id)
         if run is None:
@@ -321,15 +321,15 @@ class Lab:
         waiting = [(run_id, self._views[run_id].access.owner) for run_id in self._queue]
         return in_turn(waiting, at_work, self._served, self.rules.running)
 
-    def _place(self, run_id: str) -> tuple[int, float | None]:
-        """Return how many runs start before one in the queue, and in how many seconds it starts."""
+    def _place(self, run_id: str) -> tuple[int, float | None, bool]:
+        """Return how many runs start before one in the queue, when it starts, if it is held."""
         order, held = self._order()
         if run_id in held:
-            return len(order) + held.index(run_id), None
+            return len(order) + held.index(run_id), None, True
         left = [worker.view.seconds_left() for worker in self._workers.values()]
         typical = sorted(self._durations)[len(self._durations) // 2] if self._durations else None
         place = order.index(run_id)
-        return place, waits(place + 1, len(self.devices), left, typical)[-1]
+        return place, waits(place + 1, len(self.devices), left, typical)[-1], False
 
     def _enqueue(self, run_id: str) -> None:
         view = self._views[run_id]

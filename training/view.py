@@ -30,6 +30,7 @@ class View:
         seq: grows with each change, so that a page knows what it has drawn already.
         ahead: runs before it in the queue.
         wait: seconds until it starts, as far as anybody can tell.
+        held: whether it waits for another run of its owner, however many slots are free.
         access: to whom it belongs.
     """
 
@@ -43,6 +44,7 @@ class View:
     seq: int = 0
     ahead: int = 0
     wait: float | None = None
+    held: bool = False
     access: Access = field(default_factory=Access)
 
     def take(self, report: Report) -> None:

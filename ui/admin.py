@@ -116,7 +116,7 @@ def _rules(limits: Rules) -> None:
         {"rule": name, "value": _value(getattr(limits, name)), "what it is": field.description}
         for name, field in type(limits).model_fields.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
     st.caption(
         "0 means no limit. They come from the file that `GENLAB_CONFIG` names, and hold from the "
         "next start of the lab on."
