@@ -11,6 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
@@ -25,13 +28,13 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"  # every browser draws it, and nothing is loaded from elsewhere
 myst_dmath_double_inline = True
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
@@ -61,7 +64,8 @@ html_theme = "furo"
 html_title = "Generative Lab"
 html_logo = "../assets/mark.svg"
 html_favicon = "../assets/mark.svg"
-html_static_path: list[str] = []
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0F6B73", "color-brand-content": "#0F6B73"},
     "dark_css_variables": {"color-brand-primary": "#4FC3C7", "color-brand-content": "#4FC3C7"},
@@ -162,8 +166,22 @@ def shorten(_app, what: str, _name: str, found, *_: object) -> tuple[str, None] 
     return None
 
 
+def inline_math(self, node) -> None:
+    """Write a formula of a line as MathML."""
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_math(self, node) -> None:
+    """Write a formula of its own as MathML."""
+    formula = convert(node.astext(), display="block")
+    self.body.append(self.starttag(node, "div", CLASS="math") + formula + "</div>\n")
+    raise nodes.SkipNode
+
+
 def setup(app) -> None:
     """Hook into Sphinx."""
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("config-inited", write_pages)
     app.connect("source-read", adapt_theory)
     app.connect("autodoc-process-signature", shorten)
