@@ -15,10 +15,13 @@ from registry import FAMILIES, PAGES, Family
 from training.lab import Lab, get_lab
 from training.store import Run
 from training.weights import read_weights, run_from_weights
+from ui.exercises import EXERCISES, Exercise, address
 from ui.page import IN_THE_CODE, ROOT, named_in, resolve, sections
 
 PROVES = {"Check", "Results"}  # the section with the numbers that prove what was trained
 SINGLETON = "_generative_lab"  # where `training.lab.get_lab` keeps it
+# Parts that open within a section, which the tests of their pages draw.
+INSIDE_A_SECTION = {"Levels", "Surprise"}
 BUTTONS = ("train", "pause", "resume", "step", "stop")
 
 
@@ -104,7 +107,7 @@ def test_a_promise_is_one_sentence(family: Family) -> None:
     assert re.fullmatch(r"[A-Z][^.!?]*\.", family.promise)
 
 
-@pytest.mark.parametrize("stem", FAMILIES)
+@pytest.mark.parametrize("stem", [family.stem for family in PAGES])
 def test_theory_is_in_tabs_and_names_its_code(stem: str) -> None:
     family = FAMILIES[stem]
     parts = sections(ROOT / "docs" / "theory" / f"{family.page}.md")
@@ -135,6 +138,19 @@ def test_what_computes_a_formula_exists(stem: str, name: str) -> None:
     found = resolve(name)
     assert inspect.isclass(found) or inspect.isfunction(inspect.unwrap(found))
     assert inspect.getdoc(found), "who follows the name finds an explanation"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: f"{e.stem}: {e.title}")
+def test_the_link_of_an_exercise_opens_its_page_set_up(exercise: Exercise) -> None:
+    family = FAMILIES[exercise.stem]
+    tester = healthy(opened(family, **address(exercise)))
+    assert not tester.warning, "each value in the address can be set"
+    for name, value in exercise.settings.items():
+        assert tester.session_state[f"{family.stem}.{name}"] == value
+    asked = re.findall(r"\*([A-Z][\w ]+)\*", exercise.do)
+    there = {*tester.segmented_control(key=f"{family.stem}.part").options}
+    there |= {button.label for button in tester.button} | INSIDE_A_SECTION
+    assert set(asked) <= there
 
 
 @pytest.mark.slow
