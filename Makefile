@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app class test bench lint clean
+.PHONY: help app class test bench lint docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +30,12 @@ bench: $(VENV)/.dev-installed  ## Measure the lab beside its peers
 lint: $(VENV)/.dev-installed  ## Check style and formatting of every file
 	$(BIN)/pre-commit run --all-files $(ARGS)
 
+docs: $(VENV)/.docs-installed  ## Build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -b html -W --keep-going -n -q docs docs/_build/html $(ARGS)
+	@echo "Open docs/_build/html/index.html"
+
 clean:  ## Remove the environment and the caches; runs and data stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache docs/_build
+	rm -rf $(VENV) .pytest_cache .ruff_cache docs/_build docs/api
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # pip is the last thing that venv puts in place, so an interrupted set-up is repeated, not mistaken for a whole one.
@@ -49,4 +53,8 @@ $(VENV)/.app-installed: requirements.txt | $(BIN)/pip
 
 $(VENV)/.dev-installed: requirements.txt requirements-dev.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.app-installed
+
+$(VENV)/.docs-installed: requirements.txt requirements-docs.txt | $(BIN)/pip
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-docs.txt
 	@touch $@ $(VENV)/.app-installed

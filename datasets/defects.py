@@ -251,7 +251,7 @@ def read_test_picture(folder: Path | str, name: str, size: int) -> tuple[np.ndar
 
     Args:
         folder: in MVTec's layout.
-        name: ``kind/file``, as in :attr:`DefectSet.files`.
+        name: ``kind/file``, as in ``DefectSet.files``.
         size: pixels on each side.
 
     Raises:

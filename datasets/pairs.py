@@ -74,10 +74,12 @@ class PairSource:
 
     @property
     def built_in(self) -> bool:
+        """Whether it is rendered here, without a download."""
         return not self.bytes
 
     @property
     def megabytes(self) -> float:
+        """Size of its download in MB."""
         return self.bytes / 1e6
 
 
@@ -128,9 +130,13 @@ class PairSet:
         name: what the set is called.
         title: the same, for people.
         domains: what A and B show.
-        train_a, train_b, test_a, test_b: shape ``(n, 3, s, s)``, uint8; the n differ.
+        train_a: training images of A, shape ``(n, 3, s, s)``, uint8.
+        train_b: the same of B, with another n.
+        test_a: test images of A.
+        test_b: test images of B.
         note: what it is and what was left out, in a sentence or two.
-        masks_a, masks_b: where the fruit is in the test images, ``(n, s, s)``; ``None`` if unknown.
+        masks_a: where the fruit is in the test images of A, ``(n, s, s)``; ``None`` if unknown.
+        masks_b: the same of B.
     """
 
     name: str

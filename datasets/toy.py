@@ -573,6 +573,13 @@ def make(name: str, noise: float | None = None) -> Density:
 
     Raises:
         ValueError: The name is unknown, or the noise is out of its range.
+
+    Examples:
+        >>> moons = make("two_moons", 0.05)
+        >>> round(moons.entropy(), 3)  # nats: no model has a lower NLL
+        0.289
+        >>> moons.sample(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 2])
     """
     if name not in TOY:
         raise ValueError(f"name must be one of {', '.join(TOY)}; got {name!r}.")

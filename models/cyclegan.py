@@ -18,6 +18,7 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``, shape ``(B, C, H, W)``, with mean 0 and variance 1 in each channel."""
         # A group norm with one channel per group: the same numbers, on a CPU in a fifth of the time
         # of torch's instance norm.
         return nn.functional.group_norm(x, x.shape[1])
@@ -39,6 +40,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` plus what the block changes, both of shape ``(B, C, H, W)``."""
         return x + self.change(x)
 
 
@@ -144,10 +146,12 @@ class CycleGAN(nn.Module):
 
     @property
     def generators(self) -> nn.ModuleList:
+        """The two generators, A to B first."""
         return nn.ModuleList([self.a_to_b, self.b_to_a])
 
     @property
     def judges(self) -> nn.ModuleList:
+        """The two discriminators, that of A first."""
         return nn.ModuleList([self.judge_a, self.judge_b])
 
 
@@ -161,6 +165,10 @@ def cyclegan(
         blocks: residual blocks of either generator.
         judge_width: channels next to the image in the discriminators.
         generator: source of the initial weights.
+
+    References:
+        Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park,
+        Isola, Efros, 2017), section 4. https://arxiv.org/abs/1703.10593
     """
     model = CycleGAN(width=width, blocks=blocks, judge_width=judge_width)
     for module in model.modules():

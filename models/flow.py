@@ -67,7 +67,7 @@ class Flow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, shape ``(B,)``.
 
-        Change of variables: log p(x) = log p(z) + log |det dz/dx|.
+        Change of variables: ``log p(x) = log p(z) + log |det dz/dx|``.
         """
         z, log_det = self.inverse(x)
         return self.prior.log_prob(z) + log_det

@@ -56,6 +56,7 @@ class Score(nn.Module):
     """Flatten what a discriminator ends with, ``(B, 1)`` or ``(B, 1, 1, 1)``, to ``(B,)``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return scores of shape ``(B,)``."""
         return x.flatten()
 
 
@@ -75,6 +76,9 @@ def plane_gan(
         latent: numbers that a point is made from; with two, the latent square can be drawn.
         prior: where latents come from.
         generator: source of the initial weights.
+
+    References:
+        Generative Adversarial Nets (Goodfellow et al., 2014). https://arxiv.org/abs/1406.2661
     """
     widths = [hidden] * depth
     return GAN(
@@ -99,6 +103,9 @@ def image_gan(
         hidden: width of the two hidden layers of either network.
         latent: numbers that an image is made from, standard normal.
         generator: source of the initial weights.
+
+    References:
+        Generative Adversarial Nets (Goodfellow et al., 2014). https://arxiv.org/abs/1406.2661
     """
     dims = math.prod(shape)
     paint = MLP(latent, hidden, hidden, dims, identity=False, generator=generator)

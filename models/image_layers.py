@@ -24,6 +24,11 @@ class Squeeze(nn.Module):
     References:
         Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016), sections 3.4 and
         3.6. https://arxiv.org/abs/1605.08803
+
+    Examples:
+        >>> image = torch.arange(16.0).view(1, 1, 4, 4)
+        >>> Squeeze().inverse(image)[0].shape
+        torch.Size([1, 4, 2, 2])
     """
 
     def __init__(self, *, checkerboard: bool = False) -> None:
@@ -31,6 +36,7 @@ class Squeeze(nn.Module):
         self.checkerboard = checkerboard
 
     def inverse(self, x: Tensor) -> Result:
+        """Map ``(B, C, H, W)`` to ``(B, 4C, H/2, W/2)``; ``log_det`` is 0, shape ``(B,)``."""
         batch, channels, height, width = x.shape
         x = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
         x = x.permute(3, 5, 0, 1, 2, 4)  # (2, 2, B, C, H/2, W/2)
@@ -51,6 +57,7 @@ class Squeeze(nn.Module):
         return 4 * channels, height // 2, width // 2
 
     def forward(self, z: Tensor) -> Result:
+        """Map ``(B, 4C, H/2, W/2)`` to ``(B, C, H, W)``; ``log_det`` is 0, shape ``(B,)``."""
         batch, channels, height, width = z.shape
         a, b, c, d = z.chunk(4, dim=1)
         rows = ((a, c), (d, b)) if self.checkerboard else ((a, b), (c, d))
@@ -72,9 +79,11 @@ class Unsqueeze(nn.Module):
         return channels // 4, 2 * height, 2 * width
 
     def inverse(self, x: Tensor) -> Result:
+        """Map ``(B, 4C, H/2, W/2)`` to ``(B, C, H, W)``; ``log_det`` is 0, shape ``(B,)``."""
         return self.squeeze.forward(x)
 
     def forward(self, z: Tensor) -> Result:
+        """Map ``(B, C, H, W)`` to ``(B, 4C, H/2, W/2)``; ``log_det`` is 0, shape ``(B,)``."""
         return self.squeeze.inverse(z)
 
 
@@ -113,9 +122,11 @@ class InvertibleConv(nn.Module):
         return self.permutation @ lower @ upper
 
     def inverse(self, x: Tensor) -> Result:
+        """Map data ``(B, C, H, W)`` to latents; ``log_det`` is ``H W sum log |r|``, ``(B,)``."""
         return _mix(x, self.matrix()), self._log_det(x)
 
     def forward(self, z: Tensor) -> Result:
+        """Map latents ``(B, C, H, W)`` to data by two triangular systems; ``log_det``: ``(B,)``."""
         lower, upper = self._factors()
         undone = torch.linalg.solve_triangular(lower, self.permutation.T, upper=False)
         undone = torch.linalg.solve_triangular(upper, undone, upper=True)
@@ -151,6 +162,7 @@ class Logit(nn.Module):
         self.alpha = alpha
 
     def inverse(self, x: Tensor) -> Result:
+        """Map pixels in [0, 1], ``(B, ...)``, to the line; ``log_det`` has the shape ``(B,)``."""
         limits = torch.finfo(x.dtype)
         # Samples of a flow may round to a place just outside: it has no logarithm.
         p = (self.alpha + (1 - 2 * self.alpha) * x).clamp(limits.tiny, 1 - limits.eps)
@@ -158,6 +170,7 @@ class Logit(nn.Module):
         return z, self._log_slope(z)
 
     def forward(self, z: Tensor) -> Result:
+        """Map numbers on the line, ``(B, ...)``, to pixels; ``log_det`` has the shape ``(B,)``."""
         x = (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
         return x, -self._log_slope(z)
 
@@ -186,10 +199,12 @@ class Vectorise(nn.Module):
         return (math.prod(shape),)
 
     def inverse(self, x: Tensor) -> Result:
+        """Map ``(B, C, H, W)`` to ``(B, D)``, even places first; ``log_det`` is 0."""
         x = x.flatten(1)
         return torch.cat([x[:, ::2], x[:, 1::2]], dim=1), x.new_zeros(len(x))
 
     def forward(self, z: Tensor) -> Result:
+        """Map ``(B, D)`` back to ``(B, C, H, W)``; ``log_det`` is 0."""
         x = torch.empty_like(z)
         half = (z.shape[1] + 1) // 2
         x[:, ::2], x[:, 1::2] = z[:, :half], z[:, half:]
@@ -204,7 +219,7 @@ class ConvNet(nn.Module):
 
     The last one starts at zero, so that its coupling starts as the identity. Adam moves each of its
     weights by as much whatever its width, so what it gives would move in proportion to that; from
-    :data:`BASE_WIDTH` on a factor takes it back. Without it wide nets explode in their first steps.
+    ``BASE_WIDTH`` on a factor takes it back. Without it wide nets explode in their first steps.
 
     Args:
         channels: of its input.

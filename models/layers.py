@@ -82,9 +82,11 @@ class Coupling(nn.Module):
         return list(range(half, features)) if self.flip else list(range(half))
 
     def forward(self, z: Tensor, *context: Tensor) -> Result:
+        """Map latents ``(B, D)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
         return self._couple(z, context, self._to_data)
 
     def inverse(self, x: Tensor, *context: Tensor) -> Result:
+        """Map data ``(B, D)`` to latents; also return ``log |det dz/dx|``, shape ``(B,)``."""
         return self._couple(x, context, self._to_latent)
 
     def _couple(
@@ -107,6 +109,11 @@ class AdditiveCoupling(Coupling):
 
     References:
         NICE (Dinh, Krueger, Bengio, 2014), equation 10. https://arxiv.org/abs/1410.8516
+
+    Examples:
+        >>> layer = AdditiveCoupling(nn.Identity())  # the shift is the passive half itself
+        >>> layer.inverse(torch.tensor([[1.0, 5.0]]))
+        (tensor([[1., 4.]]), tensor([0.]))
     """
 
     def _to_data(self, active: Tensor, shift: Tensor) -> Result:
@@ -133,6 +140,14 @@ class AffineCoupling(Coupling):
     References:
         Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016), equations 7-8.
         https://arxiv.org/abs/1605.08803
+
+    Examples:
+        >>> net = MLP(1, 16, 2, identity=False, generator=torch.Generator().manual_seed(0))
+        >>> layer, x = AffineCoupling(net), torch.tensor([[0.5, -1.0]])
+        >>> z, log_det = layer.inverse(x)
+        >>> back, log_det_back = layer.forward(z)
+        >>> torch.allclose(back, x), torch.allclose(log_det_back, -log_det)
+        (True, True)
     """
 
     def __init__(self, conditioner: nn.Module, *, flip: bool = False, bound: float = 3.0) -> None:
@@ -228,9 +243,11 @@ class DiagonalScale(nn.Module):
             self.log_scale.copy_(x.std(0).clamp_min(1e-4).log())
 
     def forward(self, z: Tensor) -> Result:
+        """Map latents ``(B, D)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
         return z * self.log_scale.exp(), self.log_scale.sum().expand(len(z))
 
     def inverse(self, x: Tensor) -> Result:
+        """Map data ``(B, D)`` to latents; also return ``log |det dz/dx|``, shape ``(B,)``."""
         return x * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(x))
 
 
@@ -244,6 +261,13 @@ class ActNorm(nn.Module):
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018),
         section 3.1. https://arxiv.org/abs/1807.03039
+
+    Examples:
+        >>> layer = ActNorm(2)
+        >>> layer.initialise(torch.tensor([[0.0, 10.0], [2.0, 30.0], [4.0, 50.0]]))
+        >>> z, log_det = layer.inverse(torch.tensor([[2.0, 50.0]]))
+        >>> [round(number, 3) for number in z[0].tolist()]
+        [0.0, 1.0]
     """
 
     def __init__(self, channels: int) -> None:
@@ -260,10 +284,12 @@ class ActNorm(nn.Module):
         self.log_scale.copy_(values.std(1).clamp_min(1e-3).log())
 
     def forward(self, z: Tensor) -> Result:
+        """Map latents ``(B, C, ...)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
         shift, log_scale, log_det = self._like(z)
         return z * log_scale.exp() + shift, log_det
 
     def inverse(self, x: Tensor) -> Result:
+        """Map data ``(B, C, ...)`` to latents; also return ``log |det dz/dx|``, shape ``(B,)``."""
         shift, log_scale, log_det = self._like(x)
         return (x - shift) * (-log_scale).exp(), -log_det
 

@@ -274,6 +274,7 @@ class Known:
         self._parts = iter(self.value.split(sizes, dim=1)) if self.fixed else None
 
     def append(self, part: Tensor) -> None:
+        """Append columns, shape ``(B, k)``, that are known now."""
         if self.fixed:
             next(self._parts).copy_(part)
         else:

@@ -245,8 +245,11 @@ def vae(
         depth: fully connected hidden layers of either network.
         network: ``"mlp"``: nothing but these; ``"conv"``: two convolutions that halve the image
             before them, and two that double it behind them, with 32 and 64 channels.
-        likelihood: a key of :data:`LIKELIHOODS`.
+        likelihood: a key of ``LIKELIHOODS``.
         generator: source of the initial weights; the global random state is never touched.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma, Welling, 2013). https://arxiv.org/abs/1312.6114
     """
     wide = [hidden] * depth
     pixels = math.prod(shape)

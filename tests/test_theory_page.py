@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -52,28 +50,6 @@ def test_the_link_of_an_exercise_sets_the_form_to_what_it_says(exercise):
     config = family.training.CONFIG.parse(given)
     assert all(getattr(config, name) == value for name, value in exercise.settings.items())
     assert any(page.stem == family.page for page in PAGES)
-
-
-LINKS = [
-    (path.name, link)
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    for link in re.findall(r"\]\(/([^)]+)\)", path.read_text(encoding="utf-8"))
-]
-
-
-@pytest.mark.parametrize(("file", "link"), LINKS, ids=[f"{f}: {x}" for f, x in LINKS])
-def test_a_link_to_a_page_sets_up_what_can_be_set(file, link):
-    page, _, query = link.partition("?")
-    assert (ROOT / "pages" / f"{page}.py").exists()
-    values = dict(parse_qsl(query, strict_parsing=bool(query)))
-    FAMILIES[values.pop("on", page)].training.CONFIG.parse(values)
-
-
-def test_links_to_files_lead_to_files():
-    for path in [ROOT / "README.md", ROOT / "assets" / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        text = path.read_text(encoding="utf-8")
-        for link in re.findall(r"\]\((?!https?:|/|#)([^)\s]+)\)", text):
-            assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
 def test_the_page_is_drawn_and_its_sliders_move_the_numbers():

@@ -104,6 +104,14 @@ class RunConfig(BaseModel):
 
         Raises:
             ConfigError: naming each field that is wrong and its range.
+
+        Examples:
+            >>> PlaneConfig.parse({"dataset": "ring", "batch": "128"}).batch
+            128
+            >>> PlaneConfig.parse({"batch": 7})
+            Traceback (most recent call last):
+            ...
+            training.config.ConfigError: batch must be a whole number from 64 to 2048; '7' is not.
         """
         try:
             return cls.model_validate(dict(values))

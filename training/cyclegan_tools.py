@@ -65,9 +65,11 @@ class ImagePool:
         return torch.stack(given)
 
     def state_dict(self) -> dict:
+        """Return what a resume needs: the images and how many there are."""
         return {"images": self.images, "held": self.held}
 
     def load_state_dict(self, state: Mapping) -> None:
+        """Take over what :meth:`state_dict` returned."""
         self.images = state["images"].to(self.device).clone()
         self.held = int(state["held"])
 

@@ -16,7 +16,16 @@ from training.duel import PARTS
 from training.image_duel import ImageDuel, ImageDuelConfig
 from training.loop import Progress, train
 
-__all__ = ["CONFIG", "PARTS", "DCGANConfig", "build", "model", "padded", "train_dcgan"]
+__all__ = [
+    "CONFIG",
+    "PARTS",
+    "DCGANConfig",
+    "DCGANTraining",
+    "build",
+    "model",
+    "padded",
+    "train_dcgan",
+]
 
 THREADS = 8  # its convolutions use what the machine has to spare
 

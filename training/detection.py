@@ -26,6 +26,14 @@ def auroc(scores: np.ndarray, defective: np.ndarray) -> float:
     """Return the area under the ROC curve; NaN unless there are good and defective ones.
 
     It is the chance that a defective picture scores above a good one, ties counted half.
+
+    Args:
+        scores: one number per picture, higher for less usual, shape ``(N,)``.
+        defective: which are, shape ``(N,)``.
+
+    Examples:
+        >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+        0.875
     """
     scores, defective = np.asarray(scores, dtype=np.float64), np.asarray(defective, dtype=bool)
     if not defective.any() or defective.all() or np.isnan(scores).any():
@@ -124,7 +132,7 @@ class Decisions:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the recalls of both classes: 0.5 for any answer that ignores the picture."""
+        """The mean of the recalls of both classes, 0.5 for any answer that ignores the picture."""
         return (self.recall + self.recall_good) / 2
 
     @property

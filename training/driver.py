@@ -65,9 +65,11 @@ class Pace:
         self.due = 0.0
 
     def is_due(self) -> bool:
+        """Tell whether it is time again."""
         return time.monotonic() >= self.due
 
     def took(self, seconds: float) -> None:
+        """Say what it cost, in seconds; the next time follows from that."""
         self.due = time.monotonic() + min(max(self.every, seconds / SHARE), self.patience)
 
 
@@ -79,12 +81,14 @@ class Rate:
         self.marks: deque[tuple[float, int]] = deque()
 
     def mark(self, step: int) -> None:
+        """Note that a step is done now."""
         now = time.monotonic()
         self.marks.append((now, step))
         while now - self.marks[0][0] > self.window:
             self.marks.popleft()
 
     def value(self) -> float:
+        """Return steps per second over the window; 0 before there are two marks."""
         if len(self.marks) < 2:
             return 0.0
         (t0, s0), (t1, s1) = self.marks[0], self.marks[-1]

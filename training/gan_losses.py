@@ -136,7 +136,7 @@ References:
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Return the mean of (|gradient| - 1)^2 at points between real and fake examples.
+    """Return the mean of ``(|gradient| - 1)^2`` at points between real and fake examples.
 
     Args:
         critic: examples to scores ``(B,)``.

@@ -78,7 +78,7 @@ class Experiment:
     def update(self) -> Mapping[str, Tensor]:
         """Take one optimiser step; return named scalar losses, detached, on the device.
 
-        If ``self.part`` names one of :attr:`PARTS`, only that part moves.
+        If ``self.part`` names one of ``PARTS``, only that part moves.
         """
         raise NotImplementedError
 
@@ -106,10 +106,12 @@ class Experiment:
 
     @property
     def skipped(self) -> int:
+        """Steps skipped so far because the loss or its gradient was not finite."""
         return sum(int(o.skipped) for o in self.optimisers.values())
 
     @property
     def streak(self) -> int:
+        """Steps skipped in a row until now; 0 after a good one."""
         return max((int(o.streak) for o in self.optimisers.values()), default=0)
 
     def state_dict(self) -> dict:
@@ -123,6 +125,7 @@ class Experiment:
         }
 
     def load_state_dict(self, state: Mapping) -> None:
+        """Take over what ``state_dict`` returned, perhaps on another device."""
         self.step = state["step"]
         self.live = dict(state["live"])
         self.model.load_state_dict(state["model"])
@@ -197,9 +200,11 @@ class Descent:
         rule.step()
 
     def state_dict(self) -> dict:
+        """Return Adam's moments and the counts of skipped steps."""
         return {"adam": self.adam.state_dict(), "skipped": self.skipped, "streak": self.streak}
 
     def load_state_dict(self, state: Mapping) -> None:
+        """Take over what ``state_dict`` returned."""
         self.adam.load_state_dict(state["adam"])
         self.skipped = state["skipped"].to(self.flat.device)
         # A run that diverged starts with new patience: its learning rate can be lowered.
@@ -214,6 +219,10 @@ def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> f
 
     References:
         Super-Convergence (Smith, Topin, 2017). https://arxiv.org/abs/1708.07120
+
+    Examples:
+        >>> [round(one_cycle(share), 3) for share in (0, 0.05, 0.1, 0.55, 1)]
+        [0.1, 0.55, 1.0, 0.5, 0.0]
     """
     if fraction < warm_up:
         return start + (1 - start) * fraction / warm_up
@@ -239,6 +248,7 @@ class Tally:
         self.counts: dict[str, Tensor] = {}
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Count named scalar losses, on the device."""
         for name, value in losses.items():
             finite = torch.isfinite(value)
             self.sums[name] = self.sums.get(name, 0) + torch.where(finite, value, 0)

@@ -218,7 +218,8 @@ class Calibration:
     """What good pictures look like to the model.
 
     Attributes:
-        mean, std: of the maps of good training pictures, per place, nats per dimension.
+        mean: of the maps of good training pictures, per place, nats per dimension.
+        std: their standard deviation, likewise.
         held_out: scores of the held-out good training pictures.
         threshold: the score that 5 % of those exceed.
         usual: what the maps of 5 % of those exceed somewhere, nats per dimension.
@@ -235,7 +236,8 @@ class DefectFlow(Experiment):
     """Maximum likelihood on good pictures; what both models share.
 
     Of the good training pictures a fifth is held out: it gives the threshold, and, once more with
-    synthetic defects, the live AUROC. The test pictures are not touched before :func:`evaluate`.
+    synthetic defects, the live AUROC. The test pictures are not touched before
+    :func:`~training.maf_scores.evaluate`.
     """
 
     LOSSES = ("nll",)
@@ -487,6 +489,7 @@ class PatchFlow(DefectFlow):
 
     @property
     def coarse(self) -> int:
+        """Stride, in pixels, of the maps that are only looked at."""
         return self.config.patch
 
     def loss(self, images: Tensor) -> Tensor:

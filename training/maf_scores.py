@@ -32,7 +32,8 @@ class Evaluation:
     """How a trained model does on the test pictures.
 
     Attributes:
-        names, kinds: of each test picture.
+        names: of the test pictures.
+        kinds: what each of them shows.
         score: of each test picture, higher is more unlike the good ones.
         cells: where, as coarse as the model tells, shape ``(M, m, m)``, nats per dimension away
             from the good ones at that place.
@@ -62,10 +63,12 @@ class Evaluation:
 
     @property
     def threshold(self) -> float:
+        """The score above which a picture is called defective."""
         return self.calibration.threshold
 
     @property
     def defective(self) -> np.ndarray:
+        """Whether each test picture is defective, shape ``(N,)``, bool."""
         return np.array([kind != defects.GOOD for kind in self.kinds])
 
     @property
@@ -84,7 +87,8 @@ class Scoring:
     First the good training pictures calibrate, then the test pictures are scored with that.
 
     Attributes:
-        done, total: pictures looked at so far and in all.
+        done: pictures looked at so far.
+        total: pictures in all.
         result: the evaluation, once it is done.
     """
 

@@ -97,7 +97,7 @@ class Truth:
         """Compare samples with the truth.
 
         Args:
-            x: at least :data:`SAMPLES` standardised points, ``(n, 2)``.
+            x: at least ``SAMPLES`` standardised points, ``(n, 2)``.
 
         Returns:
             ``kl`` and ``js`` in nats, and where the density has modes ``modes`` (how many are
@@ -124,6 +124,16 @@ def kl(masses: Tensor, counts: Tensor) -> float:
     """Return KL(truth || samples) in nats, from the masses of bins and the counts in them.
 
     Half a count is added to each bin, or an empty bin would make the distance infinite.
+
+    Args:
+        masses: of the bins under the truth, shape ``(b,)``, with the sum 1.
+        counts: samples in each bin, shape ``(b,)``.
+
+    Examples:
+        >>> kl(torch.tensor([0.5, 0.5]), torch.tensor([50, 50]))
+        0.0
+        >>> round(kl(torch.tensor([0.5, 0.5]), torch.tensor([100, 0])), 3)
+        1.963
 
     References:
         The performance of universal encoding (Krichevsky, Trofimov, 1981): the half count.

@@ -74,6 +74,7 @@ class Status:
 
     @property
     def active(self) -> bool:
+        """Whether it waits, starts, trains or is paused."""
         return self.state in ACTIVE
 
     @property
@@ -89,6 +90,7 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of its folder."""
         return self.path.name
 
     @classmethod
@@ -236,6 +238,7 @@ class Run:
             return Status(state="interrupted", message="Its status file is missing or damaged.")
 
     def write_status(self, status: Status) -> None:
+        """Write ``status.json``."""
         write_json(self.path / "status.json", asdict(status))
 
     def lock(self) -> filelock.BaseFileLock:
@@ -262,6 +265,11 @@ class Run:
         write_atomic(self.path / "metrics.csv", lambda f: f.write(text.getvalue().encode()))
 
     def append_metrics(self, columns: list[str], row: Mapping[str, float]) -> None:
+        """Append a row to ``metrics.csv``, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
         path = self.path / "metrics.csv"
         size = path.stat().st_size
         try:
@@ -287,7 +295,7 @@ class Run:
     # -- pictures -----------------------------------------------------------------------------
 
     def save_snapshot(self, step: int, arrays: Mapping[str, np.ndarray], keep: set[int]) -> None:
-        """Save a picture; beyond :data:`FRAMES` of them the one with the closest neighbours goes.
+        """Save a picture; beyond ``FRAMES`` of them the one with the closest neighbours goes.
 
         So they stay spread over the whole training. Those in ``keep`` never go.
         """
@@ -299,6 +307,7 @@ class Run:
             self._snapshot_path(min(spans, key=spans.__getitem__)).unlink(missing_ok=True)
 
     def drop_snapshots(self, after: int) -> None:
+        """Delete the pictures of steps after ``after``."""
         for step in self.snapshot_steps():
             if step > after:
                 self._snapshot_path(step).unlink(missing_ok=True)
@@ -314,6 +323,7 @@ class Run:
             return {name: arrays[name] for name in arrays.files}
 
     def save_target(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write ``target.npz``: what there is to learn, by name."""
         write_atomic(self.path / "target.npz", lambda file: np.savez_compressed(file, **arrays))
 
     def target(self) -> dict[str, np.ndarray] | None:
@@ -330,6 +340,7 @@ class Run:
     # -- weights ------------------------------------------------------------------------------
 
     def save_checkpoint(self, state: Mapping) -> None:
+        """Write ``checkpoint.pt`` from tensors and plain values."""
         # In memory first: torch turns a full disk into errors of its own.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
@@ -497,7 +508,7 @@ class RunStore:
 
 
 def clean_name(text: str) -> str:
-    """Return a name on one line: no control characters, at most :data:`MAX_NAME` characters."""
+    """Return a name on one line: no control characters, at most ``MAX_NAME`` characters."""
     words = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_NAME]).split()
     return " ".join(words)[:MAX_NAME].strip()
 

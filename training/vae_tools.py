@@ -252,11 +252,11 @@ CORRUPTIONS = {
 
 
 def corrupt(images: Tensor, kind: str, strength: float, *, seed: int) -> Tensor:
-    """Return uint8 images ``(B, C, H, W)`` damaged in one of the ways of :data:`CORRUPTIONS`.
+    """Return uint8 images ``(B, C, H, W)`` damaged in one of the ways of ``CORRUPTIONS``.
 
     Args:
         images: uint8; they are not changed.
-        kind: a key of :data:`CORRUPTIONS`.
+        kind: a key of ``CORRUPTIONS``.
         strength: as said there; 0 leaves the images as they are.
         seed: of what is drawn.
     """

@@ -23,7 +23,7 @@ class View:
         run: its folder.
         status: where it stands.
         rate: steps per second.
-        rows: rows of its metrics, thinned to about :data:`CURVE`.
+        rows: rows of its metrics, thinned to about ``CURVE``.
         step: step of ``snapshot``.
         snapshot: its newest picture.
         live: values of the knobs that can be changed while it runs.
@@ -48,6 +48,7 @@ class View:
     access: Access = field(default_factory=Access)
 
     def take(self, report: Report) -> None:
+        """Take over what a worker reports."""
         self.status = report.status
         self.rate = report.rate
         if report.rows:
@@ -75,7 +76,7 @@ def view_of(run: Run) -> View:
 
 
 def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return at most :data:`CURVE` rows, evenly spread over the steps.
+    """Return at most ``CURVE`` rows, evenly spread over the steps.
 
     The first and the last stay, and so do those with metrics as long as they are few.
     """

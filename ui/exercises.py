@@ -33,16 +33,18 @@ EXERCISES = (
         "nice",
         "Too few layers",
         "Train, then look at the thumbnails. Set the layers to 8 and train again.",
-        "With two layers each coordinate moves once: the ring stays a blot. With eight it opens. "
-        "The two runs stand side by side on the page of runs.",
+        "With two layers each coordinate moves once: all one gets is a few waves across the ring. "
+        "With eight the modes are found, strung on one bent thread. The KL of three seeds was 1.41 "
+        "to 1.69 nats with two layers and 0.39 to 0.60 with eight. The page of runs draws both.",
         {"dataset": "ring", "layers": 2, "iterations": 1000},
     ),
     Exercise(
         "nice",
         "Volumes are kept",
         "Train, open *See inside* and move the slider from the data to the latent.",
-        "All log-determinants are zero until the last layer, which scales both axes: additive "
-        "couplings bend without stretching.",
+        "All log-determinants are zero until the last layer, which scales both axes, everywhere by "
+        "the same factor (1.6 nats, five times the area): additive couplings bend without "
+        "stretching.",
         {"dataset": "two_moons", "iterations": 1000},
     ),
     Exercise(
@@ -50,17 +52,21 @@ EXERCISES = (
         "Affine against spline",
         "Train as it is. Change the coupling to spline, train again, compare the KL.",
         "On a checkerboard with its sharp edges the spline gets closer to the truth: each layer "
-        "bends in eight pieces where an affine one only scales and shifts. It takes longer per "
-        "step.",
+        "bends in eight pieces where an affine one only scales and shifts. The KL of three seeds "
+        "was 0.080 to 0.097 nats with affine couplings and 0.011 to 0.013 with splines. Each step "
+        "takes longer.",
         {"dataset": "checkerboard", "blocks": 6, "iterations": 2000},
     ),
     Exercise(
         "realnvp",
         "The bridges",
         "Train on the ring and look between the eight modes. Then lower the temperature in "
-        "*Explore*.",
+        "*Explore* to 0.4.",
         "Thin threads of density join the modes: an invertible map cannot tear the plane. A lower "
-        "temperature empties them, and the edges of the modes with them.",
+        "temperature thins them a little, and costs modes: those that the flow has put far out "
+        "fade first. With three seeds, 2.7 to 3.8 % of the samples lay more than five standard "
+        "deviations from any mode at temperature 1, and 1.4 to 2.9 % at 0.4. There the smallest "
+        "mode had 0.4 to 2.8 % of the samples and the largest 23 to 36 %; an eighth is 12.5 %.",
         {"dataset": "ring", "iterations": 2000},
     ),
     Exercise(

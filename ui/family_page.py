@@ -64,6 +64,8 @@ def family_page(
     view = training_panel(family, config, parts.draw, own=own, ready=ready)
     if view is None:
         load_weights(family, own)
+        with st.expander("The code", icon=":material/code:", key=f"{family.stem}.code"):
+            show_source(*code)
         return
     st.divider()
     # Only the chosen part is computed.

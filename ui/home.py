@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
-from registry import PAGES
+from registry import PAGES, Family
 from training.view import View
 from ui.form import choice_label
 from ui.lab import lab
-from ui.page import ASSETS
+from ui.page import ASSETS, theme
+from ui.palette import palette
 from ui.runs import badge, duration, line_words, owner_words, time_left
 
 RECENT = 6  # finished and interrupted runs on the front page
@@ -34,10 +37,24 @@ def cards() -> None:
     for i, family in enumerate(PAGES):
         with columns[i % len(columns)].container(border=True):
             page = f"pages/{family.stem}.py"
-            st.image(str(ASSETS / "cards" / f"{family.stem}.svg"), width="stretch", alt="")
+            st.image(_card_picture(family), width="stretch", alt="")
             st.page_link(page, label=f"**{family.title}**", icon=family.icon)
             st.markdown(family.promise)
             st.caption(f"[{family.paper}]({family.url})")
+
+
+def _card_picture(family: Family) -> str:
+    """Return the path of the picture on a family's card, or a plain picture with its name."""
+    path = ASSETS / "cards" / f"{family.stem}.svg"
+    if path.exists():
+        return str(path)
+    colours = palette(theme())
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 360">'
+        f'<rect width="640" height="360" fill="{colours.surface}"/>'
+        f'<text x="320" y="180" fill="{colours.ink}" font-family="sans-serif" font-size="56" '
+        f'text-anchor="middle" dominant-baseline="central">{escape(family.title)}</text></svg>'
+    )
 
 
 def runs_now() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from ui.sign_in import door, who_is_here
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "assets"
+IN_THE_CODE = "Where in the code"  # heading of the table of formulas in a theory file
 
 
 def begin_page(stem: str) -> Family:
@@ -86,8 +88,42 @@ def picture(where, image: bytes | str, alt: str, caption: str = "") -> None:
 def theory(family: Family) -> None:
     """Show ``docs/theory/<page>.md``, one tab per second-level heading."""
     parts = sections(ROOT / "docs" / "theory" / f"{family.page}.md")
-    for tab, text in zip(st.tabs(list(parts)), parts.values(), strict=True):
+    for tab, (title, text) in zip(st.tabs(list(parts)), parts.items(), strict=True):
         tab.markdown(text)
+        if title == IN_THE_CODE:
+            with tab:
+                _source_of_a_formula(family, text)
+
+
+def _source_of_a_formula(family: Family, table: str) -> None:
+    """Show the source of what the reader chooses of a table of formulas and names."""
+    name = st.selectbox(
+        "Show the source of",
+        dict.fromkeys(named_in(table)),
+        index=None,
+        placeholder="Choose a function",
+        key=f"{family.stem}.formula",
+    )
+    if name:
+        show_source(resolve(name))
+
+
+def named_in(table: str) -> list[str]:
+    """Return the dotted names in backticks in a table of formulas, in their order."""
+    return re.findall(r"`((?:models|training|datasets)\.[\w.]+)`", table)
+
+
+def resolve(name: str) -> object:
+    """Return the function or class of a dotted name such as ``models.flow.Flow.log_prob``.
+
+    Raises:
+        ModuleNotFoundError, AttributeError: there is none.
+    """
+    room, module, *path = name.split(".")
+    found: object = importlib.import_module(f"{room}.{module}")
+    for part in path:
+        found = getattr(found, part)
+    return found.fget if isinstance(found, property) else found
 
 
 @st.cache_data(show_spinner=False)
@@ -99,7 +135,7 @@ def sections(path: Path) -> dict[str, str]:
 
 def show_source(*objects: object) -> None:
     """Show the source of classes and functions, each with its place in the project."""
-    for thing in objects:
+    for thing in map(inspect.unwrap, objects):  # a decorated function's file is its decorator's
         path = Path(inspect.getsourcefile(thing)).relative_to(ROOT)
         st.caption(f"`{path}`, from line {inspect.getsourcelines(thing)[1]}")
         st.code(inspect.getsource(thing), language="python")

@@ -1,0 +1,179 @@
+"""The contract of the pages: promise, paper, theory, training, checks, downloads, code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from registry import FAMILIES, PAGES, Family
+from training.lab import Lab, get_lab
+from training.store import Run
+from training.weights import read_weights, run_from_weights
+from ui.exercises import EXERCISES, Exercise, address
+from ui.page import IN_THE_CODE, ROOT, named_in, resolve, sections
+
+PROVES = {"Check", "Results"}  # the section with the numbers that prove what was trained
+SINGLETON = "_generative_lab"  # where `training.lab.get_lab` keeps it
+# Parts that open within a section, which the tests of their pages draw.
+INSIDE_A_SECTION = {"Levels", "Surprise"}
+BUTTONS = ("train", "pause", "resume", "step", "stop")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose runs are nobody else's, in place of the one of this process."""
+    before = sys.__dict__.pop(SINGLETON, None)
+    lab = sys.__dict__[SINGLETON] = Lab(tmp_path_factory.mktemp("runs"))
+    st.cache_resource.clear()
+    yield lab
+    lab.close()
+    sys.__dict__.pop(SINGLETON)
+    if before is not None:
+        sys.__dict__[SINGLETON] = before
+    st.cache_resource.clear()
+
+
+def opened(family: Family, **address: str) -> AppTest:
+    """The page of a family, with a run on it: the one that ships, or else one made here."""
+    tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    tester.switch_page(f"pages/{family.page}.py")
+    if family.page != family.stem:
+        address["on"] = family.stem
+    if not (ROOT / "assets" / "runs" / family.stem / "config.json").exists():
+        address["run"] = made(family).id
+    for name, value in address.items():
+        tester.query_params[name] = value
+    return tester
+
+
+def made(family: Family) -> Run:
+    """A run as weights from a file become one: with a first picture, and nothing learned."""
+    store = get_lab().store
+    first = store.create(family, family.training.CONFIG())
+    first.save_weights(first.experiment().model, 0)
+    return run_from_weights(store, read_weights(first.weights_file()), "made.safetensors")
+
+
+def healthy(tester: AppTest) -> AppTest:
+    tester.run()
+    assert not tester.exception
+    assert not tester.error
+    return tester
+
+
+def words(tester: AppTest) -> str:
+    return "\n".join(text.value for text in (*tester.markdown, *tester.caption))
+
+
+def choose(tester: AppTest, family: Family, part: str) -> AppTest:
+    tester.segmented_control(key=f"{family.stem}.part").set_value(part)
+    return healthy(tester)
+
+
+@pytest.mark.parametrize("stem", FAMILIES)
+def test_a_page_keeps_the_contract(stem: str) -> None:
+    family = FAMILIES[stem]
+    tester = healthy(opened(family))
+    # Promise and paper.
+    owner = FAMILIES[family.page]
+    assert [title.value for title in tester.title] == [owner.title]
+    assert owner.promise in words(tester)
+    assert f"[{owner.paper}]({owner.url})" in words(tester)
+    # Training: a widget for each setting, five buttons in their places.
+    keys = {getattr(part, "key", None) for part in tester}
+    assert {f"{stem}.{knob.name}" for knob in family.training.CONFIG.knobs()} <= keys
+    assert all(tester.button(key=f"{stem}.{name}") is not None for name in BUTTONS)
+    # What was trained can be proved, taken away and read.
+    parts = tester.segmented_control(key=f"{stem}.part").options
+    assert PROVES & set(parts)
+    choose(tester, family, "Take away")
+    kinds = [button.label for button in tester.get("download_button")]
+    assert {"Metrics (CSV)", "Weights (safetensors)", "The whole run (zip)"} <= set(kinds)
+    assert any(f"python -m training {stem}" in block.value for block in tester.code)
+    choose(tester, family, "The code")
+    assert any(block.value.startswith(("class ", "def ")) for block in tester.code)
+    assert sum(block.value.count("\n") for block in tester.code) > 30
+    assert "`models/" in words(tester)
+
+
+@pytest.mark.parametrize("family", PAGES, ids=lambda family: family.stem)
+def test_a_promise_is_one_sentence(family: Family) -> None:
+    assert re.fullmatch(r"[A-Z][^.!?]*\.", family.promise)
+
+
+@pytest.mark.parametrize("stem", [family.stem for family in PAGES])
+def test_theory_is_in_tabs_and_names_its_code(stem: str) -> None:
+    family = FAMILIES[stem]
+    parts = sections(ROOT / "docs" / "theory" / f"{family.page}.md")
+    tester = opened(family)
+    tester.session_state[f"{stem}.lesson"] = True
+    healthy(tester)
+    assert [tab.label for tab in tester.tabs if tab.label in parts] == list(parts)
+    names = named_in(parts[IN_THE_CODE])
+    chooser = tester.selectbox(key=f"{stem}.formula")
+    assert list(chooser.options) == list(dict.fromkeys(names))
+    source = inspect.getsource(resolve(names[0]))
+    chooser.set_value(names[0])
+    healthy(tester)
+    assert any(block.value.strip() == source.strip() for block in tester.code)
+
+
+NAMES = [
+    (family.stem, name)
+    for family in PAGES
+    for name in named_in(
+        sections(ROOT / "docs" / "theory" / f"{family.page}.md").get(IN_THE_CODE, "")
+    )
+]
+
+
+@pytest.mark.parametrize(("stem", "name"), NAMES, ids=[f"{s}: {n}" for s, n in NAMES])
+def test_what_computes_a_formula_exists(stem: str, name: str) -> None:
+    found = resolve(name)
+    assert inspect.isclass(found) or inspect.isfunction(inspect.unwrap(found))
+    assert inspect.getdoc(found), "who follows the name finds an explanation"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: f"{e.stem}: {e.title}")
+def test_the_link_of_an_exercise_opens_its_page_set_up(exercise: Exercise) -> None:
+    family = FAMILIES[exercise.stem]
+    tester = healthy(opened(family, **address(exercise)))
+    assert not tester.warning, "each value in the address can be set"
+    for name, value in exercise.settings.items():
+        assert tester.session_state[f"{family.stem}.{name}"] == value
+    asked = re.findall(r"\*([A-Z][\w ]+)\*", exercise.do)
+    there = {*tester.segmented_control(key=f"{family.stem}.part").options}
+    there |= {button.label for button in tester.button} | INSIDE_A_SECTION
+    assert set(asked) <= there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", FAMILIES)
+def test_every_section_of_a_shipped_run_is_drawn(stem: str) -> None:
+    family = FAMILIES[stem]
+    tester = healthy(opened(family))
+    for part in tester.segmented_control(key=f"{stem}.part").options:
+        choose(tester, family, part)
+
+
+def test_home_has_a_card_for_every_page() -> None:
+    tester = healthy(AppTest.from_file(str(ROOT / "app.py"), default_timeout=120))
+    for family in PAGES:
+        assert family.promise in words(tester)
+        assert f"[{family.paper}]({family.url})" in words(tester)
+
+
+@pytest.mark.parametrize("stem", [family.stem for family in PAGES])
+def test_a_page_without_any_run_says_what_to_do(stem: str, monkeypatch) -> None:
+    monkeypatch.setattr("ui.runs._shipped", lambda _: None)
+    tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    healthy(tester.switch_page(f"pages/{stem}.py"))
+    assert any("press Train" in info.value for info in tester.info)
+    assert not tester.button(key=f"{stem}.train").disabled
+    assert len(tester.code) > 1, "the code can be read before"
