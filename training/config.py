@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 from datasets.plane import OWN
 from datasets.toy import TOY
 
+MAX_PROBLEMS = 5  # that one message tells of
+
 
 class ConfigError(ValueError):
     """A value that a person gave is not usable; the message names the field and what it may be."""
@@ -114,7 +116,8 @@ class RunConfig(BaseModel):
     def _explain(cls, error: ValidationError) -> list[str]:
         knobs = {k.name: k for k in cls.knobs()}
         sentences = []
-        for problem in error.errors():
+        problems = error.errors()
+        for problem in problems[:MAX_PROBLEMS]:
             name = str(problem["loc"][0]) if problem["loc"] else ""
             shown = str(problem["input"])[:40]
             if name in knobs:
@@ -123,6 +126,8 @@ class RunConfig(BaseModel):
                 sentences.append(f"{name[:40]!r} is not a setting; known are {', '.join(knobs)}.")
             else:
                 sentences.append(str(problem["msg"]))
+        if len(problems) > MAX_PROBLEMS:
+            sentences.append(f"{len(problems) - MAX_PROBLEMS:,} more are wrong.")
         return sentences
 
     def replace(self, **values: Any) -> Self:

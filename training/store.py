@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import re
 import secrets
@@ -35,6 +34,7 @@ from training.files import read_json, write_json
 from training.headers import check_fit, read_header
 
 ACTIVE = ("queued", "starting", "running", "paused")
+MAX_COUNT = 1e12  # steps, or seconds, of any run
 MAX_NAME = 60  # characters that a person may call a run
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
 
@@ -179,7 +179,12 @@ class Run:
         try:
             values = read_json(self.path / "status.json")
             known = [field for field in fields(Status) if field.name in (*values, "state")]
-            return Status(**{f.name: type(f.default)(values[f.name]) for f in known})
+            status = Status(**{f.name: type(f.default)(values[f.name]) for f in known})
+            # Also false for NaN: pages divide by these and show them as times.
+            counts = (status.step, status.total, status.seconds, status.skipped, status.created)
+            if not all(abs(count) <= MAX_COUNT for count in counts):
+                raise ValueError("a count beyond all reason")
+            return status
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return Status(state="interrupted", message="Its status file is missing or damaged.")
 
@@ -461,6 +466,6 @@ def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
         row = {name: float(cell) for name, cell in cells.items() if cell}
     except (ValueError, TypeError):
         return None
-    if "step" not in row or not math.isfinite(row["step"]):
+    if "step" not in row or not abs(row["step"]) <= MAX_COUNT:  # also false for NaN
         return None
     return {**row, "step": int(row["step"])}

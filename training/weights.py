@@ -157,6 +157,10 @@ def run_from_weights(store: RunStore, weights: Weights, name: str, own: Own | No
     except OSError as error:
         store.delete(run)
         raise RunError(f"{run.path} cannot be written: {error.strerror}.") from error
+    # Finite numbers may still be out of all range, indices above all.
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        store.delete(run)
+        raise DataError("The weights are of no use: the model fails when it draws.") from error
     return run
 
 
