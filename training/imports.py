@@ -164,6 +164,7 @@ def _check_array(file, size: int) -> None:
 def _settle(run: Run, trained: bool) -> None:
     """Write a status that is true here: nobody trains it."""
     (run.path / "name.txt").write_text(clean_name(run.name()), encoding="utf-8")
+    run.mark_foreign()
     status = run.status()
     step, total = max(0, status.step), max(0, status.total)
     finished = status.state == "finished" and trained

@@ -138,6 +138,13 @@ class Run:
             reason = str(error) if isinstance(error, ConfigError) else "it is damaged."
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
+    def opens(self) -> bool:
+        """Tell whether its settings can be read; pages leave out a run whose are damaged."""
+        try:
+            return self.config is not None
+        except RunError:
+            return False
+
     def own_data(self) -> Own | None:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
@@ -171,6 +178,20 @@ class Run:
     @property
     def _name_path(self) -> Path:
         return self.path / "name.txt"
+
+    # -- where it came from --------------------------------------------------------------------
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it came from a file: what it holds was checked, but may still make no sense."""
+        return self._foreign_path.exists()
+
+    def mark_foreign(self) -> None:
+        write_atomic(self._foreign_path, lambda file: file.write(b"It came from a file.\n"))
+
+    @property
+    def _foreign_path(self) -> Path:
+        return self.path / "foreign.txt"
 
     # -- status -------------------------------------------------------------------------------
 

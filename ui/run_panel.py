@@ -18,7 +18,8 @@ from training.lab import LabFull, View
 from training.store import RunError
 from ui.form import choice_label, knob_widget, url_problems, use_config
 from ui.lab import lab
-from ui.runs import badge, duration, show, shown_run, time_left
+from ui.plain import plain, refuse
+from ui.runs import badge, drawing, duration, show, shown_run, time_left
 
 # Seconds between two looks at a run at work. A browser needs a third of a core to draw twice a
 # second; where there are two cores, that is missing to the training.
@@ -46,7 +47,7 @@ def training_panel(
     view, shipped = shown_run(family)
     _buttons(family, config, own, view, shipped, ready)
     if message := st.session_state.pop(f"{family.stem}.refused", None):
-        st.error(message)
+        refuse(message)
     url_problems(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
@@ -195,7 +196,8 @@ def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:
         if _phase(view) != phase:
             st.rerun()
     _progress(view)
-    draw(view)
+    with drawing(view.run):
+        draw(view)
 
 
 def _progress(view: View) -> None:
@@ -212,4 +214,4 @@ def _progress(view: View) -> None:
     st.markdown(" · ".join(words))
     st.progress(min(status.step / status.total, 1.0) if status.total else 0.0)
     if status.message:
-        (st.error if status.state in ("failed", "diverged") else st.warning)(status.message)
+        (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))

@@ -17,6 +17,7 @@ from ui.charts import overlay
 from ui.form import choice_label
 from ui.lab import lab
 from ui.page import theme
+from ui.plain import plain, refuse
 from ui.runs import STATE_WORDS, duration
 
 COMPARED = 8  # runs in one chart, at most
@@ -28,8 +29,8 @@ TICKED = "runs.ticked"
 def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
-        st.error(refused)
-    runs = [run for run in lab().store if _opens(run)]
+        refuse(refused)
+    runs = [run for run in lab().store if run.opens()]
     if not runs:
         st.info("There are no runs yet: open a family and press **Train**, or import one below.")
         return
@@ -67,13 +68,6 @@ def _keep_fresh(statuses: dict[str, Status]) -> None:
 
     if active:
         st.fragment(run_every=2.0)(look)()
-
-
-def _opens(run: Run) -> bool:
-    try:
-        return run.config is not None
-    except RunError:
-        return False
 
 
 def _cells(run: Run, status: Status) -> dict[str, object]:
@@ -120,8 +114,8 @@ def _bytes(count: int) -> str:
 
 def _one(run: Run, status: Status) -> None:
     family = run.family
-    st.subheader(_plain(run.name() or run.id), anchor=False)
-    st.caption(f"`{run.id}` · {status.message or 'nothing to report'}")
+    st.subheader(plain(run.name() or run.id), anchor=False)
+    st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
     opening, resume, download, delete = st.columns(4)
     opening.page_link(
         f"pages/{family.page}.py",
@@ -291,12 +285,7 @@ def _import() -> None:
     try:
         run = import_run(lab().store, file.getvalue())
     except (DataError, RunError) as error:
-        st.session_state["runs.imported"] = False, f"{_plain(file.name)}: {error}"
+        st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return
-    words = f"{_plain(run.name() or run.id)} is in the table above."
+    words = f"{plain(run.name() or run.id)} is in the table above."
     st.session_state["runs.imported"] = True, words
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is: names come from people and files."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)

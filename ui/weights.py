@@ -10,6 +10,7 @@ from registry import FAMILIES, Family
 from training.store import RunError
 from training.weights import read_weights, run_from_weights
 from ui.lab import lab
+from ui.plain import refuse
 from ui.runs import show
 
 
@@ -34,7 +35,7 @@ def load_weights(family: Family, own: Own | None) -> None:
             args=(family, key, own),
         )
         if refused := st.session_state.get(f"{key}.refused"):
-            st.error(refused)
+            refuse(refused)
 
 
 def _take(family: Family, key: str, own: Own | None) -> None:
