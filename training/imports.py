@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -49,15 +49,15 @@ def import_run(store: RunStore, data: bytes) -> Run:
         DataError: it is no such zip, or something in it cannot be used; says which and why.
         RunError: the folder of runs cannot be written.
     """
-    files = _read(data)
     folder = store.root / f".import-{secrets.token_hex(8)}"
     try:
         (folder / "snapshots").mkdir(parents=True)
-        for name, content in files.items():
+        for name, content in _contents(data):
+            _check_content(name, content)
             (folder / name).write_bytes(content)
         run = Run(folder)
-        _check(run, files)
-        _settle(run, trained="model.safetensors" in files)
+        trained = _check(run)
+        _settle(run, trained)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = store.root / f"{run.family.stem}-{stamp}-{secrets.token_hex(5)}"
         folder.rename(path)
@@ -68,19 +68,18 @@ def import_run(store: RunStore, data: bytes) -> Run:
     return Run(path)
 
 
-def _read(data: bytes) -> dict[str, bytes]:
-    """Return the files of the run in a zip, by their name in its folder."""
+def _contents(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the run in a zip, by their name in its folder, one at a time."""
     if len(data) > MAX_ZIP:
         raise DataError(f"At most {MAX_ZIP // 2**20} MB are taken; the file is larger.")
-    try:
-        with open_zip(data, 4 * MAX_FILES) as archive:
-            chosen = _chosen(archive.infolist())
-            return {name: archive.read(member) for name, member in chosen.items()}
-    except DataError:
-        raise
-    # Damage shows as BadZipFile, zlib.error, EOFError, NotImplementedError or RuntimeError.
-    except Exception as error:
-        raise DataError("The file is not a zip that can be read.") from error
+    with open_zip(data, 4 * MAX_FILES) as archive:
+        for name, member in _chosen(archive.infolist()).items():
+            try:
+                content = archive.read(member)
+            # Damage shows as BadZipFile, zlib.error, EOFError, NotImplementedError or RuntimeError.
+            except Exception as error:
+                raise DataError("The file is not a zip that can be read.") from error
+            yield name, content
 
 
 def _chosen(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -103,23 +102,33 @@ def _chosen(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     return chosen
 
 
-def _check(run: Run, files: Mapping[str, bytes]) -> None:
-    """Compare what was unpacked with what a run of its settings holds."""
+def _check_content(name: str, content: bytes) -> None:
+    if name.endswith(".npz"):
+        _check_arrays(name, content)
+    elif name == "metrics.csv":
+        _check_metrics(content)
+
+
+def _check(run: Run) -> bool:
+    """Compare what was unpacked with what a run of its settings holds.
+
+    Returns:
+        Whether there are weights.
+    """
     try:
         family, config = run.family, run.config
     except RunError as error:
         reason = str(error).partition("cannot be used: ")[2] or "they are damaged."
         raise DataError(f"Its settings cannot be used: {reason}") from error
-    for name, content in files.items():
-        if name.endswith(".npz"):
-            _check_arrays(name, content)
-    _check_metrics(files.get("metrics.csv", b""))
-    if "data.npz" in files:
+    if (run.path / "data.npz").exists():
         run.own_data()
-    if "model.safetensors" in files:
-        weights = read_weights(files["model.safetensors"])
-        if weights.family is not family or weights.config != config:
-            raise DataError("Its weights are not of the model that its settings describe.")
+    file = run.path / "model.safetensors"
+    if not file.exists():
+        return False
+    weights = read_weights(file.read_bytes())
+    if weights.family is not family or weights.config != config:
+        raise DataError("Its weights are not of the model that its settings describe.")
+    return True
 
 
 def _check_metrics(content: bytes) -> None:

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-_SIGNS = re.compile(r"[\\`*_{}\[\]()<>#+\-.!|$:~&=\"']")
-# Markdown makes links of these even where every sign has been escaped; the word joiner, which has
-# no width, keeps it from that.
+# What Markdown, or Streamlit's own additions to it, take for more than a sign: some anywhere, some
+# at the edge of a word, some at the beginning of a line.
+_SIGNS = re.compile(r"[\\`*{}\[\]<>$~|&#]|(?<!\w)_|_(?!\w)|:(?=\S)|^[-+=](?=\s|$|[-+=])")
+_NUMBERED = re.compile(r"^(\d+)([.)])")
+# Links are made of these even where every sign has been escaped; the word joiner, which has no
+# width, keeps Markdown from that.
 _LINKS = re.compile(r"(https?://|www(?=\.)|@)", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
     joined = _LINKS.sub("\\1\u2060", " ".join(text.split()))
-    return _SIGNS.sub(r"\\\g<0>", joined)
+    return _NUMBERED.sub(r"\1\\\2", _SIGNS.sub(r"\\\g<0>", joined))
 
 
 def refuse(error: Exception | str) -> None:
