@@ -30,7 +30,7 @@ def open_zip(file: bytes | str | Path | IO[bytes], most: int) -> zipfile.ZipFile
 
     Raises:
         DataError: it is no zip archive, damaged, locked, or packed with more than deflate, or has
-            too many entries.
+            too many entries or one without a name.
     """
     try:
         if _entries(file) > most:
@@ -48,6 +48,8 @@ def open_zip(file: bytes | str | Path | IO[bytes], most: int) -> zipfile.ZipFile
 
 
 def _problem(members: list[zipfile.ZipInfo]) -> str:
+    if not all(member.filename for member in members):
+        return "The archive holds a file without a name."
     if any(member.flag_bits & 1 for member in members):
         return "The archive needs a password: pack it without one."
     if any(member.compress_type not in _METHODS for member in members):

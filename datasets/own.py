@@ -27,6 +27,7 @@ __all__ = ["DataError", "OwnData", "read_picture", "read_points"]
 
 MAX_BYTES = 20 * 2**20
 MIN_POINTS, MAX_POINTS = 20, 200_000
+MAX_LINES = 1_000_000  # those without points among them
 HEAD = 1000  # rows from which the columns are known
 MAX_LINE = 10_000
 MAX_PIXELS = 16_000_000
@@ -230,6 +231,8 @@ def _decode(data: bytes) -> str:
 
 def _rows(text: str) -> Iterator[Row]:
     """Split text into rows of cells; at most one more than may be points."""
+    if text.count("\n") + text.count("\r") > 2 * MAX_LINES:  # a line may end in both
+        raise DataError(f"The table has more than {MAX_LINES:,} lines: thin it out first.")
     lines = text.splitlines()
     if max(map(len, lines), default=0) > MAX_LINE:
         raise DataError(f"The table has a line of more than {MAX_LINE:,} characters.")

@@ -115,7 +115,8 @@ class RunConfig(BaseModel):
     @classmethod
     def _explain(cls, error: ValidationError) -> list[str]:
         knobs = {k.name: k for k in cls.knobs()}
-        sentences = []
+        sentences: list[str] = []
+        known = f"; known are {', '.join(knobs)}"
         problems = error.errors()
         for problem in problems[:MAX_PROBLEMS]:
             name = str(problem["loc"][0]) if problem["loc"] else ""
@@ -123,7 +124,8 @@ class RunConfig(BaseModel):
             if name in knobs:
                 sentences.append(f"{name} must be {knobs[name].range}; {shown!r} is not.")
             elif name:
-                sentences.append(f"{name[:40]!r} is not a setting; known are {', '.join(knobs)}.")
+                sentences.append(f"{name[:40]!r} is not a setting{known}.")
+                known = ""  # once is enough
             else:
                 sentences.append(str(problem["msg"]))
         if len(problems) > MAX_PROBLEMS:
