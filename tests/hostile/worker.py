@@ -95,7 +95,7 @@ def measure(case, door, context, watch: Watch, folder: Path) -> dict:
 
 def main() -> None:
     import torch
-    from hostile.cases import CASES, DOORS, Context, clear
+    from hostile.cases import CASES, CONTROLS, DOORS, Context, clear
 
     root = Path(sys.argv[1]).resolve()
     torch.set_num_threads(1)
@@ -106,12 +106,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU))
     folder = root / "place"
-    chosen = json.loads(sys.argv[2]) if len(sys.argv) > 2 else list(CASES)
-    for name in chosen:
+    known = {**CASES, **CONTROLS}
+    for name in json.load(sys.stdin):
         clear(folder)
         (folder / "tmp").mkdir()
         tempfile.tempdir = str(folder / "tmp")
-        case = CASES[name]
+        case = known[name]
         told = measure(case, DOORS[case.door], context, watch, folder)
         sys.stdout.write(json.dumps({"name": name, **told}) + "\n")
         sys.stdout.flush()
