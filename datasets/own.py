@@ -10,32 +10,34 @@ import csv
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from datasets.archives import open_zip
+from datasets.errors import DataError
 from datasets.files import write_atomic
 
 __all__ = ["DataError", "OwnData", "read_picture", "read_points"]
 
 MAX_BYTES = 20 * 2**20
 MIN_POINTS, MAX_POINTS = 20, 200_000
+MAX_LINES = 1_000_000  # those without points among them
+HEAD = 1000  # rows from which the columns are known
 MAX_LINE = 10_000
 MAX_PIXELS = 16_000_000
 MAX_SIDE = 128
+MAX_ARRAYS = 64  # in one .npz file
+FORMATS = ("PNG", "JPEG", "WEBP")
 _MAX_MAGNITUDE = 1e30
 
 # A row of a table with the number of its line in the file.
 Row = tuple[int, list[str]]
-
-
-class DataError(ValueError):
-    """The user's data cannot be used; the message is one sentence that says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +100,7 @@ def read_saved(path: str | Path, limit: int, fields: tuple[str, ...]) -> dict[st
         DataError: The file is missing, damaged, too large or holds other things.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > limit:
-            raise DataError(f"The saved data is larger than {limit // 2**20} MB.")
+        check_saved(path, limit)
         with np.load(path, allow_pickle=False) as saved:
             return {field: saved[field] for field in fields}
     except DataError:
@@ -109,6 +108,13 @@ def read_saved(path: str | Path, limit: int, fields: tuple[str, ...]) -> dict[st
     # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
     except Exception as error:
         raise DataError("The saved data cannot be read: the file is damaged.") from error
+
+
+def check_saved(path: str | Path, limit: int) -> None:
+    """Refuse an .npz file whose content takes more than ``limit`` bytes, with a `DataError`."""
+    with open_zip(path, MAX_ARRAYS) as archive:
+        if sum(member.file_size for member in archive.infolist()) > limit:
+            raise DataError(f"The saved data is larger than {limit // 2**20} MB.")
 
 
 def read_texts(saved: np.ndarray) -> tuple[str, ...]:
@@ -204,10 +210,11 @@ def read_points(data: bytes, name: str) -> OwnData:
     """
     check_size(data)
     rows = _rows(_decode(data))
-    if not rows:
+    head = list(islice(rows, HEAD))  # the others are not kept: cells take twenty times their bytes
+    if not head:
         raise DataError("The file holds no rows.")
-    rows, x, y = _number_columns(rows)
-    points = np.array([[_cell(row, x), _cell(row, y)] for row in rows]).reshape(-1, 2)
+    head, x, y = _number_columns(head)
+    points = np.array([(_cell(row, x), _cell(row, y)) for row in chain(head, rows)]).reshape(-1, 2)
     _check_points(points)  # before float32 can round differences away
     return OwnData("points", points.astype(np.float32), bare_name(name))
 
@@ -222,23 +229,25 @@ def _decode(data: bytes) -> str:
     return text
 
 
-def _rows(text: str) -> list[Row]:
+def _rows(text: str) -> Iterator[Row]:
     """Split text into rows of cells; at most one more than may be points."""
+    if text.count("\n") + text.count("\r") > 2 * MAX_LINES:  # a line may end in both
+        raise DataError(f"The table has more than {MAX_LINES:,} lines: thin it out first.")
     lines = text.splitlines()
     if max(map(len, lines), default=0) > MAX_LINE:
         raise DataError(f"The table has a line of more than {MAX_LINE:,} characters.")
     content = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     separator = _separator(content[:20])
-    rows: list[Row] = []
+    count = 0
     try:
         for number, cells in _split(lines, separator):
             if any(cells) and not cells[0].startswith("#"):
-                rows.append((number, cells))
-            if len(rows) > MAX_POINTS + 1:  # one of them may be a header
+                count += 1
+                yield number, cells
+            if count > MAX_POINTS + 1:  # one of them may be a header
                 raise DataError(f"The table has more than {MAX_POINTS:,} rows: thin it out first.")
     except csv.Error as error:
         raise DataError(f"The file is not a table that can be read: {error}.") from error
-    return rows
 
 
 def _separator(lines: list[str]) -> str | None:
@@ -270,7 +279,7 @@ def _number(cell: str) -> float | None:
 def _number_columns(rows: list[Row]) -> tuple[list[Row], int, int]:
     """Rows without a header, and the first two columns that hold a number in most of them."""
     first = rows[0][1]
-    some = [cells for _, cells in rows[1:1000]] or [first]
+    some = [cells for _, cells in rows[1:]] or [first]
     width = max(len(cells) for cells in some)
     if width < 2:
         raise DataError("The table has one column, two are needed: x and y.")
@@ -342,20 +351,28 @@ def read_picture(data: bytes, name: str) -> OwnData:
     return OwnData("picture", mass, bare_name(name))
 
 
-def open_picture(data: bytes) -> Image.Image:
+def open_picture(
+    data: bytes | Path, formats: tuple[str, ...] = FORMATS, most: int = MAX_PIXELS
+) -> Image.Image:
     """Read a picture's header; its pixels stay undecoded until its size is known to be harmless.
 
+    Args:
+        data: The file's content, or its path.
+        formats: Pillow's names of those that are tried: others start programs or read other files.
+        most: Pixels that it may have.
+
     Raises:
-        DataError: The bytes are no PNG, JPEG or WebP picture, or one of more than 16 megapixels.
+        DataError: It is no such picture, or one of too many pixels.
     """
-    too_large = DataError(f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels.")
+    too_large = DataError(f"The picture has more than {most // 1_000_000} megapixels.")
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
+        image = Image.open(file, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise too_large from error
     except Image.UnidentifiedImageError as error:
         raise DataError("The file is not a PNG, JPEG or WebP picture.") from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > most:
         raise too_large
     return image
 
@@ -364,7 +381,8 @@ def flatten(image: Image.Image) -> Image.Image:
     """Decode a picture to 8 bits, upright, on white paper: mode L if it is grey, else RGB."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit PNG, which Pillow clips instead of scaling
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("u1"))
+        levels = np.asarray(image)  # 16 bits without a sign, or 32 with one
+        return Image.fromarray((levels >> 8).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))

@@ -6,7 +6,6 @@ read does not spoil the set: it is left out and named.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datasets.archives import open_zip
 from datasets.defects import MAX_UNPACKED as MAX_DEFECTS
 from datasets.defects import DefectSet
 from datasets.files import write_atomic
@@ -59,6 +59,7 @@ MAX_UPLOAD = 200 * 2**20  # bytes of a zip file, packed; what Streamlit takes by
 MAX_UNPACKED = 400 * 2**20
 MIN_SIDE, MAX_SIZE = 4, 256
 MAX_CLASSES = 1000
+MAX_DEPTH = 12  # folders in folders of an archive
 MAX_NAMED = 200  # how many of the files that were left out are named
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ALL = "all"  # the class of pictures without class folders
@@ -318,28 +319,20 @@ def zip_sources(data: bytes, skipped: list[str]) -> list[Source]:
     """
     if len(data) > MAX_UPLOAD:
         raise DataError(f"At most {MAX_UPLOAD // 2**20} MB are taken, the file is larger.")
-    # Counted in the bytes: zipfile builds an object for each of millions of entries.
-    if data.count(b"PK\x01\x02") > 2 * MAX_IMAGES:
-        raise DataError(f"At most {MAX_IMAGES:,} files are taken, the archive has more.")
-    try:
-        return _zip_sources(zipfile.ZipFile(io.BytesIO(data)), skipped)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError("The file is not a zip archive, or it is damaged.") from error
+    return _zip_sources(open_zip(data, 2 * MAX_IMAGES), skipped)
 
 
 def _zip_sources(archive: zipfile.ZipFile, skipped: list[str]) -> list[Source]:
     members = [member for member in archive.infolist() if not member.is_dir()]
     if sum(member.file_size for member in members) > MAX_UNPACKED:
         raise DataError(f"Unpacked, the archive is larger than {MAX_UNPACKED // 2**20} MB.")
-    if any(member.flag_bits & 1 for member in members):
-        raise DataError("The archive needs a password: pack it without one.")
     sources: list[Source] = []
     for member in sorted(members, key=lambda member: member.filename):
         place = tuple(part for part in member.filename.replace("\\", "/").split("/") if part != ".")
         if not place or ".." in place or "" in place or ":" in place[0]:
             skipped.append(f"{_shown(place)}: A path that leads out of the archive.")
+        elif len(place) > MAX_DEPTH:
+            skipped.append(f"{_shown(place)}: More than {MAX_DEPTH} folders deep.")
         elif not _is_junk(place):
             sources.append((place, _member_reader(archive, member)))
     pictures = [place for place, _ in sources if _is_picture(place)]

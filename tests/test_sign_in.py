@@ -100,12 +100,12 @@ def test_nobody_reaches_the_run_of_another(school, enter):
     ben.goto(f"{school.url}/admin")
     expect(ben.get_by_text("This page is for who runs the lab")).to_be_visible()
     teacher.goto(f"{school.url}/admin")
-    expect(teacher.get_by_text("of ann@school.example")).to_be_visible()
+    expect(teacher.get_by_text("of ann@")).to_be_visible()
 
     # Shared, Ben sees it move and can still not touch it.
     run.set_access(type(run.access())(run.access().owner, run.access().name, True))
     open_page(ben, f"{school.url}/nice?run={run.id}")
-    expect(ben.get_by_text("A run of ann@school.example")).to_be_visible()
+    expect(ben.get_by_text("A run of ann@")).to_be_visible()
     seen = step_of(ben)
     until(lambda: step_of(ben) > seen, 30, "a shared run does not move")
     for name in ("Pause", "Stop", "Step", "Resume"):

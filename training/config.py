@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 from datasets.plane import OWN
 from datasets.toy import TOY
 
+MAX_PROBLEMS = 5  # that one message tells of
+
 
 class ConfigError(ValueError):
     """A value that a person gave is not usable; the message names the field and what it may be."""
@@ -121,16 +123,21 @@ class RunConfig(BaseModel):
     @classmethod
     def _explain(cls, error: ValidationError) -> list[str]:
         knobs = {k.name: k for k in cls.knobs()}
-        sentences = []
-        for problem in error.errors():
+        sentences: list[str] = []
+        known = f"; known are {', '.join(knobs)}"
+        problems = error.errors()
+        for problem in problems[:MAX_PROBLEMS]:
             name = str(problem["loc"][0]) if problem["loc"] else ""
             shown = str(problem["input"])[:40]
             if name in knobs:
                 sentences.append(f"{name} must be {knobs[name].range}; {shown!r} is not.")
             elif name:
-                sentences.append(f"{name[:40]!r} is not a setting; known are {', '.join(knobs)}.")
+                sentences.append(f"{name[:40]!r} is not a setting{known}.")
+                known = ""  # once is enough
             else:
                 sentences.append(str(problem["msg"]))
+        if len(problems) > MAX_PROBLEMS:
+            sentences.append(f"{len(problems) - MAX_PROBLEMS:,} more are wrong.")
         return sentences
 
     def replace(self, **values: Any) -> Self:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import re
 import secrets
@@ -39,6 +38,7 @@ ACTIVE = ("queued", "starting", "running", "paused")
 RESUMABLE = ("stopped", "interrupted", "parked", "failed", "diverged")
 # What belongs to the lab that a run is in, and not to the run.
 LOCAL = ("access.json", "leaving.json")
+MAX_COUNT = 1e12  # steps, or seconds, of any run
 MAX_NAME = 60  # characters that a person may call a run
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
 
@@ -148,6 +148,13 @@ class Run:
             reason = str(error) if isinstance(error, ConfigError) else "it is damaged."
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
+    def opens(self) -> bool:
+        """Tell whether its settings can be read; pages leave out a run whose are damaged."""
+        try:
+            return self.config is not None
+        except RunError:
+            return False
+
     def own_data(self) -> Own | None:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
@@ -226,6 +233,20 @@ class Run:
     def _name_path(self) -> Path:
         return self.path / "name.txt"
 
+    # -- where it came from --------------------------------------------------------------------
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it came from a file: what it holds was checked, but may still make no sense."""
+        return self._foreign_path.exists()
+
+    def mark_foreign(self) -> None:
+        write_atomic(self._foreign_path, lambda file: file.write(b"It came from a file.\n"))
+
+    @property
+    def _foreign_path(self) -> Path:
+        return self.path / "foreign.txt"
+
     # -- status -------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -233,7 +254,12 @@ class Run:
         try:
             values = read_json(self.path / "status.json")
             known = [field for field in fields(Status) if field.name in (*values, "state")]
-            return Status(**{f.name: type(f.default)(values[f.name]) for f in known})
+            status = Status(**{f.name: type(f.default)(values[f.name]) for f in known})
+            # Also false for NaN: pages divide by these and show them as times.
+            counts = (status.step, status.total, status.seconds, status.skipped, status.created)
+            if not all(abs(count) <= MAX_COUNT for count in counts):
+                raise ValueError("a count beyond all reason")
+            return status
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return Status(state="interrupted", message="Its status file is missing or damaged.")
 
@@ -524,6 +550,6 @@ def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
         row = {name: float(cell) for name, cell in cells.items() if cell}
     except (ValueError, TypeError):
         return None
-    if "step" not in row or not math.isfinite(row["step"]):
+    if "step" not in row or not abs(row["step"]) <= MAX_COUNT:  # also false for NaN
         return None
     return {**row, "step": int(row["step"])}

@@ -86,7 +86,7 @@ def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     counts = Counter(name for row in rows for name in row)
     rare = {name for name, count in counts.items() if count <= CURVE // 4}
     first, last = rows[0]["step"], rows[-1]["step"]
-    width = (last - first) / (CURVE // 2)
+    width = max(last - first, 1) / (CURVE // 2)
     kept, seen = [], None
     for row in rows:
         place = (row["step"] - first) // width

@@ -157,12 +157,17 @@ def run_from_weights(store: RunStore, weights: Weights, name: str, own: Own | No
     except OSError as error:
         store.delete(run)
         raise RunError(f"{run.path} cannot be written: {error.strerror}.") from error
+    # Finite numbers may still be out of all range, indices above all.
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        store.delete(run)
+        raise DataError("The weights are of no use: the model fails when it draws.") from error
     return run
 
 
 def _fill(run: Run, experiment, step: int, name: str) -> None:
     experiment.step = step
     experiment.model.eval()
+    run.mark_foreign()
     run.start_metrics(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
     run.save_target(experiment.target())
     run.save_snapshot(step, experiment.snapshot(), {step})

@@ -11,7 +11,8 @@ from training.rules import Rules
 from training.telemetry import AtWork, Census, census
 from training.view import View
 from ui.lab import lab, rules
-from ui.runs import STATE_WORDS, badge, duration, line_words, plain, size_words, time_left
+from ui.plain import plain, refuse
+from ui.runs import STATE_WORDS, badge, duration, line_words, size_words, time_left
 
 EVERY = 5.0  # seconds between two looks: each walks over all run folders
 
@@ -25,7 +26,7 @@ def overview() -> None:
 
 def _now() -> None:
     if message := st.session_state.pop("admin.refused", None):
-        st.error(message)
+        refuse(message)
     seat = lab()
     if not seat.who.admin:  # signed out meanwhile
         st.rerun()

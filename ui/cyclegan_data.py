@@ -24,6 +24,7 @@ from datasets.pairs import (
 )
 from registry import Family
 from training.config import ConfigError, RunConfig
+from ui.plain import left_out, plain, refuse
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
 UPLOAD, ZIP = "Two uploads", "One zip"
@@ -38,7 +39,7 @@ def pair_data(family: Family, config: RunConfig) -> tuple[OwnPairs | None, bool]
     try:
         family.training.check(config)
     except ConfigError as error:
-        st.error(str(error))
+        refuse(error)
         return None, False
     if config.dataset == OWN:
         own = _own_pairs(config.image_size)
@@ -107,7 +108,7 @@ def _own_pairs(size: int) -> OwnPairs | None:
             else:
                 own = _folder(str(folders[chosen]), size)
         except DataError as error:
-            st.error(str(error))
+            refuse(error)
             return None
         if own is None:
             st.info("Upload pictures of both, then press Train.")
@@ -171,9 +172,8 @@ def _folder(path: str, size: int) -> OwnPairs:
 def _describe(own: OwnPairs) -> None:
     a, b = own.domains
     st.caption(
-        f"{len(own.train_a):,} pictures of {a} and {len(own.train_b):,} of {b} to learn from, "
+        f"{len(own.train_a):,} pictures of {plain(a)} and {len(own.train_b):,} of {plain(b)} to "
+        "learn from, "
         f"{len(own.test_a)} and {len(own.test_b)} to test on, {own.size} x {own.size} pixels."
     )
-    if own.skipped:
-        with st.expander(f"{len(own.skipped)} files were left out"):
-            st.markdown("\n".join(f"- `{line}`" for line in own.skipped[:100]))
+    left_out(own.skipped)

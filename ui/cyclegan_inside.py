@@ -12,6 +12,7 @@ from ui.cyclegan_model import Translator, shade_of, translator_of
 from ui.cyclegan_translate import choose_image
 from ui.figures import colour_bar, png
 from ui.page import picture, theme
+from ui.plain import plain
 
 KINDS = ("The picture itself", "Translated", "There and back")
 
@@ -27,7 +28,7 @@ def see_inside(view: View, version: float) -> None:
     chosen = choose_image(found)
     if chosen is None:
         return
-    a, b = found.domains
+    a, b = map(plain, found.domains)
     left, right = st.columns(2)
     of_b = right.segmented_control(
         "Asked is the discriminator of",

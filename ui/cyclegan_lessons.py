@@ -16,6 +16,7 @@ from training.store import Run
 from training.view import View
 from ui.cyclegan_model import Translator, translator_of
 from ui.form import use_config
+from ui.plain import plain
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def checks(view: View, version: float) -> None:
     except DataError as error:
         st.info(f"{error} Without the images there is nothing to measure here.")
         return
-    a, b = found.domains
+    a, b = map(plain, found.domains)
     ways = {"ab": f"{a} to {b}", "ba": f"{b} to {a}"}
     lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
     for name, (label, form) in MEASURES.items():

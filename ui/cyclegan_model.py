@@ -16,6 +16,7 @@ from training.cyclegan_tools import signed, to_bytes
 from training.store import Run
 from training.view import View
 from ui.page import theme
+from ui.plain import plain
 
 MINE = "cyclegan.mine"  # the visitor's own picture, kept for the session
 
@@ -67,7 +68,7 @@ def translator_of(view: View, version: float) -> Translator:
     """Return the networks of a run with its weights of a version, and say which they are."""
     found = _translator(view.run.id, version, view.run)
     a, b = found.domains
-    st.caption(f"Weights of step {found.step:,}. A: {a}; B: {b}.")
+    st.caption(f"Weights of step {found.step:,}. A: {plain(a)}; B: {plain(b)}.")
     return found
 
 

@@ -13,6 +13,7 @@ from ui.cyclegan_figures import difference, heat, shown
 from ui.cyclegan_model import MINE, Translator, shade_of, squared, translator_of
 from ui.figures import png
 from ui.page import picture
+from ui.plain import plain, refuse
 
 SOURCES = ("Test image", "Upload", "Webcam")
 LARGEST = 256  # pixels along each side that a page translates within a second or two
@@ -90,7 +91,7 @@ def choose_image(found: Translator) -> Chosen | None:
         return Chosen(squared(data, name, side), name)
     except DataError as error:
         st.session_state.pop(MINE, None)
-        st.error(str(error))
+        refuse(error)
         return None
 
 
@@ -113,10 +114,10 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
         *shade_of(found), chosen.image.tobytes(), to_b, found, chosen.image
     )
     words = (
-        f"**{chosen.name}**",
-        f"**As {end}**",
+        f"**{plain(chosen.name)}**",
+        f"**As {plain(end)}**",
         f"**What changed**: {apart:.1%} on average",
-        f"**And back**, as {start}: {back:.1%} off",
+        f"**And back**, as {plain(start)}: {back:.1%} off",
     )
     alts = (
         "The picture to translate",
@@ -128,7 +129,7 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
         picture(place, image, alt, caption)
     stem = chosen.name.rpartition(".")[0] or chosen.name
     st.download_button(
-        f"The picture as {end} (PNG)",
+        f"The picture as {plain(end)} (PNG)",
         there,
         f"{stem}-as-{end}.png".replace(" ", "-"),
         "image/png",

@@ -15,6 +15,7 @@ from ui.form import config_form
 from ui.history import weights_shown
 from ui.page import show_source, theory
 from ui.run_panel import training_panel
+from ui.runs import drawing
 from ui.take_away import Files, take_away
 from ui.weights import load_weights
 
@@ -84,7 +85,8 @@ def family_page(
     elif chosen == "The code":
         show_source(*code)
     elif version := weights_shown(view):
-        parts.sections[chosen](view, version)
+        with drawing(view.run):
+            parts.sections[chosen](view, version)
     else:
         st.info("There are no weights yet: they come with the first checkpoint.")
 

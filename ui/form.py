@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import streamlit as st
@@ -12,7 +13,8 @@ from datasets.own import DataError, OwnData, read_own
 from datasets.pairs import PAIRS
 from datasets.toy import TOY
 from registry import Family
-from training.config import OWN, ConfigError, Knob, RunConfig
+from training.config import MAX_PROBLEMS, OWN, ConfigError, Knob, RunConfig
+from ui.plain import plain, refuse
 from ui.runs import adopt_run
 
 NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
@@ -61,14 +63,16 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
             held = read_own(file.getvalue(), file.name)
             st.session_state[OWN_KEY] = held
         except DataError as error:
-            st.error(str(error))
+            refuse(error)
     if held is None:
         st.info("Upload a file, then press Train.")
     elif held.kind == "points":
-        st.caption(f"{len(held.array):,} points from {held.name}; a fifth is held out as test set.")
+        st.caption(
+            f"{len(held.array):,} points from {plain(held.name)}; a fifth is held out as test set."
+        )
     else:
         height, width = held.array.shape
-        st.caption(f"{held.name}, read as {width} x {height} cells of density.")
+        st.caption(f"{plain(held.name)}, read as {width} x {height} cells of density.")
     return held, held is not None
 
 
@@ -76,7 +80,7 @@ def url_problems(family: Family) -> None:
     """Say which values in the address of the page could not be used, until the form is touched."""
     problems = st.session_state.get(f"{family.stem}.problems", [])
     if problems:
-        lines = "".join(f"\n- {problem}" for problem in problems)
+        lines = "".join(f"\n- {plain(problem)}" for problem in problems)
         st.warning(f"The address of this page asks for what cannot be; defaults stand in.{lines}")
 
 
@@ -110,7 +114,8 @@ def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
         given = {}
     known = {knob.name for knob in knobs}
     problems = st.session_state.get(f"{family.stem}.problems", [])
-    problems += [f"{name[:40]!r} is not a setting." for name in given if name not in known]
+    unknown = (f"{name[:40]!r} is not a setting." for name in given if name not in known)
+    problems += islice(unknown, MAX_PROBLEMS)
     for knob in knobs:
         value = knob.default
         if knob.name in given:

@@ -88,7 +88,7 @@ def _runs(drawn: int) -> None:
 def _recent(active: set[str]) -> list[View]:
     views = []
     for run in lab().runs():
-        if run.id not in active:
+        if run.id not in active and run.opens():
             views.append(View(run, run.status(), access=run.access()))
         if len(views) == RECENT:
             break

@@ -28,6 +28,7 @@ from ui.image_charts import strips
 from ui.image_desk import Base, Desk, at_desk, choose_base, choose_part, choose_two, sheet
 from ui.image_figures import labelled_rows, tile
 from ui.image_upload import show_upload
+from ui.plain import plain
 
 MANY = 12  # classes shown at once at most
 OTHERS = 24  # images of each set behind the surprise
@@ -62,7 +63,7 @@ def explore(view: View, version: float) -> None:
     if not desk.fits:
         st.info(
             "The other parts need real images of the classes that this flow was told of: "
-            f"{', '.join(desk.trained.classes[:MANY])}."
+            f"{plain(', '.join(desk.trained.classes[:MANY]))}."
         )
 
 
@@ -112,7 +113,7 @@ def _classes(desk: Desk) -> tuple[int, ...]:
         default=range(min(len(names), MANY)),
         selection_mode="multi",
         wrap=True,
-        format_func=lambda k: names[k],
+        format_func=lambda k: plain(names[k]),
         key=desk.key("classes"),
         persist_state="session",
     )

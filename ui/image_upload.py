@@ -14,6 +14,7 @@ from ui.figures import png
 from ui.image_charts import class_bars
 from ui.image_desk import Base, Desk, Mine, rate, sheet
 from ui.image_figures import tile
+from ui.plain import plain, refuse
 
 READ_AT = 200  # pixels along a side that are enough to work on
 TOP = 12  # classes in the chart at most
@@ -40,7 +41,7 @@ def show_upload(desk: Desk) -> None:
             mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
             st.session_state[desk.mine_key] = mine
         except DataError as error:
-            st.error(str(error))
+            refuse(error)
             return
     if desk.mine is None:
         st.info("Nothing uploaded yet.")
@@ -82,8 +83,8 @@ def _show(desk: Desk, mine: Mine) -> None:
         base = Base(desk.padded(mine.pixels), rating.label if desk.conditional else 0)
         pair, shrunk, error = _upload_png(*desk.where, mine.pixels.tobytes(), desk, base)
         words = (
-            f"`{mine.name}` as the flow takes it, and decoded again from its latents: the largest "
-            f"difference is {error} of 255 grey levels."
+            f"{plain(mine.name)} as the flow takes it, and decoded again from its latents: the "
+            f"largest difference is {error} of 255 grey levels."
         )
         sheet(pair, "The uploaded image, encoded and decoded", words)
         words = "Its latents times 1, 0.75, 0.5, 0.25 and 0: towards the flow's most central image."

@@ -33,6 +33,7 @@ from ui.image_explore import explore
 from ui.image_figures import film_of_images, labelled_rows, tile
 from ui.image_growth import draw_growth
 from ui.page import picture, theme
+from ui.plain import left_out, plain, refuse
 
 OWN_KEY = "own_images"  # the user's images are shared by all pages of a session
 UPLOAD = "Upload"
@@ -173,19 +174,17 @@ def _own_images() -> OwnImages | None:
                 else _folder(str(folders[chosen]), pixels, channels)
             )
         except DataError as error:
-            st.error(str(error))
+            refuse(error)
             return None
         if images is None:
             st.info("Upload some images, then press Train.")
             return None
         st.caption(
             f"{len(images.images):,} images of {len(images.classes)} "
-            f"{'class' if len(images.classes) == 1 else 'classes'} from {images.name}; "
+            f"{'class' if len(images.classes) == 1 else 'classes'} from {plain(images.name)}; "
             f"{int(images.held_out.sum()):,} are held out as test set."
         )
-        if images.skipped:
-            with st.expander(f"{len(images.skipped)} files were left out"):
-                st.markdown("\n".join(f"- `{line}`" for line in images.skipped[:100]))
+        left_out(images.skipped)
         return images
 
 

@@ -21,6 +21,7 @@ from registry import Family
 from training.config import OWN, RunConfig
 from training.maf import PRESETS
 from ui.form import use_config
+from ui.plain import left_out, plain, refuse
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
@@ -121,7 +122,7 @@ def _own_set(side: int) -> DefectSet | None:
         try:
             data = _uploaded(side) if chosen == UPLOAD else _folder(str(folders[chosen]), side)
         except DataError as error:
-            st.error(str(error))
+            refuse(error)
             return None
         if data is None:
             st.info("Upload a zip, then press Train.")
@@ -134,12 +135,11 @@ def _describe(data: DefectSet) -> None:
     good = int((~data.defective).sum())
     masks = "with masks" if data.masked else "without masks, so no pixel is judged"
     st.caption(
-        f"{len(data.train):,} good pictures to learn from in {data.name}; to test on {good:,} good "
-        f"and {len(data.kinds) - good:,} defective ({', '.join(data.defects)}), {masks}."
+        f"{len(data.train):,} good pictures to learn from in {plain(data.name)}; to test on "
+        f"{good:,} good and {len(data.kinds) - good:,} defective "
+        f"({plain(', '.join(data.defects))}), {masks}."
     )
-    if data.skipped:
-        with st.expander(f"{len(data.skipped)} files were left out"):
-            st.markdown("\n".join(f"- `{line}`" for line in data.skipped[:100]))
+    left_out(data.skipped)
 
 
 def _uploaded(side: int) -> DefectSet | None:

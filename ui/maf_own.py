@@ -16,6 +16,7 @@ from ui.maf_model import evaluation, trained
 from ui.maf_pictures import framed, framed_heat, sheet
 from ui.maf_results import heat_span, score_name, score_unit
 from ui.page import picture, theme
+from ui.plain import plain, refuse
 
 SIDE = 384
 LIMIT = 20 * 2**20  # bytes
@@ -45,7 +46,7 @@ def score_own(view: View, version: float) -> None:
             raise DataError("The file has more than 20 MB.")
         pixels = read_picture(data, found.config.side)
     except DataError as error:
-        st.error(f"{file.name}: {error}.")
+        refuse(f"{file.name}: {error}.")
         return
     if (scored := _score(view, version, found, pixels)) is not None:
         _show(found, file.name, pixels, *scored)
@@ -74,7 +75,7 @@ def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: 
     rows = [[framed(pixels, mask, SIDE), framed_heat(pixels, heat, mask, span, SIDE)]]
     picture(left, png(sheet(rows, theme())), f"{name} and its heat map")
     left.caption(
-        f"`{name}` as the model takes it, and where it is unlike the good ones: yellow from "
+        f"{plain(name)} as the model takes it, and where it is unlike the good ones: yellow from "
         f"{span[0]:.2f}, dark red from {span[1]:.2f} nats per dimension."
     )
     called = score > found.threshold

@@ -18,6 +18,7 @@ from ui.maf_charts import histogram, roc
 from ui.maf_model import evaluation, test_picture
 from ui.maf_pictures import framed, framed_heat, sheet
 from ui.page import picture, theme
+from ui.plain import plain
 
 ALL = "All defects"
 COLUMNS, ROWS = 4, 2  # test pictures on a page of the gallery
@@ -237,7 +238,7 @@ def _entry(
     try:
         drawn = _entry_png(run.id, place, shade, found.score.tobytes(), run, found)
     except DataError as error:
-        st.warning(str(error))
+        st.warning(plain(str(error)))
         return
     name, kind = found.names[place], found.kinds[place].replace("_", " ")
     called = found.score[place] > threshold
@@ -245,7 +246,7 @@ def _entry(
     picture(st, drawn, f"Heat map of test picture {name}")
     verdict = "called defective" if called else "called good"
     colour = "green" if right else "red"
-    st.caption(f"{rank}. **{kind}**, score {found.score[place]:,.2f}: :{colour}[{verdict}]")
+    st.caption(f"{rank}. **{plain(kind)}**, score {found.score[place]:,.2f}: :{colour}[{verdict}]")
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

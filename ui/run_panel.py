@@ -20,7 +20,17 @@ from training.store import RESUMABLE, RunError
 from training.view import View
 from ui.form import choice_label, knob_widget, url_problems, use_config
 from ui.lab import lab
-from ui.runs import badge, duration, line_words, owner_words, show, shown_run, time_left
+from ui.plain import plain, refuse
+from ui.runs import (
+    badge,
+    drawing,
+    duration,
+    line_words,
+    owner_words,
+    show,
+    shown_run,
+    time_left,
+)
 
 # Seconds between two looks at a run at work. A browser needs a third of a core to draw twice a
 # second; where there are two cores, that is missing to the training.
@@ -49,7 +59,7 @@ def training_panel(
     mine = not shipped and view is not None and lab().may_change(view.run.id)
     _buttons(family, config, own, view, mine, ready)
     if message := st.session_state.pop(f"{family.stem}.refused", None):
-        st.error(message)
+        refuse(message)
     url_problems(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
@@ -203,7 +213,8 @@ def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:
         if _phase(view) != phase:
             st.rerun()
     _progress(view)
-    draw(view)
+    with drawing(view.run):
+        draw(view)
 
 
 def _progress(view: View) -> None:
@@ -222,4 +233,4 @@ def _progress(view: View) -> None:
     st.markdown(" · ".join(words))
     st.progress(min(status.step / status.total, 1.0) if status.total else 0.0)
     if status.message:
-        (st.error if status.state in ("failed", "diverged") else st.warning)(status.message)
+        (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))

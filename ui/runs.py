@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import streamlit as st
 
 from registry import Family
@@ -9,6 +13,7 @@ from training.store import Run, Status
 from training.view import View, view_of
 from ui.lab import lab
 from ui.page import ASSETS
+from ui.plain import plain, refuse
 
 STATE_WORDS = {
     "queued": ("Waiting", "blue"),
@@ -46,7 +51,7 @@ def adopt_run(family: Family) -> None:
         return
     st.session_state[f"{family.stem}.written"] = asked
     view = lab().view(asked)
-    if view is None or view.run.family.stem != family.stem:
+    if view is None or not view.run.opens() or view.run.family.stem != family.stem:
         raise KeyError(asked)
     show(family, asked)
 
@@ -60,6 +65,21 @@ def show(family: Family, run_id: str | None) -> None:
 def _shipped(stem: str) -> View | None:
     run = Run(ASSETS / "runs" / stem)
     return view_of(run) if (run.path / "config.json").exists() else None
+
+
+@contextmanager
+def drawing(run: Run) -> Iterator[None]:
+    """Say so when what a run from a file holds cannot be drawn; an error of our own is raised."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError):
+        if not run.foreign:
+            raise
+        logging.getLogger(__name__).warning("%s cannot be drawn", run.id, exc_info=True)
+        refuse(
+            "This run came from a file, and what it holds does not fit its settings: it cannot be "
+            "drawn. It can be deleted on the page of runs."
+        )
 
 
 def badge(status: Status) -> str:
@@ -88,11 +108,6 @@ def owner_words(view: View) -> str:
     seat = lab()
     others = seat.signed_in and view.access.owner != seat.who.id
     return f"of {plain(view.access.name or 'nobody')}" if others else ""
-
-
-def plain(text: str) -> str:
-    """Return text that Markdown shows as it is: names come from people and files."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)
 
 
 def duration(seconds: float) -> str:

@@ -18,7 +18,8 @@ from ui.charts import overlay
 from ui.form import choice_label
 from ui.lab import lab, rules
 from ui.page import theme
-from ui.runs import STATE_WORDS, duration, plain, size_words
+from ui.plain import plain, refuse
+from ui.runs import STATE_WORDS, duration, size_words
 
 COMPARED = 8  # runs in one chart, at most
 ALL = "All families"
@@ -28,8 +29,8 @@ TICKED = "runs.ticked"
 def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
-        st.error(refused)
-    runs = [run for run in lab().runs() if _opens(run)]
+        refuse(refused)
+    runs = [run for run in lab().runs() if run.opens()]
     if not runs:
         st.info("There are no runs yet: open a family and press **Train**, or import one below.")
         return
@@ -91,13 +92,6 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
         )
 
 
-def _opens(run: Run) -> bool:
-    try:
-        return run.config is not None
-    except RunError:
-        return False
-
-
 def _cells(run: Run, status: Status) -> dict[str, object]:
     word, _ = STATE_WORDS.get(status.state, (status.state, ""))
     return {
@@ -142,7 +136,7 @@ def _one(run: Run, status: Status) -> None:
     family = run.family
     mine = lab().may_change(run.id)
     st.subheader(plain(run.name() or run.id), anchor=False)
-    st.caption(f"`{run.id}` · {status.message or 'nothing to report'}")
+    st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
     opening, resume, download, delete = st.columns(4)
     opening.page_link(
         f"pages/{family.page}.py",
@@ -333,7 +327,7 @@ def _import() -> None:
     try:
         run = lab().bring_in(lambda store: import_run(store, file.getvalue()))
     except (DataError, LabFull, RunError) as error:
-        st.session_state["runs.imported"] = False, f"{plain(file.name)}: {error}"
+        st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return
     words = f"{plain(run.name() or run.id)} is in the table above."
     st.session_state["runs.imported"] = True, words

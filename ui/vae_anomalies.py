@@ -25,6 +25,7 @@ from ui.figures import colour_bar, png, signed_image
 from ui.image_desk import Base, Mine, choose_base, choose_part, sheet
 from ui.image_figures import labelled_rows, tile
 from ui.image_upload import like_the_data
+from ui.plain import refuse
 from ui.vae_charts import histograms, roc
 from ui.vae_model import VAEDesk, at_vae_desk
 
@@ -228,7 +229,7 @@ def _upload(desk: VAEDesk) -> None:
         mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
         st.session_state[desk.mine_key] = mine
     except DataError as error:
-        st.error(str(error))
+        refuse(error)
 
 
 def _show_one(desk: VAEDesk, base: Base, kind: str, strength: float) -> None:

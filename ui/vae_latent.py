@@ -21,6 +21,7 @@ from training.view import View
 from ui.figures import png
 from ui.image_desk import Base, choose_base, choose_part, choose_two, sheet
 from ui.image_figures import labelled_rows, tile
+from ui.plain import plain
 from ui.vae_figures import map_chart, reach_of
 from ui.vae_model import Latents, VAEDesk, at_vae_desk, latents_of
 
@@ -106,7 +107,7 @@ def _decoded(desk: VAEDesk, found: Latents, x: float, y: float) -> None:
         f"The point **({x:.2f}, {y:.2f})**, decoded",
     )
     names = desk.trained.images.classes
-    classes = ", ".join(names[k] for k in found.labels[near].tolist())
+    classes = ", ".join(plain(names[k]) for k in found.labels[near].tolist())
     caption = f"The nearest test images in latent space: {classes}"
     sheet(tile(real, 5, desk.shade, width=280), "Nearest test images", caption)
     st.caption(
@@ -264,7 +265,7 @@ def _arithmetic(desk: VAEDesk) -> None:
     )
     parts, ways = _sum_png(*desk.where, _bytes(base), minus, plus, share, desk, base)
     words = (
-        f"The real {desk.word} and its reconstruction; the means of {names[minus]} and "
+        f"The real {desk.word} and its reconstruction; the means of {plain(names[minus])} and "
         f"{names[plus]}, decoded; and the sum."
     )
     sheet(parts, "An image, the means of two classes, and the sum", words)

@@ -11,6 +11,7 @@ from training.lab import LabFull
 from training.store import RunError
 from training.weights import read_weights, run_from_weights
 from ui.lab import lab
+from ui.plain import refuse
 from ui.runs import show
 
 
@@ -35,7 +36,7 @@ def load_weights(family: Family, own: Own | None) -> None:
             args=(family, key, own),
         )
         if refused := st.session_state.get(f"{key}.refused"):
-            st.error(refused)
+            refuse(refused)
 
 
 def _take(family: Family, key: str, own: Own | None) -> None:
