@@ -6,13 +6,15 @@ import csv
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -98,60 +100,67 @@ def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch):
 
 @dataclass
 class Nodes:
-    """A cluster of this machine's processes, all of which carry its mark in their environment."""
+    """A cluster on this machine; each node is a session of processes."""
 
     folder: Path
     address: str
-    mark: str
+    sessions: list[int] = field(default_factory=list)
 
-    def start(self, *flags: str) -> subprocess.Popen:
+    def start(self, *flags: str) -> int:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-        common = ["--node-ip-address=127.0.0.1", "--disable-usage-stats", "--num-gpus=0"]
+        common = ["--disable-usage-stats", "--num-gpus=0"]
         memory = "--object-store-memory=80000000"
         with (self.folder / "nodes.log").open("a") as log:
-            return subprocess.Popen(
+            node = subprocess.Popen(
                 [*command, *flags, *common, memory],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "GENLAB_TEST_NODE": f"{self.mark}-{secrets.token_hex(4)}"},
                 start_new_session=True,
             )
+        self.sessions.append(node.pid)
+        return node.pid
 
     def start_head(self, cpus: int) -> None:
-        port = self.address.rpartition(":")[2]
-        where = f"--temp-dir=/tmp/{self.mark}"  # the names of its sockets must be short
-        self.start("--head", f"--port={port}", f"--num-cpus={cpus}", where, "--include-dashboard=0")
-        wait_until(lambda: port_answers(int(port)))
+        host, _, port = self.address.rpartition(":")
+        where = f"--temp-dir={self.sockets}"
+        which = f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cpus}"
+        self.start("--head", *which, where, "--include-dashboard=0")
+        wait_until(lambda: port_answers(int(port), host))
 
-    def processes(self, mark: str | None = None) -> list[int]:
-        wanted = f"GENLAB_TEST_NODE={mark or self.mark}".encode()
+    @property
+    def sockets(self) -> Path:
+        return Path(f"/tmp/genlab-{self.folder.stat().st_ino:x}")  # their names must be short
+
+    def processes(self, *sessions: int) -> list[int]:
+        """All living processes of some nodes, or of all of them."""
         found = []
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
+            if entry.name.isdigit():
                 try:
-                    zombie = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-                    if wanted in (entry / "environ").read_bytes() and not zombie:
-                        found.append(int(entry.name))
+                    state, *_, session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
                 except OSError:
                     continue
+                if state != "Z" and int(session) in (sessions or self.sessions):
+                    found.append(int(entry.name))
         return found
 
     def trainers(self) -> list[int]:
         return [pid for pid in self.processes() if command_line(pid).startswith("ray::Trainer")]
 
-    def end(self) -> None:
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        wait_until(lambda: not self.processes())
+    def kill(self, *sessions: int) -> None:
+        def alive() -> list[int]:
+            for pid in (found := self.processes(*sessions)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return found
+
+        wait_until(lambda: not alive(), every=0.1)
 
 
-def port_answers(port: int) -> bool:
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def command_line(pid: int) -> str:
@@ -165,7 +174,7 @@ def command_line(pid: int) -> str:
 def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
     # Ray keeps ports from 10002 on for its workers.
     port = next(p for p in range(6400 + os.getpid() % 1000, 9999) if not port_answers(p))
-    found = Nodes(tmp_path, f"127.0.0.1:{port}", f"genlab-{secrets.token_hex(4)}")
+    found = Nodes(tmp_path, f"127.0.0.1:{port}")
     (tmp_path / "token").write_text(secrets.token_hex(32))
     for name, value in {
         ADDRESS: found.address,
@@ -178,7 +187,8 @@ def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
     }.items():
         monkeypatch.setenv(name, value)
     yield found
-    found.end()
+    found.kill()
+    shutil.rmtree(found.sockets, ignore_errors=True)
 
 
 @pytest.fixture
@@ -279,8 +289,10 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
         assert (status.state, "closed" in status.message) == ("interrupted", True)
         assert lab.store.get(run_id).checkpoint()["experiment"]["step"] == status.step
     wait_until(lambda: not nodes.trainers())
-    nodes.end()
-    assert not nodes.processes()
+    # What the lab started is gone, and the daemons end when they are told to.
+    head = nodes.sessions[0]
+    os.kill(head, signal.SIGTERM)
+    wait_until(lambda: not nodes.processes())
 
 
 def pid_of(lab: Lab, nodes: Nodes, run_id: str) -> int:
@@ -297,19 +309,23 @@ def pid_of(lab: Lab, nodes: Nodes, run_id: str) -> int:
 
 
 @on_a_cluster
-def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(nodes, lab_of):
+def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(
+    nodes, lab_of, monkeypatch
+):
+    # On loopback proper Ray has one node and no more.
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    nodes.address = nodes.address.replace("127.0.0.1", "127.0.0.2")
+    monkeypatch.setenv(ADDRESS, nodes.address)
     nodes.start_head(cpus=0)
-    join = f"--address={nodes.address}", "--num-cpus=1"
+    join = f"--address={nodes.address}", "--num-cpus=1", "--node-ip-address=127.0.0.3"
     node = nodes.start(*join)
-    wait_until(lambda: find_cluster().cpus == 1)
+    wait_until(lambda: find_cluster().cpus == 1, every=1)
     lab = lab_of()
     run_id = lab.submit(NICE, long())
     wait_until(lambda: is_training(lab, run_id, beyond=50))
     run = lab.view(run_id).run
     saved = run.checkpoint()["experiment"]["step"]
-    mark = Path(f"/proc/{node.pid}/environ").read_bytes().split(b"GENLAB_TEST_NODE=")[1]
-    for pid in nodes.processes(mark.split(b"\0")[0].decode()):
-        os.kill(pid, signal.SIGKILL)
+    nodes.kill(node)
     wait_until(lambda: "waits for a place" in lab.view(run_id).status.message)
     assert "node that trained this run was lost" in lab.view(run_id).status.message
     nodes.start(*join)
