@@ -29,9 +29,10 @@ from datasets.pairs import PAIRS, read_pairs_folder, read_pairs_zip
 from datasets.pairs import download as download_pairs
 from datasets.pairs import is_here as pairs_are_here
 from registry import FAMILIES, Family
+from training import parallel
 from training.config import OWN, ConfigError, RunConfig
 from training.cyclegan import CycleGANConfig
-from training.devices import best_device, threads_for
+from training.devices import best_device
 from training.driver import Command, Report, drive
 from training.image_flow import PictureConfig
 from training.maf import MAFConfig
@@ -49,14 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        device = _device(options.device)
+        device = parallel.join(options.device) if parallel.launched() else _device(options.device)
+        if not parallel.leads():
+            return parallel.follow(device)
+        if options.word != "resume":
+            parallel.check(FAMILIES[options.word])
         run = Run(options.run) if options.word == "resume" else _create(options)
         status = run.status()
         if options.word == "resume":
             run.config  # noqa: B018 - raises if the folder is no run
             if status.state == "finished":
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
-        torch.set_num_threads(threads_for(run.family.training))
+        parallel.check(run.family)
+        torch.set_num_threads(parallel.threads(run.family.training))
+        parallel.tell(run)
         final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
@@ -67,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    finally:
+        parallel.leave()
     print(json.dumps(final))
     return EXIT_CODES[final["state"]]
 

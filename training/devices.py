@@ -40,12 +40,14 @@ def best_device() -> str:
     return slots()[0]
 
 
-def threads_for(family: ModuleType, share: int = 1) -> int:
-    """Return the threads for a training that has the machine to itself, or a share of it.
+def threads_for(family: ModuleType, share: int = 1, cores: int = 0) -> int:
+    """Return the threads for a training that has ``cores`` to itself, or a share of them.
+
+    Without ``cores``, those of this machine.
 
     A family whose nets are small says nothing, and gets one: a second only hurts there.
     """
-    cores = len(usable_cores()) or os.cpu_count() or 1
+    cores = cores or len(usable_cores()) or os.cpu_count() or 1
     return max(1, min(getattr(family, "THREADS", 1), cores // share))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datasets.own import DataError
 from training.config import ConfigError
 from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wishes, train
+from training.parallel import LostProcess
 from training.store import Run, RunError, Status
 
 PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
@@ -196,6 +197,9 @@ class _Drive:
             return self._pull(training)
         except TrainingDiverged as error:
             return self._end("diverged", str(error))
+        except LostProcess as error:
+            self.unsaved = False  # in the middle of a step: nothing to go on from
+            return self._end("interrupted", str(error))
         finally:
             training.close()
 

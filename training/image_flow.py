@@ -15,6 +15,7 @@ from datasets.images import IMAGES, OWN, ImageSet, load_images
 from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.image_layers import ConvNet
+from training import parallel
 from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.devices import knows_bfloat16
 from training.loop import Descent, Experiment, Snapshot, one_cycle
@@ -155,10 +156,10 @@ class ImageFlowTraining(Experiment):
         )
 
     def update(self) -> Mapping[str, Tensor]:
-        x, labels = self._batch(self.config.batch)
+        x, labels = parallel.share(*self._batch(self.config.batch))
         mixed = getattr(self.config, "precision", "float32") == "mixed"
         with mixed_precision(self.model, mixed):
-            loss = self.bits_per_dim(x, labels).mean()
+            loss = parallel.mean(self.bits_per_dim(x, labels), of=self.config.batch)
             rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
             self.optimisers["adam"].step(loss, rate)
         return {"bits_per_dim": loss.detach()}

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from datasets.own_images import Own
 from registry import Family
+from training import ray_worker
 from training.config import RunConfig
 from training.devices import slots, threads_for, usable_cores
 from training.housekeeping import Kept, plan
@@ -88,7 +89,11 @@ class Lab:
     ) -> None:
         self.store = RunStore(root)
         self.rules = rules or load_rules()
-        self.devices = devices or slots(self.rules.slots_cpu, self.rules.slots_gpu)
+        cluster = ray_worker.find_cluster()  # or the workers are processes of this machine
+        own = slots(self.rules.slots_cpu, self.rules.slots_gpu)
+        self.devices = devices or (cluster.slots() if cluster else own)
+        self._cores = cluster.cpus if cluster else 0
+        self._work = ray_worker.work if cluster else work
         self.used = 0  # bytes that all runs take, as of the last look
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
@@ -357,10 +362,10 @@ class Lab:
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
         ours, theirs = self._context.Pipe()
-        threads = threads_for(view.run.family.training, share=len(self.devices))
+        threads = threads_for(view.run.family.training, share=len(self.devices), cores=self._cores)
         core = self._core(device, threads)
         process = self._context.Process(
-            target=work,
+            target=self._work,
             args=(str(view.run.path.absolute()), device, threads, core, theirs),
             name=f"genlab-{run_id}",
             daemon=True,
@@ -381,7 +386,7 @@ class Lab:
     def _core(self, device: str, threads: int) -> int | None:
         """Return the core for a worker of one thread: the one that has the fewest of ours."""
         cores = usable_cores()
-        if device != "cpu" or threads > 1 or len(cores) < 2:
+        if self._cores or device != "cpu" or threads > 1 or len(cores) < 2:
             return None
         taken = Counter(worker.core for worker in self._workers.values())
         # Labs that run side by side begin at different cores.

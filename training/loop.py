@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.config import RunConfig
 
 Snapshot = Mapping[str, np.ndarray]
@@ -183,9 +184,11 @@ class Descent:
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """Move along the gradient of the scalar ``loss``."""
         gradients = torch.autograd.grad(loss, self.parameters)
-        gradient = torch.cat([g.reshape(-1) for g in gradients])
+        gradient, loss = parallel.total(
+            torch.cat([g.reshape(-1) for g in gradients]), loss.detach()
+        )
         norm = gradient.norm()
-        bad = ~torch.isfinite(norm + loss.detach())
+        bad = ~torch.isfinite(norm + loss)
         self.streak = (self.streak + 1) * bad
         self.skipped = self.skipped + bad
         if not self.fused and bad:
@@ -305,15 +308,19 @@ def train(
             skipped=experiment.skipped if tell else 0,
         )
 
-    yield progress(first=True)
-    while experiment.step < total:
-        tally.add(experiment.update())
-        experiment.step += 1
-        event = progress()
-        yield event
-        if event.losses and experiment.streak >= PATIENCE:
-            raise TrainingDiverged(
-                "The loss has not been a finite number since about step "
-                f"{event.step - experiment.streak}. "
-                "The usual cause is a learning rate too high for this model: try a third of it."
-            )
+    parallel.begin(experiment)
+    try:
+        yield progress(first=True)
+        while experiment.step < total:
+            tally.add(parallel.update(experiment))
+            experiment.step += 1
+            event = progress()
+            yield event
+            if event.losses and experiment.streak >= PATIENCE:
+                raise TrainingDiverged(
+                    "The loss has not been a finite number since about step "
+                    f"{event.step - experiment.streak}. "
+                    "The usual cause is a learning rate too high for this model: try a third of it."
+                )
+    finally:
+        parallel.end()

@@ -16,6 +16,7 @@ from training.image_flow import ImageConfig, ImageFlowTraining, squeezable
 from training.loop import Progress, train
 
 THREADS = 8  # its matrix products use what the machine has to spare
+PARALLEL = True  # torchrun can share a batch out among GPUs
 
 
 class NICEImagesConfig(ImageConfig):

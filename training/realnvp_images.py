@@ -15,6 +15,7 @@ from training.image_flow import ConvolutionConfig, ImageFlowTraining, squeezable
 from training.loop import Progress, train
 
 THREADS = 8  # its convolutions use what the machine has to spare
+PARALLEL = True  # torchrun can share a batch out among GPUs
 
 
 class RealNVPImagesConfig(ConvolutionConfig):

@@ -13,6 +13,7 @@ from torch import Tensor
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from models.vae import LIKELIHOODS, VAE, Shape, vae
+from training import parallel
 from training.config import knob, seed_knob
 from training.devices import knows_bfloat16
 from training.image_flow import PictureConfig
@@ -20,6 +21,7 @@ from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, tr
 from training.vae_tools import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 
 THREADS = 8  # its matrix products use what the machine has to spare
+PARALLEL = True  # torchrun can share a batch out among GPUs
 
 COLUMNS, ROWS = 6, 10  # samples in a picture
 PAIRS = 10  # test images beside their reconstructions
@@ -200,11 +202,12 @@ class VAETraining(Experiment):
 
     def update(self) -> Mapping[str, Tensor]:
         x = scaled(self._batch())
-        noise = torch.randn(
-            len(x), self.config.latent, generator=self.generator, device=self.device
-        )
+        count = len(x)
+        noise = torch.randn(count, self.config.latent, generator=self.generator, device=self.device)
+        x, noise = parallel.share(x, noise)
         with self._precision():
-            reconstruction, kl = (term.mean() for term in self.model.terms(x, noise))
+            terms = self.model.terms(x, noise)
+            reconstruction, kl = (parallel.mean(term, of=count) for term in terms)
         loss = reconstruction + self.beta * kl
         rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
         self.optimisers["adam"].step(loss, rate)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def work(path: str, device: str, threads: int, core: int | None, connection: Con
     torch.set_num_threads(threads)
     if core is not None:
         _keep_to(core)
+    send, receive = line_to_lab(connection)
+    with contextlib.suppress(filelock.Timeout):
+        drive(Run(Path(path)), device=device, send=send, receive=receive)
+
+
+def line_to_lab(
+    connection: Connection,
+) -> tuple[Callable[[Report], None], Callable[[float | None], Command | None]]:
+    """Return ``send`` and ``receive`` of :func:`training.driver.drive`, and end with the lab."""
     orphaned = threading.Event()
     threading.Thread(target=_watch_parent, args=(orphaned,), daemon=True).start()
 
@@ -44,8 +54,7 @@ def work(path: str, device: str, threads: int, core: int | None, connection: Con
         with contextlib.suppress(OSError):  # the server may be gone; the folder has it all
             connection.send(report)
 
-    with contextlib.suppress(filelock.Timeout):
-        drive(Run(Path(path)), device=device, send=send, receive=receive)
+    return send, receive
 
 
 def _keep_to(core: int) -> None:

@@ -1,0 +1,342 @@
+"""Trainings on a Ray cluster: on loopback, with a head and nodes that the tests start and kill."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from registry import FAMILIES
+from training import ray_worker
+from training.driver import drive
+from training.lab import Lab
+from training.ray_worker import ADDRESS, Cluster, Trainer, find_cluster, need
+from training.store import Run, RunError
+
+NICE = FAMILIES["nice"]
+ROOT = Path(__file__).parent.parent
+
+
+def on_a_cluster(test):
+    """Mark a test that starts Ray's daemons, and kills them."""
+    for mark in (
+        pytest.mark.slow,
+        pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
+        pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
+        pytest.mark.xdist_group("ray"),
+    ):
+        test = mark(test)
+    return test
+
+
+def config(**values):
+    small = {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000}
+    return NICE.training.CONFIG(**{**small, **values})
+
+
+def long(**values):
+    """A training that does not end during a test."""
+    return config(**{"layers": 4, "batch": 512, "iterations": 5000, **values})
+
+
+# -- without a cluster ------------------------------------------------------------------------
+
+
+def test_the_actor_trains_obeys_and_tells_like_a_worker_of_this_machine(tmp_path):
+    run = Run.create(tmp_path / "run", NICE, config(iterations=1000))
+    trainer = Trainer()
+    for command in [("pause",), ("step",), ("set", "learning_rate", 1e-3), ("stop",)]:
+        trainer.obey(command)
+    reports = list(trainer.train(str(run.path), "cpu", 1, 0.0))
+    assert [r.status.state for r in reports if r.status.state == "paused"]
+    assert reports[-1].status.state == "stopped"
+    assert reports[-1].status.step <= 1
+    assert reports[-1].live["learning_rate"] == 1e-3
+    assert run.status() == reports[-1].status
+    with run.lock():
+        assert list(trainer.train(str(run.path), "cpu", 1, 0.0)) == [None]
+    with pytest.raises(RunError, match="all nodes need"):
+        list(trainer.train(str(tmp_path / "elsewhere"), "cpu", 1, 0.0))
+
+
+def test_what_a_cluster_offers_and_a_training_asks_for(monkeypatch):
+    monkeypatch.delenv("GENLAB_SLOTS", raising=False)
+    monkeypatch.delenv("GENLAB_DEVICE", raising=False)
+    assert Cluster(cpus=3, gpus=0, largest=2).slots() == ["cpu"] * 3
+    assert Cluster(cpus=16, gpus=2, largest=8).slots() == ["cuda"] * 2
+    monkeypatch.setenv("GENLAB_DEVICE", "cpu")
+    monkeypatch.setenv("GENLAB_SLOTS", "5")
+    assert Cluster(cpus=16, gpus=2, largest=8).slots() == ["cpu"] * 5
+    assert need("cpu", 4) == {"num_cpus": 4, "num_gpus": 0}
+    assert need("cuda", 2) == {"num_cpus": 2, "num_gpus": 1}
+
+
+def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.delenv(ADDRESS, raising=False)
+    assert find_cluster() is None
+    monkeypatch.setenv(ADDRESS, "127.0.0.1:1")
+    monkeypatch.setattr(ray_worker, "ANSWER", 0.2)
+    with pytest.raises(RunError, match=r"127\.0\.0\.1:1|requirements-ray\.txt"):
+        find_cluster()
+
+
+# -- with one ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Nodes:
+    """A cluster on this machine; each node is a session of processes."""
+
+    folder: Path
+    address: str
+    sessions: list[int] = field(default_factory=list)
+
+    def start(self, *flags: str) -> int:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        common = ["--disable-usage-stats", "--num-gpus=0"]
+        memory = "--object-store-memory=80000000"
+        with (self.folder / "nodes.log").open("a") as log:
+            node = subprocess.Popen(
+                [*command, *flags, *common, memory],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.sessions.append(node.pid)
+        return node.pid
+
+    def start_head(self, cpus: int) -> None:
+        host, _, port = self.address.rpartition(":")
+        where = f"--temp-dir={self.sockets}"
+        which = f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cpus}"
+        self.start("--head", *which, where, "--include-dashboard=0")
+        wait_until(lambda: port_answers(int(port), host))
+
+    @property
+    def sockets(self) -> Path:
+        return Path(f"/tmp/genlab-{self.folder.stat().st_ino:x}")  # their names must be short
+
+    def processes(self, *sessions: int) -> list[int]:
+        """All living processes of some nodes, or of all of them."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    state, *_, session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+                except OSError:
+                    continue
+                if state != "Z" and int(session) in (sessions or self.sessions):
+                    found.append(int(entry.name))
+        return found
+
+    def trainers(self) -> list[int]:
+        return [pid for pid in self.processes() if command_line(pid).startswith("ray::Trainer")]
+
+    def kill(self, *sessions: int) -> None:
+        def alive() -> list[int]:
+            for pid in (found := self.processes(*sessions)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return found
+
+        wait_until(lambda: not alive(), every=0.1)
+
+
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
+    # Ray keeps ports from 10002 on for its workers.
+    port = next(p for p in range(6400 + os.getpid() % 1000, 9999) if not port_answers(p))
+    found = Nodes(tmp_path, f"127.0.0.1:{port}")
+    (tmp_path / "token").write_text(secrets.token_hex(32))
+    for name, value in {
+        ADDRESS: found.address,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # so that it stays on loopback
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield found
+    found.kill()
+    shutil.rmtree(found.sockets, ignore_errors=True)
+
+
+@pytest.fixture
+def lab_of(tmp_path) -> Iterator:
+    labs: list[Lab] = []
+
+    def start() -> Lab:
+        labs.append(Lab(tmp_path / "runs"))
+        return labs[-1]
+
+    yield start
+    for lab in labs:
+        lab.close()
+
+
+def is_training(lab: Lab, run_id: str, beyond: int = 0) -> bool:
+    status = lab.view(run_id).status
+    assert status.active, status
+    return status.state == "running" and status.step > beyond
+
+
+def has_ended(lab: Lab, run_id: str) -> bool:
+    return not lab.view(run_id).status.active
+
+
+def without_clock(run: Run) -> list[dict[str, str]]:
+    with (run.path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def alone(path: Path, settings) -> Run:
+    run = Run.create(path, NICE, settings)
+    drive(run, device="cpu", send=lambda report: None, receive=lambda timeout: None)
+    return run
+
+
+@on_a_cluster
+def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
+    nodes, lab_of, tmp_path
+):
+    nodes.start_head(cpus=2)
+    listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True).stdout
+    ours = [line for line in listening.splitlines() if nodes.address.rpartition(":")[2] in line]
+    assert all("127.0.0.1" in line for line in ours), ours
+
+    lab = lab_of()
+    assert lab.devices == ["cpu", "cpu"]
+    first, second = (lab.submit(NICE, s) for s in (config(seed=3), long()))
+    lab.wait(second, 0, timeout=60)
+    wait_until(lambda: is_training(lab, second))
+    lab.command(second, "pause")
+    wait_until(lambda: lab.view(second).status.state == "paused")
+    paused = lab.view(second).status.step
+    for _ in range(3):
+        lab.command(second, "step")
+    wait_until(lambda: lab.view(second).step == paused + 3)
+    lab.command(second, "set", "learning_rate", 1e-3)
+    wait_until(lambda: lab.view(second).live.get("learning_rate") == 1e-3)
+    lab.command(second, "resume")
+    wait_until(lambda: is_training(lab, second, beyond=paused + 20))
+    assert lab.view(second).rate > 0
+
+    third = lab.submit(NICE, long(seed=1))  # waits until the first has ended
+    wait_until(lambda: has_ended(lab, first))
+    assert lab.view(first).status.state == "finished"
+    assert lab.view(first).snapshot is not None
+    same = alone(tmp_path / "alone", config(seed=3))
+    assert without_clock(lab.view(first).run) == without_clock(same)
+    wait_until(lambda: is_training(lab, third))
+
+    # A killed worker resumes by itself, and the other run does not notice.
+    step = lab.view(third).status.step
+    victim = pid_of(lab, nodes, second)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: "was killed" in lab.view(second).status.message)
+    wait_until(lambda: is_training(lab, second, beyond=lab.view(second).run.status().step))
+    assert re.search(r"killed.*goes on", lab.view(second).status.message)
+    assert lab.view(second).live["learning_rate"] == 1e-3
+    wait_until(lambda: is_training(lab, third, beyond=step))
+    steps = [row["step"] for row in lab.view(second).rows]
+    assert steps == sorted(set(steps))
+
+    # Stop frees the place, for the next of the line.
+    fourth = lab.submit(NICE, long(seed=2))
+    assert lab.view(fourth).status.state == "queued"
+    before = time.monotonic()
+    lab.command(second, "stop")
+    wait_until(lambda: lab.view(fourth).status.state != "queued")
+    assert time.monotonic() - before < 2
+    assert lab.view(second).status.state == "stopped"
+    assert lab.view(second).run.checkpoint()["experiment"]["step"] == lab.view(second).status.step
+    wait_until(lambda: is_training(lab, fourth))
+
+    lab.close()
+    for run_id in (third, fourth):
+        status = lab.store.get(run_id).status()
+        assert (status.state, "closed" in status.message) == ("interrupted", True)
+        assert lab.store.get(run_id).checkpoint()["experiment"]["step"] == status.step
+    wait_until(lambda: not nodes.trainers())
+    # What the lab started is gone, and the daemons end when they are told to.
+    head = nodes.sessions[0]
+    os.kill(head, signal.SIGTERM)
+    wait_until(lambda: not nodes.processes())
+
+
+def pid_of(lab: Lab, nodes: Nodes, run_id: str) -> int:
+    """The actor that holds the lock of a run."""
+    folder = str(lab.view(run_id).run.path.resolve() / ".lock")
+    for pid in nodes.trainers():
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(descriptor) == folder:
+                    return pid
+            except OSError:
+                continue
+    pytest.fail("no actor trains it")
+
+
+@on_a_cluster
+def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(
+    nodes, lab_of, monkeypatch
+):
+    # On loopback proper Ray has one node and no more.
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    nodes.address = nodes.address.replace("127.0.0.1", "127.0.0.2")
+    monkeypatch.setenv(ADDRESS, nodes.address)
+    nodes.start_head(cpus=0)
+    join = f"--address={nodes.address}", "--num-cpus=1", "--node-ip-address=127.0.0.3"
+    node = nodes.start(*join)
+    wait_until(lambda: find_cluster().cpus == 1, every=1)
+    lab = lab_of()
+    run_id = lab.submit(NICE, long())
+    wait_until(lambda: is_training(lab, run_id, beyond=50))
+    run = lab.view(run_id).run
+    saved = run.checkpoint()["experiment"]["step"]
+    nodes.kill(node)
+    wait_until(lambda: "waits for a place" in lab.view(run_id).status.message)
+    assert "node that trained this run was lost" in lab.view(run_id).status.message
+    nodes.start(*join)
+    wait_until(lambda: is_training(lab, run_id, beyond=saved))
+    assert "node that trained this run was lost" in lab.view(run_id).status.message
+
+    # Nobody answers any more: Stop works all the same.
+    lab.command(run_id, "stop")
+    wait_until(lambda: has_ended(lab, run_id) and not lab.active())
+    waiting = [lab.submit(NICE, long(seed=seed)) for seed in (1, 2)]
+    assert [lab.view(i).status.state for i in waiting] == ["starting", "queued"]
+    lab.command(waiting[0], "stop")
+    wait_until(lambda: has_ended(lab, waiting[0]))
+    assert lab.view(waiting[0]).status.state == "stopped"
