@@ -231,7 +231,9 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
     nodes, lab_of, tmp_path
 ):
     nodes.start_head(cpus=2)
-    listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True).stdout
+    listening = subprocess.run(
+        [shutil.which("ss"), "-ltnpH"], capture_output=True, text=True
+    ).stdout
     ours = [line for line in listening.splitlines() if nodes.address.rpartition(":")[2] in line]
     assert all("127.0.0.1" in line for line in ours), ours
 

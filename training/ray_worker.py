@@ -68,7 +68,9 @@ def find_cluster() -> Cluster | None:
     # In a process of its own: a driver of Ray ends, with all that is in it, when its cluster does.
     command = [sys.executable, "-c", "from training import ray_worker; ray_worker.describe()"]
     try:
-        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ANSWER)
+        answer = subprocess.run(  # noqa: S603 - this Python, with words of our own
+            command, cwd=ROOT, capture_output=True, text=True, timeout=ANSWER
+        )
         return Cluster(**json.loads(answer.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, LookupError, ValueError, TypeError) as error:
         raise RunError(_no_cluster(address)) from error
@@ -291,7 +293,7 @@ class _Relay:
 
         while not self.ending:
             command = self.receive(None)
-            if command[0] in ("stop", "park"):
+            if command[0] in ("stop", "park", "interrupt"):
                 self.ending = ("interrupted", command[1]) if command[1:] else ("stopped", "")
                 if not self.heard:  # it waits for a place, or has not begun
                     ray.kill(self.actor)
