@@ -221,7 +221,8 @@ class Visitor:
             element = delta.new_element
             self.elements[path] = element
             if element.HasField("exception"):
-                raise PageError(f"/{self._page}: {element.exception.message}")
+                error = element.exception
+                raise PageError(f"{error.type}: {error.message} {list(error.stack_trace)[-2:]}")
             if element.HasField("markdown"):
                 self.watch(element.markdown.body)
             if element.HasField("imgs"):
