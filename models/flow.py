@@ -57,11 +57,17 @@ class Flow(nn.Module):
         return _last(self.inverse_states(x))
 
     def forward_states(self, z: Tensor) -> Iterator[State]:
-        """Yield the points before the first layer and after each one, from latent to data."""
+        """Yield the points before the first layer and after each one, from latent to data.
+
+        Latents ``z`` have the shape ``(B, ...)``; see :class:`~models.flow.State`.
+        """
         return _states(z, ((layer, layer.forward) for layer in self.layers))
 
     def inverse_states(self, x: Tensor) -> Iterator[State]:
-        """Yield the points before the first layer and after each one, from data to latent."""
+        """Yield the points before the first layer and after each one, from data to latent.
+
+        Data ``x`` has the shape ``(B, ...)``; see :class:`~models.flow.State`.
+        """
         return _states(x, ((layer, layer.inverse) for layer in reversed(self.layers)))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -75,7 +81,10 @@ class Flow(nn.Module):
     def sample(
         self, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Return ``count`` points of the learned density; ``temperature`` scales the latents."""
+        """Return ``count`` points of the learned density; ``temperature`` scales the latents.
+
+        The shape is ``(count, ...)``, that of the prior's latents.
+        """
         like = next(self.parameters())
         z = self.prior.sample(
             count, generator=generator, temperature=temperature, device=like.device
@@ -84,7 +93,10 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Give each layer that asks for it (``ActNorm``) a batch of data as it arrives there."""
+        """Give each layer that asks for it (``ActNorm``) a batch of data as it arrives there.
+
+        ``x`` has the shape ``(B, ...)``.
+        """
         for layer in reversed(self.layers):
             if hasattr(layer, "initialise"):
                 layer.initialise(x)

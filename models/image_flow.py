@@ -87,7 +87,10 @@ class ImageFlow(nn.Module):
         return state.value, state.log_det
 
     def forward_states(self, z: Tensor, context: Tensor | None = None) -> Iterator[State]:
-        """Yield what there is of the images after each layer, from the coarsest level on."""
+        """Yield what there is of the images after each layer, from the coarsest level on.
+
+        Latents ``z`` have the shape ``(B, D)``; the images of a state are ``(B, C', H', W')``.
+        """
         log_det = z.new_zeros(len(z))
         latents = self.split(z)
         x = latents.pop()
@@ -118,7 +121,10 @@ class ImageFlow(nn.Module):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Return ``count`` images; ``temperature`` scales the latents."""
+        """Return ``count`` images; ``temperature`` scales the latents.
+
+        The shape is ``(count, C, H, W)``; ``context``, if any, is ``(count, classes)``.
+        """
         like = next(self.parameters())
         z = self.prior.sample(
             count, generator=generator, temperature=temperature, device=like.device
@@ -127,7 +133,10 @@ class ImageFlow(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Give each layer that asks for it (``ActNorm``) a batch of data as it arrives there."""
+        """Give each layer that asks for it (``ActNorm``) a batch of data as it arrives there.
+
+        Images ``x`` have the shape ``(B, C, H, W)``; ``context`` is ``(B, classes)``.
+        """
         for i, level in enumerate(self.levels):
             for layer in level:
                 if hasattr(layer, "initialise"):

@@ -119,6 +119,8 @@ class MaskedLinear(nn.Module):
     def runs(self, starts: list[int]) -> list[Tensor]:
         """Return the transposed weight of the rows from each start to the next, seen inputs only.
 
+        Each has the shape ``(inputs seen, rows)``.
+
         Rows in between must all see the same inputs.
         """
         if torch.is_grad_enabled():
@@ -206,7 +208,11 @@ class MADE(nn.Module):
         return (h + late).view(len(x), self.features, self.outputs)
 
     def offsets(self, context: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """Return what the context adds to the first hidden layer and to the outputs."""
+        """Return what the context adds to the first hidden layer and to the outputs.
+
+        Shapes ``(B, hidden)`` and ``(B, outputs * D)`` for a context ``(B, context)``; 0 without
+        one.
+        """
         if self.context_in is None:
             return 0.0, 0.0
         return self.context_in(context), self.context_out(context)
@@ -282,7 +288,10 @@ class Known:
         self.size += part.shape[1]
 
     def append_hidden(self, source: Known, weight: Tensor, bias: Tensor) -> None:
-        """Append the next hidden units: a linear map of what they see of ``source``, and ReLU."""
+        """Append the next hidden units: a linear map of what they see of ``source``, and ReLU.
+
+        ``weight`` has the shape ``(seen, k)``, ``bias`` ``(k,)``.
+        """
         seen = source.first(len(weight))
         if self.fixed:
             torch.addmm(bias, seen, weight, out=next(self._parts)).relu_()
@@ -291,7 +300,10 @@ class Known:
             self.append(torch.addmm(bias, seen, weight).relu())
 
     def first(self, count: int) -> Tensor:
-        """Return so many columns, from the left."""
+        """Return so many columns, from the left.
+
+        The shape is ``(B, count)``.
+        """
         return self.value[:, :count]
 
 

@@ -73,7 +73,10 @@ class ContinuousBernoulli(Likelihood):
 
 
 def log_normaliser(t: Tensor) -> Tensor:
-    """Return log C(t) of the continuous Bernoulli with natural parameter t, in nats."""
+    """Return log C(t) of the continuous Bernoulli with natural parameter t, in nats.
+
+    Of any shape; the result has the same.
+    """
     small = t.abs() < 0.1
     size = torch.where(small, torch.ones_like(t), t.abs())
     exact = size.log() - torch.tanh(size / 2).log()
@@ -160,7 +163,10 @@ class VAE(nn.Module):
         return _whole(self.decoder(z))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the mean images of the encoder's means."""
+        """Return the mean images of the encoder's means.
+
+        Images with values in [0, 1], shape ``(B, C, H, W)``, as they came.
+        """
         return self.decode(self.encode(x)[0])
 
     def terms(self, x: Tensor, noise: Tensor) -> Terms:

@@ -134,3 +134,35 @@ def test_there_are_examples_of_each_kind() -> None:
     names = " ".join(test.name for test in DOCTESTS)
     for kind in ("models.layers", "models.flow", "training.loop", "training.detection", "datasets"):
         assert kind in names
+
+
+ARRAYS = re.compile(r"Tensor|ndarray")
+SHAPE = re.compile(r"shape|scalar|``\(")
+# Arrays by name, whatever they are; and texts, read from an array.
+ANY_ARRAYS = {
+    "Run.save_snapshot",
+    "Run.snapshot",
+    "Run.save_target",
+    "Run.target",
+    "read_saved",
+    "read_texts",
+    "Duel.update",
+    "CycleGANTraining.translate",
+    "read_test_picture",
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_who_takes_or_returns_arrays_tells_their_shape(name: str) -> None:
+    module, silent = importlib.import_module(name), []
+    for what in public(module):
+        thing: object = module
+        for part in what.split("."):
+            thing = vars(thing)[part]
+        written = inspect.unwrap(function_of(thing))
+        if inspect.isclass(written) or not written.__doc__ or what in ANY_ARRAYS:
+            continue  # what an override does not tell, its base does
+        told = " ".join(map(str, written.__annotations__.values()))
+        if ARRAYS.search(told) and not SHAPE.search(written.__doc__):
+            silent.append(what)
+    assert not silent

@@ -54,7 +54,10 @@ def inverse_error(flow: Flow, x: Tensor) -> float:
 
 
 def log_det_error(flow: Flow, x: Tensor) -> float:
-    """Return the largest difference, in nats, of ``log_det`` to autograd's Jacobian in float64."""
+    """Return the largest difference, in nats, of ``log_det`` to autograd's Jacobian in float64.
+
+    ``x`` has the shape ``(B, 2)``.
+    """
     exact = copy.deepcopy(flow).double()
     with torch.enable_grad():
         x = x.double().requires_grad_()

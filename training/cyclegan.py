@@ -282,7 +282,10 @@ class CycleGANTraining(Experiment):
         return min(1.0, left / self.config.decay) if self.config.decay else 1.0
 
     def batch(self) -> list[Tensor]:
-        """Return the next images of A and of B with values in [-1, 1]."""
+        """Return the next images of A and of B with values in [-1, 1].
+
+        Shape ``(batch, 3, S, S)`` each.
+        """
         images = (self.pairs.train_a, self.pairs.train_b)
         drawn = []
         for part, epoch in zip(images, self.epochs, strict=True):
@@ -297,7 +300,10 @@ class CycleGANTraining(Experiment):
         return torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
 
     def carry(self, images: Tensor, to_b: bool) -> Tensor:
-        """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them."""
+        """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them.
+
+        Shape ``(B, 3, S, S)``, values in [-1, 1].
+        """
         net = self.model.a_to_b if to_b else self.model.b_to_a
         x = signed(images) if images.dtype == torch.uint8 else images
         return net(x.contiguous(memory_format=self.layout))
@@ -347,22 +353,34 @@ def gains_by_bfloat16(config: CycleGANConfig, device: torch.device) -> bool:
 
 
 def squared(scores: Tensor, wanted: float) -> Tensor:
-    """Return the mean squared distance of scores from what they should be."""
+    """Return the mean squared distance of scores from what they should be.
+
+    A scalar; scores may have any shape.
+    """
     return (exact(scores) - wanted).square().mean()
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean absolute difference of two batches of images."""
+    """Return the mean absolute difference of two batches of images.
+
+    A scalar; both have the shape ``(B, 3, S, S)``.
+    """
     return (exact(x) - exact(y)).abs().mean()
 
 
 def exact(x: Tensor) -> Tensor:
-    """Return numbers in float32 if they were computed in less."""
+    """Return numbers in float32 if they were computed in less.
+
+    Of any shape; the result has the same.
+    """
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def judged(judge: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Return the loss of a discriminator on real and fake images, in one pass."""
+    """Return the loss of a discriminator on real and fake images, in one pass.
+
+    A scalar; both have the shape ``(B, 3, S, S)``.
+    """
     scores = judge(torch.cat([real, fake]))
     return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
 

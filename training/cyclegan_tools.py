@@ -15,12 +15,18 @@ CHUNK = 8  # images at a time where no gradient is needed
 
 
 def signed(images: Tensor) -> Tensor:
-    """Return uint8 images as floats in [-1, 1]."""
+    """Return uint8 images as floats in [-1, 1].
+
+    Of any shape; the result has the same.
+    """
     return images.float() / 127.5 - 1
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """Return images with values in [-1, 1] as uint8, the nearest there is."""
+    """Return images with values in [-1, 1] as uint8, the nearest there is.
+
+    Of any shape; the result has the same.
+    """
     return ((x.float().nan_to_num() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -167,7 +173,10 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
 
 
 def likeness(x: Tensor, y: Tensor) -> float:
-    """Return the mean correlation between the brightness of images and of others, from -1 to 1."""
+    """Return the mean correlation between the brightness of images and of others, from -1 to 1.
+
+    Both have the shape ``(B, 3, S, S)``.
+    """
     x, y = (z.float().mean(1).flatten(1) for z in (x, y))
     x, y = (z - z.mean(1, keepdim=True) for z in (x, y))
     both = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-6)

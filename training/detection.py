@@ -67,6 +67,13 @@ def bootstrap_auroc(
 ) -> Interval:
     """Return the AUROC with its percentile interval: good and defective are redrawn apart.
 
+    Args:
+        scores: one number per picture, higher for less usual, shape ``(N,)``.
+        defective: which are, shape ``(N,)``.
+        rounds: how often both are redrawn.
+        level: confidence of the interval.
+        seed: of the redrawing.
+
     References:
         An Introduction to the Bootstrap (Efron, Tibshirani, 1993), chapter 13.
     """
@@ -86,7 +93,11 @@ def bootstrap_auroc(
 def roc_curve(
     scores: np.ndarray, defective: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return false alarm rates, detection rates and thresholds, from the strictest on."""
+    """Return false alarm rates, detection rates and thresholds, from the strictest on.
+
+    Scores and ``defective`` have the shape ``(N,)``, the three results ``(n,)`` with n at most N +
+    1.
+    """
     scores = np.nan_to_num(np.asarray(scores, dtype=np.float64))
     return metrics.roc_curve(np.asarray(defective, dtype=bool), scores, drop_intermediate=False)
 
@@ -94,7 +105,8 @@ def roc_curve(
 def threshold_from_good(held_out: np.ndarray, *, false_alarms: float = 0.05) -> float:
     """Return the score that this share of held-out good training pictures exceeds.
 
-    With n pictures the share is a multiple of 1/n; the quantile lies between two of them.
+    Scores have the shape ``(n,)``. With n pictures the share is a multiple of 1/n; the quantile
+    lies between two of them.
 
     Raises:
         ValueError: no scores, or a share outside [0, 1].
@@ -167,7 +179,10 @@ class Decisions:
 
 
 def decide(scores: np.ndarray, defective: np.ndarray, threshold: float) -> Decisions:
-    """Return what comes of calling defective all that scores above the threshold."""
+    """Return what comes of calling defective all that scores above the threshold.
+
+    Scores and ``defective`` have the shape ``(N,)``.
+    """
     called = np.asarray(scores) > threshold
     defective = np.asarray(defective, dtype=bool)
     return Decisions(
@@ -179,12 +194,18 @@ def decide(scores: np.ndarray, defective: np.ndarray, threshold: float) -> Decis
 
 
 def all_defective(defective: np.ndarray) -> Decisions:
-    """Return what comes of calling everything defective: the row to beat."""
+    """Return what comes of calling everything defective: the row to beat.
+
+    ``defective`` has the shape ``(N,)``.
+    """
     return decide(np.ones(len(defective)), defective, 0.0)
 
 
 def per_kind(scores: np.ndarray, kinds: tuple[str, ...], good: str = "good") -> dict[str, Interval]:
-    """Return the AUROC of each kind of defect against all good ones, with its interval."""
+    """Return the AUROC of each kind of defect against all good ones, with its interval.
+
+    Scores have the shape ``(N,)``, and there is a kind for each of them.
+    """
     scores, names = np.asarray(scores), np.array(kinds)
     areas = {}
     for kind in sorted(set(kinds) - {good}):

@@ -160,7 +160,10 @@ class Duel(Experiment):
         }
 
     def real(self) -> Tensor:
-        """Return a batch of real examples, drawn with ``self.generator``."""
+        """Return a batch of real examples, drawn with ``self.generator``.
+
+        Shape ``(B, ...)``.
+        """
         raise NotImplementedError
 
     def precision(self) -> AbstractContextManager:
@@ -168,7 +171,10 @@ class Duel(Experiment):
         return nullcontext()
 
     def seen(self, x: Tensor) -> Tensor:
-        """Return examples as the discriminator is shown them."""
+        """Return examples as the discriminator is shown them.
+
+        Shape ``(B, ...)``, as they came.
+        """
         return x
 
     def update(self) -> Mapping[str, Tensor]:
@@ -199,7 +205,10 @@ class Duel(Experiment):
         return told
 
     def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Take one step of the discriminator; ``fake`` comes without history."""
+        """Take one step of the discriminator; ``fake`` comes without history.
+
+        Both have the shape ``(B, ...)``; losses are scalars.
+        """
         loss = LOSSES[self.live["loss"]]
         judge = self.model.discriminator
         with self.precision():
@@ -216,12 +225,18 @@ class Duel(Experiment):
         return {"d_loss": value.detach(), "d_real": told_real.mean(), "d_fake": told_fake.mean()}
 
     def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the discriminator's scores of real and fake examples."""
+        """Return the discriminator's scores of real and fake examples.
+
+        Both have the shape ``(B, ...)``, scores ``(B,)``.
+        """
         scores = self.model.discriminator(self.seen(torch.cat([real, fake])))
         return scores[: len(real)], scores[len(real) :]
 
     def update_generator(self, fake: Tensor) -> dict[str, Tensor]:
-        """Take one step of the generator; ``fake`` comes with its history."""
+        """Take one step of the generator; ``fake`` comes with its history.
+
+        Its shape is ``(B, ...)``; losses are scalars.
+        """
         with self.precision():
             scores = self.model.discriminator(self.seen(fake)).float()
         value = LOSSES[self.live["loss"]].generator(scores)

@@ -170,7 +170,10 @@ def yardsticks(model: Classifier, images: ImageSet, count: int) -> tuple[Quality
 
 
 def some(images: Tensor, count: int) -> Tensor:
-    """Return up to ``count`` images, always the same: sets come sorted as often as not."""
+    """Return up to ``count`` images, always the same: sets come sorted as often as not.
+
+    Of shape ``(N, ...)``; the result is ``(n, ...)`` with n at most ``count``.
+    """
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(2))[:count]]
 
 

@@ -34,36 +34,44 @@ class Loss:
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
+    """Discriminator of the first paper: the cross-entropy of its answers, scores ``(B,)``."""
     # softplus(-s) is -log D(x), softplus(s) is -log(1 - D(x)), with D = sigmoid(s).
     told = (1 - smoothing) * softplus(-real) + smoothing * softplus(real)
     return told.mean() + softplus(fake).mean()
 
 
 def _saturating(fake: Tensor) -> Tensor:
+    """Generator, original: log(1 - D(G(z)))."""
     return -softplus(fake).mean()
 
 
 def _non_saturating(fake: Tensor) -> Tensor:
+    """Generator, non-saturating: -log D(G(z))."""
     return softplus(-fake).mean()
 
 
 def _squares(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
+    """Discriminator, least squares: real ones to 1, fake ones to 0."""
     return (real - (1 - smoothing)).square().mean() / 2 + fake.square().mean() / 2
 
 
 def _squares_generator(fake: Tensor) -> Tensor:
+    """Generator, least squares: fake ones to 1."""
     return (fake - 1).square().mean() / 2
 
 
 def _hinge(real: Tensor, fake: Tensor, _smoothing: float) -> Tensor:
+    """Discriminator, hinge: nothing more to win beyond a margin of 1."""
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
 def _critic(real: Tensor, fake: Tensor, _smoothing: float) -> Tensor:
+    """Critic, Wasserstein: minus the difference of the mean scores."""
     return fake.mean() - real.mean()
 
 
 def _against_critic(fake: Tensor) -> Tensor:
+    """Generator, hinge and Wasserstein: a higher mean score."""
     return -fake.mean()
 
 

@@ -53,11 +53,17 @@ class Measured:
         return Measured(self.flow, self.images[order], self.labels[order], self.dims)
 
     def floats(self) -> Tensor:
-        """Return the images dequantised, always with the same noise."""
+        """Return the images dequantised, always with the same noise.
+
+        Shape ``(N, C, H, W)``, values in [0, 1].
+        """
         return dequantise(self.images, _private(3))
 
     def told(self) -> Tensor | None:
-        """Return what the flow is told of the images."""
+        """Return what the flow is told of the images.
+
+        Shape ``(N, classes)``, or ``None`` if it is told nothing.
+        """
         return context_of(self.flow, self.labels)
 
 
@@ -96,14 +102,20 @@ def jacobian_checks(measured: Measured) -> list[Check]:
 
 @torch.no_grad()
 def inverse_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> float:
-    """Return the largest change of a pixel on its way to the latent and back, in grey levels."""
+    """Return the largest change of a pixel on its way to the latent and back, in grey levels.
+
+    Images ``x`` have values in [0, 1] and the shape ``(B, C, H, W)``.
+    """
     z, _ = flow.inverse(x, context)
     return float((flow.forward(z, context)[0] - x).abs().max()) / GREY
 
 
 @torch.no_grad()
 def cancel_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> float:
-    """Return the largest sum of both directions' log-determinants, in nats; it should be zero."""
+    """Return the largest sum of both directions' log-determinants, in nats; it should be zero.
+
+    Images ``x`` have values in [0, 1] and the shape ``(B, C, H, W)``.
+    """
     z, there = flow.inverse(x, context)
     return float((there + flow.forward(z, context)[1]).abs().max())
 
@@ -408,7 +420,10 @@ def _another(name: str, shape: torch.Size) -> dict[str, Tensor]:
 
 
 def ood_bits(flow: ImageFlow, sets: Mapping[str, Tensor], dims: int) -> dict[str, Tensor]:
-    """Return bits/dim of each image of some sets, by set; of a conditional flow, from log p(x)."""
+    """Return bits/dim of each image of some sets, by set; of a conditional flow, from log p(x).
+
+    Images are uint8, ``(N, C, H, W)``; bits/dim have the shape ``(N,)``.
+    """
     return {name: bits(flow, images, dims) for name, images in sets.items()}
 
 

@@ -144,7 +144,10 @@ class ImageDuel(Duel):
         return {"samples": self.shown(x)}
 
     def shown(self, x: Tensor) -> np.ndarray:
-        """Return images with values in [-1, 1] as bytes, without their frame."""
+        """Return images with values in [-1, 1] as bytes, without their frame.
+
+        ``(B, C, S, S)`` becomes ``(B, C, inner, inner)``, uint8.
+        """
         return shown(x, self.inner)
 
     @torch.no_grad()
@@ -172,12 +175,18 @@ class ImageDuel(Duel):
 
 
 def to_signed(images: Tensor) -> Tensor:
-    """Return uint8 images as floats in [-1, 1]."""
+    """Return uint8 images as floats in [-1, 1].
+
+    Of any shape; the result has the same.
+    """
     return images.float() / 127.5 - 1
 
 
 def shown(x: Tensor, inner: int) -> np.ndarray:
-    """Return the middle ``inner`` x ``inner`` pixels of images in [-1, 1], as bytes."""
+    """Return the middle ``inner`` x ``inner`` pixels of images in [-1, 1], as bytes.
+
+    ``(B, C, S, S)`` becomes ``(B, C, inner, inner)``, uint8.
+    """
     # A tanh comes to 1 only in the limit: 255 / 256 of the way it must be white.
     return to_bytes((crop(x, inner, x.shape[-1]).float() + 1) * (255.5 / 512))
 

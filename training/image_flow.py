@@ -173,7 +173,10 @@ class ImageFlowTraining(Experiment):
         return one_hot(labels, self.model.context)
 
     def picture_labels(self) -> Tensor:
-        """Return the classes of the samples of a picture, row by row: the first ten."""
+        """Return the classes of the samples of a picture, row by row: the first ten.
+
+        Shape ``(samples,)``.
+        """
         rows = min(len(self.classes), ROWS) if self.model.context else ROWS
         return torch.arange(rows, device=self.device).repeat_interleave(COLUMNS)
 
@@ -259,7 +262,10 @@ def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
-    """Return images with values in [0, 1] as uint8, the values that they fall into."""
+    """Return images with values in [0, 1] as uint8, the values that they fall into.
+
+    Of any shape; the result has the same.
+    """
     return (x.nan_to_num() * 256).clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 

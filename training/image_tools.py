@@ -171,7 +171,10 @@ def attributes(
 
 
 def ink(images: Tensor) -> Tensor:
-    """Return the mean brightness of each image, from 0 to 255: digits are light on black."""
+    """Return the mean brightness of each image, from 0 to 255: digits are light on black.
+
+    Images are uint8, ``(B, C, H, W)``; the result has the shape ``(B,)``.
+    """
     return images.flatten(1).double().mean(1)
 
 

@@ -292,7 +292,10 @@ class DefectFlow(Experiment):
         """Start what starts from data."""
 
     def loss(self, images: Tensor) -> Tensor:
-        """Return the mean NLL of a batch, standardised units."""
+        """Return the mean NLL of a batch, standardised units.
+
+        A scalar; images are uint8, ``(B, S, S, 3)``.
+        """
         raise NotImplementedError
 
     def raw_maps(
@@ -312,7 +315,10 @@ class DefectFlow(Experiment):
         raise NotImplementedError
 
     def picture_context(self) -> Tensor | None:
-        """Return what the model is told to draw one picture, a row per point that it draws."""
+        """Return what the model is told to draw one picture, a row per point that it draws.
+
+        Shape ``(n, context)``, or ``None`` without any.
+        """
         return None
 
     def one_point(self) -> tuple[Tensor, Tensor | None]:
@@ -324,7 +330,10 @@ class DefectFlow(Experiment):
         raise NotImplementedError
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """Return pictures drawn from the model."""
+        """Return pictures drawn from the model.
+
+        By name, each ``(n, S, S, 3)``, uint8.
+        """
         raise NotImplementedError
 
     # -- training -------------------------------------------------------------------------------
@@ -418,7 +427,10 @@ class DefectFlow(Experiment):
         return self.calibration(self.raw_maps(self.fit)[1], self.raw_maps(self.held_out))
 
     def calibration(self, maps: Tensor, held_out: tuple[Tensor, Tensor]) -> Calibration:
-        """Return what maps of ``fit``, and NLL and maps of ``held_out``, tell."""
+        """Return what maps of ``fit``, and NLL and maps of ``held_out``, tell.
+
+        Maps have the shape ``(N, m, m)``, NLL ``(N,)``.
+        """
         mean, std = maps.mean(0), maps.std(0)
         scores = self._score(*held_out, mean, std).cpu().numpy()
         threshold = detection.threshold_from_good(scores, false_alarms=FALSE_ALARMS)
@@ -508,7 +520,10 @@ class PatchFlow(DefectFlow):
         return images[which[:, None, None], rows, columns]
 
     def one_point(self) -> tuple[Tensor, Tensor]:
-        """Return the patch in the middle of a held-out good picture, and its context."""
+        """Return the patch in the middle of a held-out good picture, and its context.
+
+        Shapes ``(1, D)`` and ``(1, context)``.
+        """
         corner = torch.full((1, 2), (self.config.side - self.config.patch) // 2)
         corner, which = corner.to(self.device), torch.zeros(1, dtype=torch.long)
         x = self.standardised(self._cut(self.held_out[:1], which, corner), None)
@@ -541,7 +556,10 @@ class PatchFlow(DefectFlow):
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
-        """Return two pictures tiled of patches drawn apart, each given only its place."""
+        """Return two pictures tiled of patches drawn apart, each given only its place.
+
+        By name, each ``(n, S, S, 3)``, uint8.
+        """
         context = self.picture_context()
         x = self.model.sample(
             2 * len(context),
@@ -563,7 +581,10 @@ class PatchFlow(DefectFlow):
 
 
 def half(maps: np.ndarray) -> np.ndarray:
-    """Return maps in half precision; what lies further out than that reaches, ends there."""
+    """Return maps in half precision; what lies further out than that reaches, ends there.
+
+    Of any shape; the result has the same.
+    """
     return np.nan_to_num(maps.clip(-6e4, 6e4)).astype(np.float16)
 
 

@@ -58,7 +58,10 @@ class Evaluation:
 
     @property
     def held_out(self) -> np.ndarray:
-        """Scores of held-out good training pictures."""
+        """Scores of held-out good training pictures.
+
+        Shape ``(n,)``.
+        """
         return self.calibration.held_out
 
     @property
@@ -77,7 +80,10 @@ class Evaluation:
         return self.heat(range(len(self.cells)))
 
     def heat(self, which) -> np.ndarray:
-        """Return some heat maps at the size of the pictures."""
+        """Return some heat maps at the size of the pictures.
+
+        Shape ``(k, S, S)``, nats per dimension.
+        """
         return stretched(torch.from_numpy(self.cells[list(which)]).float(), self.config).numpy()
 
 

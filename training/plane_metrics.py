@@ -53,7 +53,10 @@ class Truth:
 
     @cached_property
     def masses(self) -> Tensor:
-        """The mass of each bin, row by row from below, and at last that outside; they sum to 1."""
+        """The mass of each bin, row by row from below, and at last that outside; they sum to 1.
+
+        Shape ``(b + 1,)``.
+        """
         x0, x1, y0, y1 = self.box
         narrow = self.plane.density.resolution / float(self.plane.std.max())
         # Midpoints no further apart than half the shortest length over which the density changes.
@@ -143,7 +146,10 @@ def kl(masses: Tensor, counts: Tensor) -> float:
 
 
 def js(masses: Tensor, counts: Tensor) -> float:
-    """Return the Jensen-Shannon divergence in nats: 0 for the same, log 2 for nothing shared."""
+    """Return the Jensen-Shannon divergence in nats: 0 for the same, log 2 for nothing shared.
+
+    Masses and counts of the bins have the shape ``(b,)``.
+    """
     q = counts.double() / counts.sum()
     middle = (masses + q) / 2
 

@@ -22,12 +22,18 @@ ACTIVE = 0.01  # variance of a unit's mean over the data above which it counts a
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Return uint8 images as floats from 0 to 1."""
+    """Return uint8 images as floats from 0 to 1.
+
+    Of any shape; the result has the same.
+    """
     return images.float() / 255
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
-    """Return images with values in [0, 1] as uint8, the nearest grey values."""
+    """Return images with values in [0, 1] as uint8, the nearest grey values.
+
+    Of any shape; the result has the same.
+    """
     return (x.nan_to_num() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
@@ -317,6 +323,8 @@ class Detection:
 
 def detect(clean: np.ndarray, strange: np.ndarray, validation: np.ndarray) -> Detection:
     """Compare the scores of clean test images, of strange ones, and of clean validation images.
+
+    Each has the shape ``(n,)``, with an n of its own.
 
     The threshold comes from the validation images alone.
     """

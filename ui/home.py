@@ -10,8 +10,8 @@ from registry import PAGES, Family
 from training.view import View
 from ui.form import choice_label
 from ui.lab import lab
-from ui.page import ASSETS, theme
-from ui.palette import palette
+from ui.page import ASSETS
+from ui.palette import DARK
 from ui.runs import badge, duration, line_words, owner_words, time_left
 
 RECENT = 6  # finished and interrupted runs on the front page
@@ -48,11 +48,10 @@ def _card_picture(family: Family) -> str:
     path = ASSETS / "cards" / f"{family.stem}.svg"
     if path.exists():
         return str(path)
-    colours = palette(theme())
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 360">'
-        f'<rect width="640" height="360" fill="{colours.surface}"/>'
-        f'<text x="320" y="180" fill="{colours.ink}" font-family="sans-serif" font-size="56" '
+        f'<rect width="640" height="360" rx="18" fill="{DARK.surface}"/>'
+        f'<text x="320" y="180" fill="{DARK.accent}" font-family="sans-serif" font-size="56" '
         f'text-anchor="middle" dominant-baseline="central">{escape(family.title)}</text></svg>'
     )
 
