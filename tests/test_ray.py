@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,10 @@ def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
         "RAY_health_check_failure_threshold": "3",
     }.items():
         monkeypatch.setenv(name, value)
+    # Workers inherit the environment of the fork server, which is as old as the first of them.
+    forkserver._forkserver._stop()
     yield found
+    forkserver._forkserver._stop()
     found.kill()
     shutil.rmtree(found.sockets, ignore_errors=True)
 
@@ -273,6 +277,8 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
     assert steps == sorted(set(steps))
 
     # Stop frees the place, for the next of the line.
+    lab.command(third, "pause")
+    wait_until(lambda: lab.view(third).status.state == "paused")
     fourth = lab.submit(NICE, long(seed=2))
     assert lab.view(fourth).status.state == "queued"
     before = time.monotonic()
