@@ -1,4 +1,4 @@
-"""Visitors without browsers: what they press raises nothing, and the numbers of a class come out."""
+"""Visitors without browsers: what they press raises nothing, and nothing is mixed up."""
 
 from __future__ import annotations
 

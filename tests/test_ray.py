@@ -11,22 +11,25 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import wait_until
 
 from registry import FAMILIES
 from training import ray_worker
-from training.driver import drive
+from training.driver import Report, drive
 from training.lab import Lab
 from training.ray_worker import ADDRESS, Cluster, Trainer, find_cluster, need
-from training.store import Run, RunError
+from training.store import Run, RunError, Status
 
 NICE = FAMILIES["nice"]
 ROOT = Path(__file__).parent.parent
@@ -36,6 +39,7 @@ def on_a_cluster(test):
     """Mark a test that starts Ray's daemons, and kills them."""
     for mark in (
         pytest.mark.slow,
+        pytest.mark.timeout(600),  # each worker loads torch anew
         pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
         pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
         pytest.mark.xdist_group("ray"),
@@ -93,6 +97,150 @@ def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch):
     monkeypatch.setattr(ray_worker, "ANSWER", 0.2)
     with pytest.raises(RunError, match=r"127\.0\.0\.1:1|requirements-ray\.txt"):
         find_cluster()
+
+
+# -- lost workers, with a stand-in for Ray ------------------------------------------------------
+
+
+class RayError(Exception):
+    """Of the stand-in."""
+
+
+class RayTaskError(RayError):
+    cause = RunError("This node does not see it.\nAnd more.")
+
+
+class StandIn:
+    """Ray as far as the relay uses it; each actor plays one list of reports and errors."""
+
+    def __init__(self, *plays: list) -> None:
+        self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+        self.plays, self.told, self.killed, self.free = list(plays), [], [], {"CPU": 8.0}
+
+    def remote(self, kind: type) -> SimpleNamespace:
+        assert kind is Trainer
+        return SimpleNamespace(options=self._options)
+
+    def _options(self, **options) -> SimpleNamespace:
+        self.asked = options
+        told: list = []
+        self.told.append(told)
+        train = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._play))
+        obey = SimpleNamespace(remote=told.append)
+        return SimpleNamespace(remote=lambda: SimpleNamespace(train=train, obey=obey))
+
+    def _play(self, path: str, device: str, threads: int, patience: float) -> list:
+        self.patience = patience
+        return self.plays.pop(0)
+
+    def wait(self, references: list, **_) -> tuple[list, list]:
+        return ([], references) if self.free["CPU"] < 2 else (references, [])
+
+    def get(self, item):
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def available_resources(self) -> dict[str, float]:
+        return self.free
+
+    def kill(self, actor) -> None:
+        self.killed.append(actor)
+
+
+def at(step: int, state: str = "running", message: str = "") -> Report:
+    status = Status(state=state, step=step, total=100, message=message)
+    return Report(status, live={"learning_rate": 0.1})
+
+
+def relayed(tmp_path, monkeypatch, ray: StandIn, *commands: tuple) -> list[Report]:
+    """What the lab hears of a run."""
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    waiting = list(commands)
+    heard: list[Report] = []
+    forever = threading.Event()
+
+    def receive(timeout: float | None) -> tuple:
+        if not waiting:
+            forever.wait(30)
+            return ("interrupt", "The test is over.")
+        return waiting.pop(0)
+
+    run = Run.create(tmp_path / "run", NICE, config())
+    ray_worker._Relay(run, "cpu", 2, heard.append, receive).go()
+    forever.set()
+    assert run.status().state == heard[-1].status.state or heard[-1].status.state == "finished"
+    return heard
+
+
+def test_a_lost_run_goes_on_and_says_so_until_it_ends(tmp_path, monkeypatch):
+    lost = RayError("The actor died because its node has died.")
+    ray = StandIn(
+        [at(1), at(5), lost], [at(4), at(6, "paused"), RayError("killed")], [at(100, "finished")]
+    )
+    heard = relayed(tmp_path, monkeypatch, ray)
+    assert [r.status.state for r in heard] == [
+        "running", "running", "starting", "running", "paused", "starting", "finished",
+    ]  # fmt: skip
+    assert heard[1].status.message == ""
+    assert all("node that trained this run was lost" in r.status.message for r in heard[2:5])
+    assert "goes on from its last checkpoint" in heard[3].status.message
+    assert "process that trained this run was killed" in heard[5].status.message
+    assert heard[-1].status.message == ""
+    assert ray.told[2] == [("pause",)], "what was paused is paused again"
+    assert ray.patience == ray_worker.LOCKED
+    assert len(ray.killed) == 3
+    assert ray.asked["num_cpus"] == 2
+    assert ADDRESS not in ray.asked["runtime_env"]["env_vars"]
+
+
+def test_what_is_lost_again_and_again_without_progress_ends(tmp_path, monkeypatch):
+    ray = StandIn(*([at(5), RayError("no memory")] for _ in range(3)))
+    heard = relayed(tmp_path, monkeypatch, ray)
+    assert heard[-1].status.state == "interrupted"
+    assert "3 times without progress" in heard[-1].status.message
+
+
+def test_progress_between_two_losses_counts(tmp_path, monkeypatch):
+    plays = [[at(step), RayError("no memory")] for step in (5, 5, 9, 9, 20)]
+    heard = relayed(tmp_path, monkeypatch, StandIn(*plays, [at(100, "finished")]))
+    assert heard[-1].status.state == "finished"
+
+
+def test_an_error_of_the_node_is_a_sentence(tmp_path, monkeypatch):
+    heard = relayed(tmp_path, monkeypatch, StandIn([RayTaskError()]))
+    assert heard[-1].status.state == "failed"
+    assert heard[-1].status.message == "This node does not see it."
+
+
+def test_a_folder_that_stays_locked_ends_a_lost_run(tmp_path, monkeypatch):
+    heard = relayed(tmp_path, monkeypatch, StandIn([at(3), RayError("killed")], [None]))
+    assert heard[-1].status.state == "interrupted"
+    assert "still locked" in heard[-1].status.message
+
+
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [
+        (("stop",), "stopped"),
+        (("interrupt", "Closed."), "interrupted"),
+        (("park", "Idle."), "parked"),
+    ],
+)
+def test_what_waits_for_a_place_says_so_and_can_be_ended(tmp_path, monkeypatch, command, state):
+    ray = StandIn()
+    ray.free = {"CPU": 1.0}
+    killed = threading.Event()
+
+    def play():
+        assert killed.wait(30)
+        yield RayError("killed by the relay")
+
+    ray.plays.append(play())
+    ray.kill = lambda actor: killed.set()
+    heard = [report.status for report in relayed(tmp_path, monkeypatch, ray, command)]
+    assert (heard[-1].state, heard[-1].message) == (state, "".join(command[1:]))
+    assert len(heard) == 1 or "waits for a place on the cluster: 2 CPU" in heard[0].message
 
 
 # -- with one ---------------------------------------------------------------------------------
@@ -186,7 +334,10 @@ def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
         "RAY_health_check_failure_threshold": "3",
     }.items():
         monkeypatch.setenv(name, value)
+    # Workers inherit the environment of the fork server, which is as old as the first of them.
+    forkserver._forkserver._stop()
     yield found
+    forkserver._forkserver._stop()
     found.kill()
     shutil.rmtree(found.sockets, ignore_errors=True)
 
@@ -275,6 +426,8 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
     assert steps == sorted(set(steps))
 
     # Stop frees the place, for the next of the line.
+    lab.command(third, "pause")
+    wait_until(lambda: lab.view(third).status.state == "paused")
     fourth = lab.submit(NICE, long(seed=2))
     assert lab.view(fourth).status.state == "queued"
     before = time.monotonic()

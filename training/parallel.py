@@ -185,7 +185,9 @@ def follow(device: str) -> int:
     try:
         where = [""]
         _with_all(dist.broadcast_object_list, where, src=0)
-        experiment = Run(Path(where[0])).experiment(device)
+        run = Run(Path(where[0]))
+        torch.set_num_threads(threads(run.family.training))
+        experiment = run.experiment(device)
         begin(experiment)
         while _agree():
             update(experiment)

@@ -31,6 +31,7 @@ ADDRESS = "GENLAB_RAY_ADDRESS"
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER = 60.0  # seconds that a cluster may take to answer
 ROOM = 4.0  # seconds without a word after which a run is said to wait for a place
+ENDINGS = {"stop": "stopped", "interrupt": "interrupted", "park": "parked"}
 TRIES = 3  # workers that may be lost in a row without one checkpoint more
 LOCKED = 150.0  # seconds until storage gives up the lock of a lost node; NFS needs 90
 
@@ -49,11 +50,15 @@ class Cluster:
     gpus: int
     largest: int
 
-    def slots(self) -> list[str]:
-        """Return one device per training at a time; see :func:`training.devices.slots`."""
+    def slots(self, on_cpu: int = 0) -> list[str]:
+        """Return one device per training at a time; see :func:`training.devices.slots`.
+
+        Args:
+            on_cpu: trainings at a time on processors; 0 for as many as there are CPUs.
+        """
         if self.gpus and os.environ.get("GENLAB_DEVICE", "") != "cpu":
             return ["cuda"] * self.gpus
-        return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or max(1, self.cpus))
+        return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or on_cpu or max(1, self.cpus))
 
 
 def find_cluster() -> Cluster | None:
@@ -293,8 +298,8 @@ class _Relay:
 
         while not self.ending:
             command = self.receive(None)
-            if command[0] in ("stop", "park", "interrupt"):
-                self.ending = ("interrupted", command[1]) if command[1:] else ("stopped", "")
+            if command[0] in ENDINGS:
+                self.ending = ENDINGS[command[0]], "".join(command[1:])
                 if not self.heard:  # it waits for a place, or has not begun
                     ray.kill(self.actor)
             self.actor.obey.remote(command)
