@@ -7,7 +7,10 @@ returns, so the same seeds give the same numbers.
 
 from __future__ import annotations
 
+import json
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,6 +136,11 @@ class Terms:
             raise ConfigError(f"families must be some of {known}; {' '.join(unknown)!r} is not.")
         if len(set(self.entrants)) < len(self.entrants):
             raise ConfigError("families must each be named once.")
+        if len(self.entrants) * self.config.seeds > RUNS:
+            raise ConfigError(
+                f"{len(self.entrants)} models with {self.config.seeds} seeds each are more than "
+                f"{RUNS} trainings: take fewer of either."
+            )
 
     def as_values(self) -> dict[str, object]:
         return {"entrants": list(self.entrants), "config": self.config.model_dump()}
@@ -228,6 +236,29 @@ def steps_for(terms: Terms, device: str = "cpu") -> dict[str, int]:
         steps = round((equal.seconds - measuring) * count / spent, -2)
         found[entry.entrant.key] = int(min(max(steps, low), high))
     return found
+
+
+def steps_measured_elsewhere(terms: Terms, device: str = "cpu") -> dict[str, int]:
+    """Return :func:`steps_for`, measured in a process of its own: a web server must not train.
+
+    Raises:
+        RunError: that process failed.
+    """
+    if not terms.config.seconds:
+        return steps_for(terms)
+    flags = [f"--{k}={v}" for k, v in terms.config.model_dump().items() if k != "steps"]
+    command = [sys.executable, "-m", "training", "compare", "--plan", *flags, "--device", device]
+    command += ["--families", *terms.entrants]
+    house = Path(__file__).parent.parent
+    try:
+        done = subprocess.run(
+            command, cwd=house, capture_output=True, text=True, timeout=180, check=True
+        )
+        return {key: int(steps) for key, steps in json.loads(done.stdout).items()}
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        message = f"How fast the models are here could not be measured: {' '.join(said)}"
+        raise RunError(f"{message} Choose equal steps instead.") from error
 
 
 # -- its file ----------------------------------------------------------------------------------

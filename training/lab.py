@@ -13,7 +13,7 @@ import threading
 import time
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -118,6 +118,7 @@ class Lab:
         self._views: dict[str, View] = {}
         self._workers: dict[str, Worker] = {}
         self._queue: deque[str] = deque()
+        self._patient: set[str] = set()  # runs of comparisons: single ones go before them
         self._closed = False
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -148,6 +149,38 @@ class Lab:
             self._enqueue(run.id)
             return run.id
 
+    def submit_all(self, wanted: Sequence[tuple[Family, RunConfig]]) -> list[str]:
+        """Create several runs that wait together, behind all single ones; return their ids.
+
+        Raises:
+            LabFull: too many wait in this way already.
+            RunError: the folder of runs cannot be written.
+        """
+        with self._lock:
+            self._check_room(patient=True)
+            runs = [self.store.create(family, config) for family, config in wanted]
+            for run in runs:
+                self._views[run.id] = View(run, run.status())
+                self._enqueue(run.id, patient=True)
+            return [run.id for run in runs]
+
+    def resume_all(self, run_ids: Sequence[str]) -> None:
+        """Go on with several runs, as :meth:`resume` does; they wait behind all single ones.
+
+        Raises:
+            LabFull: too many wait in this way already.
+        """
+        with self._lock:
+            self._check_room(patient=True)
+            for run_id in run_ids:
+                self._go_on(run_id, patient=True)
+
+    def stop_all(self, run_ids: Sequence[str]) -> None:
+        """Stop several runs; those that wait first, or they would start in the others' places."""
+        with self._lock:
+            for run_id in sorted(run_ids, key=lambda run_id: run_id not in self._queue):
+                self.command(run_id, "stop")
+
     def resume(self, run_id: str) -> None:
         """Go on with a run that is stopped, interrupted or failed, from its last checkpoint.
 
@@ -155,15 +188,7 @@ class Lab:
             LabFull: the queue is full.
         """
         with self._lock:
-            view = self.view(run_id)
-            if view is None or view.status.active:
-                return
-            # Our own worker of a moment ago may not be gone yet: the queue waits for that.
-            if run_id not in self._workers and view.run.is_trained_now():
-                return
-            self._check_room()
-            self._views[run_id] = view
-            self._enqueue(run_id)
+            self._go_on(run_id)
 
     def command(self, run_id: str, *command: object) -> None:
         """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run.
@@ -257,19 +282,33 @@ class Lab:
 
     # -- queue and workers --------------------------------------------------------------------
 
-    def _check_room(self) -> None:
-        if len(self._queue) >= MAX_WAITING:
+    def _check_room(self, *, patient: bool = False) -> None:
+        if sum((run_id in self._patient) == patient for run_id in self._queue) >= MAX_WAITING:
             raise LabFull(
                 f"{MAX_WAITING} runs are waiting already. Stop one of them, or try again later."
             )
 
-    def _enqueue(self, run_id: str) -> None:
+    def _go_on(self, run_id: str, *, patient: bool = False) -> None:
+        view = self.view(run_id)
+        if view is None or view.status.active:
+            return
+        # Our own worker of a moment ago may not be gone yet: the queue waits for that.
+        if run_id not in self._workers and view.run.is_trained_now():
+            return
+        if not patient:
+            self._check_room()
+        self._views[run_id] = view
+        self._enqueue(run_id, patient=patient)
+
+    def _enqueue(self, run_id: str, *, patient: bool = False) -> None:
         view = self._views[run_id]
         view.status = replace(view.status, state="queued", message="")
         with suppress(OSError):
             view.run.write_status(view.status)
         view.seq += 1
-        self._queue.append(run_id)
+        (self._patient.add if patient else self._patient.discard)(run_id)
+        ahead = [other for other in self._queue if patient or other not in self._patient]
+        self._queue.insert(len(ahead), run_id)
         self._start_next()
 
     def _start_next(self) -> None:

@@ -43,6 +43,12 @@ def entropy_of(comparison: Comparison) -> float | None:
     return load_plane(config.dataset, config.noise).entropy()
 
 
+def window_of(comparison: Comparison) -> tuple[float, float, float, float]:
+    """Return the window of the data, ``(x0, x1, y0, y1)``, standardised."""
+    config = comparison.terms.config
+    return load_plane(config.dataset, config.noise).box()
+
+
 def window(points: Sequence[Point], floor: float | None) -> tuple[float, float]:
     """Return the range of the NLL axis: the first steps and a spike may leave it at the top."""
     last = max((p.step for p in points), default=0)
@@ -113,8 +119,6 @@ def samples_figure(data: np.ndarray, samples: Mapping[str, np.ndarray], box: np.
 
 def samples_of(comparison: Comparison) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Return data, the newest samples of each entrant's first training, and their window."""
-    config = comparison.terms.config
-    box = np.array(load_plane(config.dataset, config.noise).box())
     data, found = np.zeros((0, 2)), {}
     for entry in comparison.entries:
         run = comparison.run_of(entry)
@@ -122,7 +126,7 @@ def samples_of(comparison: Comparison) -> tuple[np.ndarray, dict[str, np.ndarray
         if steps:
             found[entry.entrant.key] = run.snapshot(steps[-1])["samples"]
             data = run.target()["samples"]
-    return data, found, box
+    return data, found, np.array(window_of(comparison))
 
 
 def encoded(figure: Figure, form: str) -> bytes:
