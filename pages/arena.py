@@ -23,7 +23,7 @@ with st.expander("What is compared, and what the numbers are", icon=":material/s
         st.markdown(part)
 if comparison is None:
     st.info(
-        "Nothing has been compared yet. **Classic comparison** sets RealNVP against Glow on 1,000 "
+        "Nothing has been compared yet. **Classic** sets RealNVP against Glow on 1,000 "
         "points of a mixture of Gaussians, five seeds each: some minutes. Or choose on the left, "
         "and press **Compare**."
     )

@@ -45,7 +45,11 @@ def add_to(words, **options) -> argparse.ArgumentParser:
     names = {k.name: k for k in CompareConfig.knobs()}
     known = ", ".join(f"{e.key} ({e.title})" for e in ENTRANTS.values())
     parser.add_argument(
-        "--families", nargs="+", default=CLASSIC.entrants, metavar="NAME", help=f"Some of {known}."
+        "--families",
+        nargs="+",
+        default=list(CLASSIC.entrants),
+        metavar="NAME",
+        help=f"Some of {known}.",
     )
     length = parser.add_mutually_exclusive_group()
     for name, knob in names.items():

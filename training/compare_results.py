@@ -195,11 +195,27 @@ def _curve(key: str, part: str, column: str, width: int, runs: Sequence) -> list
     return points
 
 
+LEARNED_BY_HEART = 0.05  # nats that a test NLL rises by before it is told
+
+
+def overfitted(points: Sequence[Point]) -> list[tuple[str, Point, Point]]:
+    """Return who has a test NLL that rises: key, lowest and last place of the mean over seeds."""
+    found = []
+    for key in dict.fromkeys(p.entrant for p in points):
+        own = [p for p in points if (p.entrant, p.part) == (key, "test")]
+        if own:
+            least, last = min(own, key=lambda p: p.mean), own[-1]
+            if last.mean > least.mean + LEARNED_BY_HEART and last.step > least.step:
+                found.append((key, least, last))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which of two had the lower test NLL, seed by seed.
+    """Which of two had the lower NLL, seed by seed.
 
     Attributes:
+        column: of :class:`Row`, that was compared.
         better: key of the one with the lower mean.
         other: key of the other one.
         difference: mean over seeds of the other's NLL minus the better one's, nats.
@@ -208,6 +224,7 @@ class Verdict:
         seeds: for which both have a number.
     """
 
+    column: str
     better: str
     other: str
     difference: float
@@ -223,23 +240,38 @@ class Verdict:
     def words(self) -> str:
         """Return it as a sentence."""
         better, other = ENTRANTS[self.better].title, ENTRANTS[self.other].title
+        what = NLL_OF[self.column]
         if self.seeds == 1:
             return (
-                f"With one seed, {better} has a test NLL {self.difference:.4f} nats below "
-                f"{other}'s: too little to call a winner."
+                f"{what}: with one seed, {better} is {self.difference:.4f} nats below {other}, "
+                "which is too little to call a winner."
             )
         numbers = (
-            f"its test NLL is lower by {self.difference:.4f} ± {self.half_width:.4f} nats (mean "
-            f"over {self.seeds} seeds, 95 % interval), and lower for {self.wins} of {self.seeds}"
+            f"lower by {self.difference:.4f} ± {self.half_width:.4f} nats (mean over {self.seeds} "
+            f"seeds, 95 % interval), and lower for {self.wins} of {self.seeds}"
         )
         if self.clear:
-            return f"{better} wins against {other}: {numbers}."
-        return f"Neither {better} nor {other} wins. {better} is ahead, but not clearly: {numbers}."
+            return f"{what}: {better} wins against {other}, {numbers}."
+        return f"{what}: nobody wins. {better} is ahead of {other}, but not clearly: {numbers}."
 
 
-def verdict(rows: Sequence[Row], one: str, two: str) -> Verdict | None:
-    """Compare two entrants with an exact likelihood; ``None`` if they share no finished seed."""
-    nll = {(row.entrant, row.seed): row.nll_test for row in rows if row.nll_test is not None}
+NLL_OF = {
+    "nll_test": "NLL on 20,000 fresh points",
+    "nll_split_test": "NLL on the test part of the split",
+}
+
+
+def verdict(rows: Sequence[Row], one: str, two: str, column: str = "nll_test") -> Verdict | None:
+    """Compare two entrants with an exact likelihood; ``None`` if they share no finished seed.
+
+    Args:
+        rows: from :func:`rows_of`.
+        one: key of an entrant.
+        two: key of the other one.
+        column: a key of :data:`NLL_OF`.
+    """
+    told = [(row.entrant, row.seed, getattr(row, column)) for row in rows]
+    nll = {(key, seed): value for key, seed, value in told if value is not None}
     seeds = [seed for key, seed in nll if key == one and (two, seed) in nll]
     if not seeds:
         return None
@@ -251,18 +283,19 @@ def verdict(rows: Sequence[Row], one: str, two: str) -> Verdict | None:
         half = float(stdtrit(len(apart) - 1, 0.975)) * statistics.stdev(apart)
         half /= math.sqrt(len(apart))
     wins = sum(d > 0 for d in apart)
-    return Verdict(one, two, statistics.fmean(apart), half, wins, len(apart))
+    return Verdict(column, one, two, statistics.fmean(apart), half, wins, len(apart))
 
 
 def verdicts(rows: Sequence[Row]) -> list[Verdict]:
-    """Return RealNVP against Glow, if both are there, and the best two of all."""
+    """Return RealNVP against Glow, if both are there, and the best two of all, by each NLL."""
     keys = list(dict.fromkeys(row.entrant for row in rows))
     means = {key: s.mean for key in keys if (s := spread(rows, key, "nll_test")) is not None}
     pairs = [("realnvp", "glow")] if {"realnvp", "glow"} <= means.keys() else []
     best = sorted(means, key=means.__getitem__)[:2]
     if len(best) == 2 and set(best) not in [set(pair) for pair in pairs]:
         pairs.append(tuple(best))
-    return [found for pair in pairs if (found := verdict(rows, *pair)) is not None]
+    told = [verdict(rows, *pair, column) for pair in pairs for column in NLL_OF]
+    return [found for found in told if found is not None]
 
 
 # -- tables ------------------------------------------------------------------------------------
@@ -286,11 +319,12 @@ def _csv(value: object) -> str:
 
 
 TABLE = (
-    ("Test NLL [nats]", "nll_test", "{:.4f}"),
-    ("KL to the truth [nats]", "kl_to_truth", "{:.4f}"),
-    ("KL from samples [nats]", "kl_samples", "{:.3f}"),
-    ("Modes found", "modes", "{:.1f}"),
-    ("Seconds", "seconds", "{:.1f}"),
+    ("Test NLL [nats]", "nll_test", "{:.3f}"),
+    ("NLL, split [nats]", "nll_split_test", "{:.3f}"),
+    ("KL [nats]", "kl_to_truth", "{:.3f}"),
+    ("Sample KL [nats]", "kl_samples", "{:.3f}"),
+    ("Modes", "modes", "{:.1f}"),
+    ("Time [s]", "seconds", "{:.1f}"),
     ("Steps/s", "steps_per_second", "{:.0f}"),
     ("Parameters", "parameters", "{:,.0f}"),
     ("10,000 samples [ms]", "sample_seconds", "{:.1f}"),
@@ -300,18 +334,22 @@ TABLE = (
 def table(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Return a line per entrant as text: mean ± standard deviation over its seeds."""
     lines = []
+    # A data set without an end has no split, one without Gaussians no modes.
+    rare = ("nll_split_test", "modes")
+    told = [c for c in rare if any(getattr(row, c) is not None for row in rows)]
+    shown = [line for line in TABLE if line[1] not in rare or line[1] in told]
     for key in dict.fromkeys(row.entrant for row in rows):
         own = [row for row in rows if row.entrant == key]
         done = sum(row.state == "finished" for row in own)
         line = {"Model": ENTRANTS[key].title, "Seeds": f"{done} of {len(own)}"}
-        for title, column, form in TABLE:
+        for title, column, form in shown:
             line[title] = _cell(rows, own[0], column, form)
         lines.append(line)
     return lines
 
 
 def _cell(rows: Sequence[Row], like: Row, column: str, form: str) -> str:
-    if column in ("nll_test", "kl_to_truth") and like.likelihood != "exact":
+    if column in ("nll_test", "nll_split_test", "kl_to_truth") and like.likelihood != "exact":
         bound = spread(rows, like.entrant, "tight_bound") if column == "nll_test" else None
         return "≤ " + _text(bound, form) if bound is not None else NONE[like.likelihood]
     found = spread(rows, like.entrant, column)

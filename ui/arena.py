@@ -178,14 +178,14 @@ def buttons(terms: Terms | None, comparison: Comparison | None, pairs: Pairs) ->
             on_click=click,
             args=args,
             width="stretch",
-            key=f"arena.{label.split()[0].lower()}",
+            key=f"arena.{label.lower()}",
             **options,
         )
 
     tip = "RealNVP against Glow on 1,000 points of a mixture: 1,000 epochs, five seeds."
     primary = {"type": "primary"}
     draw(0, "Compare", "stadium", terms is not None and not active, _ask, terms, **primary)
-    draw(1, "Classic comparison", "emoji_events", not active, _ask_classic, help=tip)
+    draw(1, "Classic", "emoji_events", not active, _ask_classic, help=tip)
     draw(2, "Stop", "stop", active, _stop, ids, help="Keeps what is done; Resume goes on.")
     can_resume = not active and any(state in RESUMABLE for state in states)
     draw(3, "Resume", "resume", can_resume, _resume, ids)

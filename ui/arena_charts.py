@@ -39,14 +39,15 @@ def nll_chart(points: Sequence[Point], floor: float | None, over: str, theme: st
     colours = [colour_of(key, theme) for key in keys]
     x = {"field": "x", "type": "quantitative", "title": title, "scale": {"nice": False}}
     y = {"type": "quantitative", "title": "NLL [nats]", "scale": scale, "axis": {"tickCount": 6}}
-    legend = {"orient": "top", "title": None}
-    colour = {"field": "model", "type": "nominal", "legend": legend}
+    colour = {"field": "model", "type": "nominal"}
     colour["scale"] = {"domain": list(names.values()), "range": colours}
+    # The band's opacity would make the legend pale.
+    colour["legend"] = {"orient": "top", "title": None, "symbolOpacity": 1, "symbolType": "stroke"}
     dash = {
         "field": "part",
         "type": "nominal",
         "scale": {"domain": ["test data", "train data"], "range": [[1, 0], [2, 3]]},
-        "legend": legend,
+        "legend": None,
     }
     band = {
         "transform": [{"filter": "datum.part == 'test data'"}],
@@ -108,4 +109,4 @@ def samples_sheet(
         finite = points[np.isfinite(points).all(1)]
         panels.append(points_image(finite, tuple(box), colour_of(key, theme), theme, PANEL))
         labels.append(ENTRANTS[key].title)
-    return contact_sheet(panels, labels, theme, per_row=4)
+    return contact_sheet(panels, labels, theme, per_row=min(4, len(panels)))

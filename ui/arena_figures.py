@@ -53,8 +53,9 @@ def window(points: Sequence[Point], floor: float | None) -> tuple[float, float]:
     """Return the range of the NLL axis: the first steps and a spike may leave it at the top."""
     last = max((p.step for p in points), default=0)
     late = [p.mean for p in points if p.step > EARLY * last] or [p.mean for p in points]
+    ends = {p.entrant: p.mean for p in points if p.part == "test"}
     low = min([*late, *([] if floor is None else [floor])])
-    high = float(np.quantile(late, 0.97))
+    high = max([float(np.quantile(late, 0.97)), *ends.values()])
     margin = max(0.06 * (high - low), 0.02)
     return low - margin, high + margin
 
@@ -68,7 +69,7 @@ def nll_figure(points: Sequence[Point], floor: float | None, over: str = "step")
         over: ``"step"`` or ``"seconds"``.
     """
     colours = palette("light")
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     for key in dict.fromkeys(p.entrant for p in points):
         colour, title = colour_of(key, "light"), _title(key)
@@ -91,7 +92,7 @@ def nll_figure(points: Sequence[Point], floor: float | None, over: str = "step")
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 

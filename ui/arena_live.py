@@ -9,7 +9,16 @@ import pandas as pd
 import streamlit as st
 
 from training.compare import ENTRANTS, Comparison, Terms
-from training.compare_results import Row, curves, rows_of, runs_csv, table, table_csv, verdicts
+from training.compare_results import (
+    Row,
+    curves,
+    overfitted,
+    rows_of,
+    runs_csv,
+    table,
+    table_csv,
+    verdicts,
+)
 from training.lab import View
 from ui.arena import Pairs, title_of, views_of
 from ui.arena_charts import nll_chart, samples_sheet
@@ -49,12 +58,12 @@ def _board(comparison: Comparison, drawn: bool) -> None:
     states = tuple(view.status.state if view is not None else "" for _, view in pairs)
     rows = _rows(comparison.id, states, comparison)
     over = "seconds" if comparison.terms.config.seconds else "step"
-    left, right = st.columns([1, 1.15])
-    with left:
-        _curves(comparison, pairs, over)
+    left, right = st.columns([1.35, 1])
     with right:
-        _samples(comparison, pairs)
-    _results(comparison, rows, drawn)
+        _who_wins(rows, drawn)
+    _curves(comparison, pairs, over, left, right)
+    _samples(comparison, pairs)
+    _table(rows)
 
 
 def _progress(pairs: Pairs) -> None:
@@ -72,11 +81,12 @@ def _progress(pairs: Pairs) -> None:
             column.progress(min(done / total, 1.0) if total else 0.0, text=words)
 
 
-def _curves(comparison: Comparison, pairs: Pairs, over: str) -> None:
+def _curves(comparison: Comparison, pairs: Pairs, over: str, left, right) -> None:
+    """Draw the NLL on the left, and on the right what there is to say of it."""
     metrics = [(entry, view.rows) for entry, view in pairs if view is not None]
     points = curves(metrics)
     if not points:
-        st.caption(
+        left.caption(
             "The curves of the NLL come with the first steps."
             if any(entry.entrant.likelihood != "none" for entry, _ in pairs)
             else "None of these models has a likelihood, so there is no curve of it."
@@ -84,7 +94,7 @@ def _curves(comparison: Comparison, pairs: Pairs, over: str) -> None:
         return
     floor = entropy_of(comparison)
     chart = nll_chart(points, floor, over, theme())
-    st.vega_lite_chart(*chart, key=f"{comparison.id}.nll", alt="NLL over the training")
+    left.vega_lite_chart(*chart, key=f"{comparison.id}.nll", alt="NLL over the training")
     words = "Solid: held-out points, mean over seeds, with the range over seeds; dotted: training."
     if floor is not None:
         words += f" Dashed: the entropy, {floor:.3f} nats. No model gets below it on average."
@@ -92,7 +102,17 @@ def _curves(comparison: Comparison, pairs: Pairs, over: str) -> None:
     silent = [entrant.title for entrant in entrants if entrant.likelihood == "none"]
     if silent:
         words += f" {' and '.join(silent)}: no likelihood, no curve."
-    st.caption(words)
+    right.caption(words)
+    if rises := overfitted(points):
+        told = [
+            f"{ENTRANTS[key].title} from {least.mean:.2f} (step {least.step:,}) to {last.mean:.2f}"
+            for key, least, last in rises
+        ]
+        right.caption(
+            f"The test NLL rises while that of training falls: {'; '.join(told)}. Points that "
+            "come again and again are learned by heart. What counts here is the end all the same: "
+            "a step chosen on the test points would flatter."
+        )
 
 
 def _samples(comparison: Comparison, pairs: Pairs) -> None:
@@ -122,15 +142,21 @@ def _rows(name: str, states: tuple[str, ...], _comparison: Comparison) -> list[R
     return rows_of(_comparison)
 
 
-def _results(comparison: Comparison, rows: list[Row], active: bool) -> None:
-    """Draw who wins, and the table."""
-    st.subheader("So far" if active else "Result", anchor=False)
+def _who_wins(rows: list[Row], active: bool) -> None:
+    st.markdown("**So far**" if active else "**Result**")
     found = verdicts(rows)
-    for verdict in found:
-        st.markdown(verdict.words())
+    st.markdown("\n".join(f"- {verdict.words()}" for verdict in found))
     if not found:
         st.markdown("Who wins is told when two models with a likelihood have ended a seed.")
-    st.dataframe(pd.DataFrame(table(rows)), hide_index=True, key=f"{comparison.id}.table")
+
+
+def _table(rows: list[Row]) -> None:
+    """Draw a column per model, a row per number: so it fits on narrow screens, too."""
+    lines = table(rows)
+    names = [line.pop("Model") for line in lines]
+    body = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    body += [f"| {what} | " + " | ".join(line[what] for line in lines) + " |" for what in lines[0]]
+    st.markdown("\n".join(body))
     floors = [row.kl_floor for row in rows if row.kl_floor is not None]
     floor = f"{floors[0]:.3f}" if floors else "a little above zero"
     count = len(lab().devices)
