@@ -104,8 +104,8 @@ def _on_pictures(measured: Mapping[str, Any]) -> None:
         f"Time: the median of {repeats} batches, {measured['machine']}, {measured['date']}. The "
         "models differ in size and in what they make, so the times say what this lab's models "
         "cost, not which family is faster. The round trip goes from samples to latents and back "
-        "in float32: the largest difference of any value, where the values of a picture span 1 "
-        "(of a patch, about 4). `python assets/measured.py` measures all of it again."
+        "in float32: the largest difference of any value; pictures span 1, patches are "
+        "standardised. `python assets/measured.py` measures all of it again."
     )
 
 
