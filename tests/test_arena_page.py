@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_compare import done  # noqa: F401
+from test_compare import TERMS, small
 
-from training.compare import CLASSIC, ENTRANTS, CompareConfig, Terms
+from training.compare import CLASSIC, ENTRANTS, CompareConfig, Comparison, Terms, new_path
+from training.driver import drive
 from training.lab import Lab
 from ui.arena_live import command_of
 from ui.lab import lab as cached
@@ -54,12 +55,21 @@ def test_an_empty_arena_invites_and_its_form_says_what_it_would_do(lab):
     assert next(b for b in app.button if b.key == "arena.compare").disabled
 
 
-def test_a_comparison_is_shown_with_what_each_can_answer(lab, done):  # noqa: F811
-    for run in done.store:
-        shutil.copytree(run.path, lab.store.root / run.id)
-    (lab.store.root / "comparisons").mkdir()
-    name = "comparison-20260102-030405-abc.json"
-    shutil.copy(done.path, lab.store.root / "comparisons" / name)
+def compared(lab: Lab) -> Comparison:
+    """A comparison whose trainings say after some steps that they are finished."""
+    made = []
+    for entry in small():
+        run = lab.store.create(entry.entrant.family, entry.config)
+        left = iter([None] * 60)
+        drive(run, device="cpu", send=lambda _: None, receive=lambda _, x=left: next(x, ("stop",)))
+        run.write_status(replace(run.status(), state="finished"))
+        run.save_summary(run.experiment().summary())
+        made.append(replace(entry, run=run.id))
+    return Comparison.create(new_path(lab.store), lab.store, TERMS, made)
+
+
+def test_a_comparison_is_shown_with_what_each_can_answer(lab):
+    compared(lab)
     app = opened()
     assert not app.error
     words = [m.value for m in app.markdown]
