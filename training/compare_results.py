@@ -120,7 +120,8 @@ class Spread:
 
 def spread(rows: Sequence[Row], entrant: str, column: str) -> Spread | None:
     """Return a column of one entrant over its seeds; ``None`` if it has no answer to that."""
-    found = [getattr(row, column) for row in rows if row.entrant == entrant]
+    own = [row for row in rows if row.entrant == entrant and row.state == "finished"]
+    found = [getattr(row, column) for row in own]
     values = [value for value in found if value is not None]
     if not values:
         return None
@@ -324,6 +325,7 @@ TABLE = (
     ("KL [nats]", "kl_to_truth", "{:.3f}"),
     ("Sample KL [nats]", "kl_samples", "{:.3f}"),
     ("Modes", "modes", "{:.1f}"),
+    ("Steps", "steps", "{:,.0f}"),
     ("Time [s]", "seconds", "{:.1f}"),
     ("Steps/s", "steps_per_second", "{:.0f}"),
     ("Parameters", "parameters", "{:,.0f}"),
@@ -335,8 +337,10 @@ def table(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Return a line per entrant as text: mean ± standard deviation over its seeds."""
     lines = []
     # A data set without an end has no split, one without Gaussians no modes.
-    rare = ("nll_split_test", "modes")
-    told = [c for c in rare if any(getattr(row, c) is not None for row in rows)]
+    rare = ("nll_split_test", "modes", "steps")
+    told = [c for c in rare[:2] if any(getattr(row, c) is not None for row in rows)]
+    if len({row.steps for row in rows if row.state == "finished"}) > 1:  # equal seconds
+        told.append("steps")
     shown = [line for line in TABLE if line[1] not in rare or line[1] in told]
     for key in dict.fromkeys(row.entrant for row in rows):
         own = [row for row in rows if row.entrant == key]
@@ -357,7 +361,7 @@ def _cell(rows: Sequence[Row], like: Row, column: str, form: str) -> str:
         return "-"
     if column == "sample_seconds":
         found = Spread(1000 * found.mean, 1000 * found.sd, found.count)
-    return form.format(found.mean) if column == "parameters" else _text(found, form)
+    return form.format(found.mean) if column in ("parameters", "steps") else _text(found, form)
 
 
 def _text(found: Spread, form: str) -> str:
