@@ -4,8 +4,11 @@ Two protocols, and one file, ``assets/measured.json``:
 
 - in the plane, a comparison on equal terms (the command stands in the file); ``--runs FOLDER``
   takes one that is there already;
-- on pictures, the runs that ship with the lab: time for a batch of samples on one core, and how far
-  a flow misses on the way from its samples to the latents and back.
+- on pictures, the runs that ship with the lab: time for a batch of samples, and how far a flow
+  misses on the way from its samples to the latents and back.
+
+Times are processor time of one core: medians of rounds in which each model has its turn, so that a
+neighbour on the machine hits all alike.
 """
 
 from __future__ import annotations
@@ -35,13 +38,14 @@ from training.compare_results import rows_of, spread  # noqa: E402
 from training.files import write_json  # noqa: E402
 from training.headers import read_header  # noqa: E402
 from training.maf import FREQUENCIES  # noqa: E402
+from training.plane_metrics import TIMED  # noqa: E402
 from training.store import Run, RunStore  # noqa: E402
+from training.vae_plane import LATENT, sample  # noqa: E402
 
 FILE = HERE / "measured.json"
 WORDS = ["compare", "--families", *ENTRANTS, "--dataset", "ring", "--seeds", "3", "--steps", "1000"]
-COLUMNS = ("nll_test", "tight_bound", "kl_to_truth", "kl_samples", "modes", "good")
-COLUMNS += ("seconds", "sample_seconds", "parameters")
-BATCH, REPEATS = 64, 7
+COLUMNS = ("nll_test", "tight_bound", "kl_to_truth", "kl_samples", "modes", "good", "parameters")
+BATCH, ROUNDS = 64, 15
 
 # Whose shipped run stands for a family, and what it makes.
 SHIPPED = {
@@ -62,18 +66,44 @@ def in_the_plane(folder: Path) -> dict:
     unfinished = [row.run for row in rows if row.state != "finished"]
     if unfinished:
         raise SystemExit(f"Not finished: {', '.join(unfinished)}. Run the comparison again.")
+    first = {e.entrant.key: comparison.run_of(e) for e in comparison.entries if e.seed == 0}
+    times = median_seconds({key: sampler(run) for key, run in first.items()})
     found = {}
     for key in comparison.terms.entrants:
         spreads = {column: spread(rows, key, column) for column in COLUMNS}
         found[key] = {name: asdict(s) if s else None for name, s in spreads.items()}
+        found[key]["sample_seconds"] = times[key]
     floor = next(row.kl_floor for row in rows if row.kl_floor is not None)
     command = "python -m training " + " ".join(WORDS)
     return {"command": command, "kl_floor": floor, "entrants": found}
 
 
+def sampler(run: Run) -> Callable[[], Tensor]:
+    """Return what makes 10,000 samples of a trained model in the plane."""
+    model = run.family.training.model(run.config, generator=torch.Generator().manual_seed(0))
+    run.load_model(model)
+    model.eval()
+    looking = torch.Generator().manual_seed(1)
+    if run.family.stem == "vae_plane":
+        return lambda: sample(model, *torch.randn(2, TIMED, LATENT, generator=looking))
+    if run.family.stem == "gan":
+        return lambda: model(model.draw(TIMED, looking))
+    return lambda: model.sample(TIMED, generator=looking)
+
+
+def on_pictures() -> dict:
+    """Measure the shipped runs."""
+    found, work = {}, {}
+    for page, shipped in SHIPPED.items():
+        found[page], work[page] = of_shipped(*shipped)
+    for page, seconds in median_seconds(work).items():
+        found[page]["seconds"] = seconds
+    return found
+
+
 @torch.no_grad()
-def on_pictures(stem: str, what: str) -> dict:
-    """Measure the shipped run of a family."""
+def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
+    """Return what can be said of the shipped run of a family, and what makes a batch of it."""
     run = Run(HERE / "runs" / stem)
     blob = run.weights_file()
     facts = read_header(io.BytesIO(blob), len(blob)).metadata
@@ -84,21 +114,21 @@ def on_pictures(stem: str, what: str) -> dict:
     run.load_model(model)
     model.eval()
     make, latent, back = ways(stem, model, run)
-    sample = make()
+    batch = make()
     error = None
     if back is not None:
-        error = float((back(sample) - sample).abs().max())
+        error = float((back(batch) - batch).abs().max())
         if not math.isfinite(error):
             raise SystemExit(f"{stem} does not come back.")
-    return {
+    told = {
         "run": stem,
         "what": what,
-        "dimensions": sample[0].numel(),
+        "dimensions": batch[0].numel(),
         "latent": latent,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": median_seconds(make),
         "inverse_error": error,
     }
+    return told, make
 
 
 def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, Callable | None]:
@@ -133,13 +163,17 @@ def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, 
     return lambda: model.forward(z, *context)[0], size, back
 
 
-def median_seconds(work: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS):
-        before = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - before)
-    return statistics.median(times)
+@torch.no_grad()
+def median_seconds(work: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median processor time of each, over rounds in which each has its turn."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(ROUNDS + 1):
+        for name, make in work.items():
+            before = time.process_time()
+            make()
+            times[name].append(time.process_time() - before)
+    # The first round warms up.
+    return {name: statistics.median(spent[1:]) for name, spent in times.items()}
 
 
 def machine() -> str:
@@ -157,10 +191,10 @@ def measure(folder: Path) -> None:
     torch.set_num_threads(1)
     values = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"one core of {machine()}, shared; torch {torch.__version__}",
+        "machine": f"one core of {machine()}, torch {torch.__version__}",
         "batch": BATCH,
-        "repeats": REPEATS,
-        "pictures": {page: on_pictures(*shipped) for page, shipped in SHIPPED.items()},
+        "rounds": ROUNDS,
+        "pictures": on_pictures(),
         "plane": in_the_plane(folder),
     }
     write_json(FILE, values)

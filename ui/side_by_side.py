@@ -57,7 +57,6 @@ def _in_the_plane(measured: Mapping[str, Any]) -> None:
         if not exact:
             nll = f"≤ {nll}" if entrant.likelihood == "bound" else "no likelihood"
         kl = _spread(numbers["kl_to_truth"], "{:.3f}") if exact else "-"
-        times = numbers["sample_seconds"]
         lines.append(
             [
                 f"**{entrant.title}**",
@@ -65,7 +64,7 @@ def _in_the_plane(measured: Mapping[str, Any]) -> None:
                 kl,
                 _spread(numbers["kl_samples"], "{:.3f}"),
                 _spread(numbers["modes"], "{:.1f}"),
-                f"{1000 * times['mean']:.0f}",
+                f"{1000 * numbers['sample_seconds']:.1f}",
                 f"{numbers['parameters']['mean']:,.0f}",
             ]
         )
@@ -75,8 +74,9 @@ def _in_the_plane(measured: Mapping[str, Any]) -> None:
     seeds = max(numbers["parameters"]["count"] for numbers in plane["entrants"].values())
     st.caption(
         f"Mean ± standard deviation over {seeds} seeds; samples of the truth itself have a sample "
-        f"KL of {plane['kl_floor']:.3f}. {measured['machine']}, {measured['date']}: "
-        f"`{plane['command']}`. What the columns are stands on the page of the Arena."
+        f"KL of {plane['kl_floor']:.3f}. Trained by `{plane['command']}`; what the columns are "
+        f"stands on the page of the Arena. Time: processor time of {measured['machine']}, median "
+        f"of {measured['rounds']} rounds in which each model has its turn, {measured['date']}."
     )
 
 
@@ -97,15 +97,13 @@ def _on_pictures(measured: Mapping[str, Any]) -> None:
             ]
         )
     head = ["Family", "Makes", "Dimensions", "Latent", "Parameters"]
-    batch, repeats = measured["batch"], measured["repeats"]
-    head += [f"{batch} samples [ms]", "Round trip misses by"]
+    head += [f"{measured['batch']} samples [ms]", "Round trip misses by"]
     st.markdown(markdown(head, lines, right=2))
     st.caption(
-        f"Time: the median of {repeats} batches, {measured['machine']}, {measured['date']}. The "
-        "models differ in size and in what they make, so the times say what this lab's models "
-        "cost, not which family is faster. The round trip goes from samples to latents and back "
-        "in float32: the largest difference of any value; pictures span 1, patches are "
-        "standardised. `python assets/measured.py` measures all of it again."
+        "Time: as above. The models differ in size and in what they make, so the times say what "
+        "these models cost, not which family is faster. The round trip goes from samples to "
+        "latents and back in float32: the largest difference of any value; pictures span 1, "
+        "patches are standardised. `python assets/measured.py` measures all of it again."
     )
 
 
