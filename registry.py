@@ -112,8 +112,8 @@ FAMILIES: dict[str, Family] = {
             "1807.03039",
             traits=Traits(
                 "exact",
-                "exact; small matrices are solved",
-                "one pass",
+                "exact, one pass",
+                "one pass; small matrices are inverted",
                 "as large as the data",
                 "long training; gives pictures without an object a high density",
             ),

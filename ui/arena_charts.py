@@ -109,4 +109,5 @@ def samples_sheet(
         finite = points[np.isfinite(points).all(1)]
         panels.append(points_image(finite, tuple(box), colour_of(key, theme), theme, PANEL))
         labels.append(ENTRANTS[key].title)
-    return contact_sheet(panels, labels, theme, per_row=min(4, len(panels)))
+    rows = -(-len(panels) // 4)
+    return contact_sheet(panels, labels, theme, per_row=-(-len(panels) // rows))
