@@ -14,6 +14,25 @@ from types import ModuleType
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What is true of a family by construction, in a few words each.
+
+    Attributes:
+        likelihood: of a given example.
+        inverse: from an example back to its latent.
+        sampling: how a sample is made.
+        latent: how large the latent is.
+        trouble: what goes wrong.
+    """
+
+    likelihood: str
+    inverse: str
+    sampling: str
+    latent: str
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One family of models.
 
@@ -26,6 +45,7 @@ class Family:
         arxiv: its arXiv number.
         page: stem of the page, model file and theory file; its own, unless it is a variant of
             another family: the same model on other data.
+        traits: what is true of it by construction; a variant leaves that to its family.
     """
 
     stem: str
@@ -35,6 +55,7 @@ class Family:
     paper: str
     arxiv: str
     page: str = ""
+    traits: Traits | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "page", self.page or self.stem)
@@ -59,6 +80,13 @@ FAMILIES: dict[str, Family] = {
             "Bend the plane without stretching it: a density learned by additive couplings alone.",
             "NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014)",
             "1410.8516",
+            traits=Traits(
+                "exact",
+                "exact, the same work as forward",
+                "one pass",
+                "as large as the data",
+                "too stiff: volume is kept, so many layers are needed",
+            ),
         ),
         Family(
             "realnvp",
@@ -67,6 +95,13 @@ FAMILIES: dict[str, Family] = {
             "Bend and stretch: affine couplings, and the splines that go further.",
             "Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016)",
             "1605.08803",
+            traits=Traits(
+                "exact",
+                "exact, the same work as forward",
+                "one pass",
+                "as large as the data",
+                "thin bridges of density between modes",
+            ),
         ),
         Family(
             "glow",
@@ -75,6 +110,13 @@ FAMILIES: dict[str, Family] = {
             "Digits out of noise: invertible convolutions in levels, exact in their likelihood.",
             "Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018)",
             "1807.03039",
+            traits=Traits(
+                "exact",
+                "exact, one pass",
+                "one pass; small matrices are inverted",
+                "as large as the data",
+                "long training; gives pictures without an object a high density",
+            ),
         ),
         Family(
             "maf",
@@ -84,6 +126,13 @@ FAMILIES: dict[str, Family] = {
             "Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, "
             "2017)",
             "1705.07057",
+            traits=Traits(
+                "exact",
+                "exact, one pass",
+                "one dimension after the other",
+                "as large as the data",
+                "slow to sample where there are many dimensions",
+            ),
         ),
         Family(
             "gan",
@@ -92,6 +141,13 @@ FAMILIES: dict[str, Family] = {
             "Watch the duel: a forger and a detective learn from each other until no one can tell.",
             "Generative Adversarial Nets (Goodfellow et al., 2014)",
             "1406.2661",
+            traits=Traits(
+                "none",
+                "none",
+                "one pass",
+                "chosen freely",
+                "modes are missed; the duel may circle or collapse",
+            ),
         ),
         Family(
             "vae",
@@ -100,6 +156,13 @@ FAMILIES: dict[str, Family] = {
             "Squeeze digits through a few numbers, and click on any point to see its digit.",
             "Auto-Encoding Variational Bayes (Kingma, Welling, 2013)",
             "1312.6114",
+            traits=Traits(
+                "a lower bound",
+                "a guess, by the encoder",
+                "one pass",
+                "chosen freely, usually far smaller",
+                "blurred samples; latent units that go unused",
+            ),
         ),
         Family(
             "cyclegan",
@@ -109,6 +172,13 @@ FAMILIES: dict[str, Family] = {
             "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, "
             "Park, Isola, Efros, 2017)",
             "1703.10593",
+            traits=Traits(
+                "none",
+                "a second network, tied by the cycle loss",
+                "one pass per translation",
+                "none: a picture becomes a picture",
+                "shapes hardly change; a round trip may hide its input in faint patterns",
+            ),
         ),
         Family(
             "nice_images",
@@ -146,6 +216,34 @@ FAMILIES: dict[str, Family] = {
             "Networks (Radford, Metz, Chintala, 2015)",
             "1511.06434",
             page="gan",
+        ),
+        Family(
+            "glow_plane",
+            "Glow in the plane",
+            ":material/flare:",
+            "The same step without pixels: actnorm, a linear map and a coupling bend the plane.",
+            "Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018)",
+            "1807.03039",
+            page="glow",
+        ),
+        Family(
+            "maf_plane",
+            "MAF in the plane",
+            ":material/troubleshoot:",
+            "One coordinate after the other: an autoregressive density of two dimensions.",
+            "Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, "
+            "2017)",
+            "1705.07057",
+            page="maf",
+        ),
+        Family(
+            "vae_plane",
+            "VAE in the plane",
+            ":material/scatter_plot:",
+            "Points through two latent units: a density of which only a bound is known.",
+            "Auto-Encoding Variational Bayes (Kingma, Welling, 2013)",
+            "1312.6114",
+            page="vae",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Glow: actnorm, invertible 1x1 convolution and affine coupling, in levels.
+"""Glow: actnorm, invertible 1x1 convolution and affine coupling, in levels; and in the plane.
 
 Kingma, Dhariwal, 2018.
 """
@@ -10,9 +10,10 @@ import math
 import torch
 from torch import nn
 
+from models.flow import Flow
 from models.image_flow import ImageFlow, Shape
-from models.image_layers import ConvNet, InvertibleConv, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling
+from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
+from models.layers import MLP, ActNorm, AffineCoupling
 from models.priors import Gaussian
 
 BOUND = 2.0  # largest log-scale of a coupling
@@ -73,3 +74,36 @@ def glow(
             layers.append(coupling(channels))
         parts.append(layers)
     return ImageFlow(Gaussian(math.prod(shape)), parts, shape, context=classes)
+
+
+def glow_plane(
+    *,
+    features: int = 2,
+    steps: int = 8,
+    hidden: int = 64,
+    depth: int = 2,
+    generator: torch.Generator | None = None,
+) -> Flow:
+    """Build a Glow over points of shape ``(B, features)``: the same step, without pixels or levels.
+
+    From data to latent, each step is an actnorm, an invertible linear map and an affine coupling.
+    The map mixes the coordinates, so the first half can be the passive one in every coupling.
+
+    Args:
+        features: dimension of the data.
+        steps: K, steps of flow.
+        hidden: width of the hidden layers of each conditioner.
+        depth: number of hidden layers of each conditioner.
+        generator: source of the initial weights.
+
+    References:
+        Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.
+        https://arxiv.org/abs/1807.03039
+    """
+    passive, active = (features + 1) // 2, features // 2
+    layers: list[nn.Module] = []
+    for _ in range(steps):
+        net = MLP(passive, *[hidden] * depth, 2 * active, generator=generator)
+        mix = InvertibleLinear(features, generator=generator)
+        layers += [AffineCoupling(net), mix, ActNorm(features)]
+    return Flow(Gaussian(features), layers)

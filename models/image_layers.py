@@ -141,7 +141,19 @@ class InvertibleConv(nn.Module):
         return (self.log_scale.sum() * v[0, 0].numel()).expand(len(v))
 
 
+class InvertibleLinear(InvertibleConv):
+    """The same matrix for the coordinates of a vector ``(B, D)``: ``log_det = sum log|s|``.
+
+    A 1x1 convolution over a picture of one pixel.
+
+    References:
+        Glow (Kingma, Dhariwal, 2018), section 3.2, equation 10. https://arxiv.org/abs/1807.03039
+    """
+
+
 def _mix(v: Tensor, matrix: Tensor) -> Tensor:
+    if v.dim() == 2:
+        return v @ matrix.T
     return torch.einsum("ij, bjhw -> bihw", matrix, v)  # what a 1x1 convolution computes
 
 

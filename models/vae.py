@@ -270,6 +270,32 @@ def vae(
     return model
 
 
+def plane_vae(
+    *,
+    latent: int = 2,
+    hidden: int = 64,
+    depth: int = 2,
+    generator: torch.Generator | None = None,
+) -> VAE:
+    """Build a variational autoencoder over points in the plane, ``(B, 2)``.
+
+    A point is Gaussian around what the decoder gives, with one learned standard deviation for both
+    coordinates.
+
+    Args:
+        latent: number of latent units.
+        hidden: width of the hidden layers of either network.
+        depth: hidden layers of either network.
+        generator: source of the initial weights.
+    """
+    wide = [hidden] * depth
+    encoder = nn.Sequential(*_connected(2, *wide, 2 * latent))
+    decoder = nn.Sequential(*_connected(latent, *wide, 2))
+    model = VAE(encoder, decoder, Gaussian(squash=False), latent)
+    _initialise(model, generator)
+    return model
+
+
 CHANNELS = (32, 64)
 
 

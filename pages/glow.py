@@ -1,16 +1,29 @@
-"""Glow: invertible 1x1 convolutions in levels (Kingma, Dhariwal, 2018)."""
+"""Glow: invertible 1x1 convolutions in levels, and in the plane (Kingma, Dhariwal, 2018)."""
 
-from models.glow import glow
+from models.flow import Flow
+from models.glow import glow, glow_plane
 from models.image_flow import ImageFlow
-from models.image_layers import ConvNet, InvertibleConv, Logit, Squeeze
+from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling
-from ui.family_page import family_page
+from registry import FAMILIES
+from ui.family_page import family_page, variant
 from ui.images import IMAGE_PARTS
 from ui.page import begin_page
+from ui.plane import PLANE
 
-family_page(
-    begin_page("glow"),
-    IMAGE_PARTS,
-    feel=None,
-    code=(glow, ImageFlow, Squeeze, ActNorm, InvertibleConv, AffineCoupling, ConvNet, Logit),
-)
+family = begin_page("glow")
+chosen = variant(family, {"In the plane": FAMILIES["glow_plane"]}, first="On images")
+if chosen is family:
+    family_page(
+        family,
+        IMAGE_PARTS,
+        feel=None,
+        code=(glow, ImageFlow, Squeeze, ActNorm, InvertibleConv, AffineCoupling, ConvNet, Logit),
+    )
+else:
+    family_page(
+        chosen,
+        PLANE,
+        feel=None,
+        code=(glow_plane, ActNorm, InvertibleConv, InvertibleLinear, AffineCoupling, Flow),
+    )

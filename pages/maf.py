@@ -1,8 +1,10 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
+from models.flow import Flow
 from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, MaskedLinear, maf
+from registry import FAMILIES
 from training.maf import DefectFlow, PatchFlow
-from ui.family_page import Parts, family_page
+from ui.family_page import Parts, family_page, variant
 from ui.maf_data import maf_data
 from ui.maf_inside import feel_made, inside
 from ui.maf_live import draw_maf, film_of
@@ -10,6 +12,7 @@ from ui.maf_own import score_own
 from ui.maf_results import figure_of, results, scores_of
 from ui.maf_sampling import sampling
 from ui.page import begin_page
+from ui.plane import PLANE
 
 PARTS = Parts(
     data=maf_data,
@@ -29,9 +32,27 @@ PARTS = Parts(
     },
 )
 
-family_page(
-    begin_page("maf"),
-    PARTS,
-    feel=feel_made,
-    code=(maf, MaskedLinear, MADE, MaskedAutoregressive, ConditionalFlow, DefectFlow, PatchFlow),
-)
+family = begin_page("maf")
+chosen = variant(family, {"In the plane": FAMILIES["maf_plane"]}, first="On pictures")
+if chosen is family:
+    family_page(
+        family,
+        PARTS,
+        feel=feel_made,
+        code=(
+            maf,
+            MaskedLinear,
+            MADE,
+            MaskedAutoregressive,
+            ConditionalFlow,
+            DefectFlow,
+            PatchFlow,
+        ),
+    )
+else:
+    family_page(
+        chosen,
+        PLANE,
+        feel=feel_made,
+        code=(maf, MaskedLinear, MADE, MaskedAutoregressive, Flow),
+    )

@@ -6,6 +6,7 @@ from registry import PAGES
 from ui.change_of_variables import in_the_plane, on_a_line
 from ui.exercises import exercises
 from ui.page import ROOT, sections, set_up
+from ui.side_by_side import side_by_side
 
 set_up("Theory")
 st.title("Theory", anchor=False)
@@ -17,6 +18,9 @@ st.subheader("Felt on a line", anchor=False)
 on_a_line()
 st.subheader("Felt in the plane", anchor=False)
 in_the_plane()
+st.header("The families side by side", anchor=False)
+st.markdown(parts["The families side by side"])
+side_by_side()
 st.header("Exercises", anchor=False)
 st.markdown("Each link opens a page with its form set up; **Train** is left to you.")
 exercises()

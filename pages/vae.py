@@ -9,38 +9,54 @@ from models.vae import (
     Gaussian,
     importance_bound,
     kl,
+    plane_vae,
     vae,
 )
-from ui.family_page import Parts, family_page
+from registry import FAMILIES
+from training.vae_plane import PlaneVAE
+from ui.family_page import Parts, family_page, variant
 from ui.images import image_data
 from ui.page import begin_page
 from ui.vae_anomalies import anomalies
 from ui.vae_checks import checks
 from ui.vae_latent import latent_space
 from ui.vae_live import draw_vae, film_of, plane_of_run, sheet_of
+from ui.vae_plane import PLANE_VAE
 
-family_page(
-    begin_page("vae"),
-    Parts(
-        data=image_data,
-        draw=draw_vae,
-        sections={"Latent space": latent_space, "Anomalies": anomalies, "Check": checks},
-        files={
-            "gif": ("Film of the training (GIF)", film_of),
-            "png": ("Samples (PNG)", sheet_of),
-            "plane.png": ("Latent plane (PNG)", plane_of_run),
-        },
-    ),
-    feel=None,
-    code=(
-        vae,
-        VAE,
-        kl,
-        importance_bound,
-        Bernoulli,
-        ContinuousBernoulli,
-        Gaussian,
-        ConvEncoder,
-        ConvDecoder,
-    ),
+PARTS = Parts(
+    data=image_data,
+    draw=draw_vae,
+    sections={"Latent space": latent_space, "Anomalies": anomalies, "Check": checks},
+    files={
+        "gif": ("Film of the training (GIF)", film_of),
+        "png": ("Samples (PNG)", sheet_of),
+        "plane.png": ("Latent plane (PNG)", plane_of_run),
+    },
 )
+
+family = begin_page("vae")
+chosen = variant(family, {"In the plane": FAMILIES["vae_plane"]}, first="On images")
+if chosen is family:
+    family_page(
+        family,
+        PARTS,
+        feel=None,
+        code=(
+            vae,
+            VAE,
+            kl,
+            importance_bound,
+            Bernoulli,
+            ContinuousBernoulli,
+            Gaussian,
+            ConvEncoder,
+            ConvDecoder,
+        ),
+    )
+else:
+    family_page(
+        chosen,
+        PLANE_VAE,
+        feel=None,
+        code=(plane_vae, VAE, kl, importance_bound, Gaussian, PlaneVAE),
+    )

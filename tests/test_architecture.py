@@ -127,7 +127,7 @@ def test_a_family_has_the_same_stem_everywhere(stem):
 
 def test_every_page_is_of_a_family_or_of_the_lab_itself():
     stems = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
-    assert stems == {family.stem for family in PAGES} | {"admin", "runs", "theory"}
+    assert stems == {family.stem for family in PAGES} | {"admin", "arena", "runs", "theory"}
 
 
 def test_variants_share_the_page_of_a_family_that_has_one():

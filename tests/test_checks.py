@@ -14,6 +14,8 @@ SETTINGS = [
     ("nice", {"layers": 3, "hidden": 32}),
     ("realnvp", {"blocks": 3, "hidden": 32, "actnorm": True}),
     ("realnvp", {"blocks": 2, "hidden": 32, "coupling": "spline"}),
+    ("glow_plane", {"steps": 2, "hidden": 32}),
+    ("maf_plane", {"blocks": 2, "hidden": 32}),
 ]
 
 

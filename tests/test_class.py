@@ -16,6 +16,7 @@ import pytest
 from conftest import wait_until
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
+from training.compare import CLASSIC, ENTRANTS, Entry
 from training.housekeeping import Kept, plan
 from training.lab import Lab, LabFull
 from training.line import in_turn, waits
@@ -163,7 +164,14 @@ def attempts(seat: Seat, run: Run):
         lambda: seat.rename(run.id, "mine"),
         lambda: seat.share(run.id, True),
         lambda: seat.delete(run.id),
+        lambda: seat.stop_all([run.id]),
+        lambda: seat.resume_all([run.id]),
+        lambda: seat.compare(CLASSIC, entries(run)),
     ]
+
+
+def entries(run: Run) -> list[Entry]:
+    return [Entry(ENTRANTS["realnvp"], 0, None, run.id)]
 
 
 def test_nobody_reaches_the_run_of_another_through_any_call(crowd):
@@ -182,10 +190,28 @@ def test_nobody_reaches_the_run_of_another_through_any_call(crowd):
 
 def test_every_call_of_a_seat_is_covered():
     known = {"command", "resume", "rename", "share", "delete"}  # those of attempts()
+    known |= {"stop_all", "resume_all", "compare", "delete_comparison"}
     reading = {"runs", "get", "may_change", "view", "wait", "active", "hidden"}
-    own = {"submit", "bring_in", "signed_in", "lab", "who"}
+    reading |= {"comparisons", "devices"}
+    own = {"submit", "submit_all", "bring_in", "signed_in", "lab", "who"}
     public = {name for name in vars(Seat) if not name.startswith("_")}
     assert public <= known | reading | own
+
+
+def test_a_comparison_is_seen_by_who_sees_its_runs_and_deleted_by_their_owner(crowd):
+    ann, ben, teacher, stranger, run = crowd
+    comparison = ann.compare(CLASSIC, entries(run))
+    assert [c.id for c in ann.comparisons()] == [c.id for c in teacher.comparisons()]
+    assert ben.comparisons() == stranger.comparisons() == []
+    with pytest.raises(RunError):
+        ben.delete_comparison(comparison)
+    ann.share(run.id, True)
+    assert [c.id for c in ben.comparisons()] == [comparison.id]
+    with pytest.raises(RunError):
+        ben.delete_comparison(comparison)
+    assert run.path.exists() and comparison.path.exists()
+    ann.delete_comparison(comparison)
+    assert not run.path.exists() and not comparison.path.exists()
 
 
 def test_what_is_shared_can_be_seen_and_not_changed(crowd):

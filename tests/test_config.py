@@ -260,6 +260,8 @@ BASE = {
     "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32, "dataset": "digits8"},
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "dataset": "digits8"},
     "vae": {"hidden": 64, "dataset": "digits8"},
+    "glow_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
+    "maf_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
 }
 TRIED = {"dataset": ["digits", "digits8"], "levels": [1, 2], "steps": [4, 8], "hidden": [128, 192]}
 

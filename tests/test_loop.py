@@ -24,6 +24,9 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "nice-finite-data": ("nice", {"layers": 2, "dataset": "mixture"}),
     "affine": ("realnvp", {"blocks": 3}),
     "spline-actnorm": ("realnvp", {"blocks": 2, "coupling": "spline", "actnorm": True}),
+    "glow-plane": ("glow_plane", {"steps": 2}),
+    "maf-plane": ("maf_plane", {"blocks": 2}),
+    "vae-plane": ("vae_plane", {"depth": 1}),
 }
 
 

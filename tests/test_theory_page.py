@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.integrate import trapezoid
 from streamlit.testing.v1 import AppTest
 
 from registry import FAMILIES, PAGES
+from training.compare import ENTRANTS
+from training.files import read_json
 from ui.change_of_variables import Map1D, Map2D, area_of, normal, square
 from ui.exercises import EXERCISES, address
 
@@ -62,3 +65,40 @@ def test_the_page_is_drawn_and_its_sliders_move_the_numbers():
     app.run()
     assert not app.exception
     assert [m.value for m in app.markdown if "dx/dz" in m.value] != words
+
+
+def test_every_family_stands_side_by_side_with_what_was_measured():
+    measured = read_json(ROOT / "assets" / "measured.json")
+    pages = {family.stem for family in PAGES if family.traits is not None}
+    assert set(measured["pictures"]) == pages
+    for numbers in measured["pictures"].values():
+        # A latent is as large as the data exactly where there is a way back.
+        inverse = numbers["inverse_error"] is not None
+        assert inverse == (numbers["latent"] == numbers["dimensions"])
+        assert not inverse or 0 <= numbers["inverse_error"] < 1e-3
+    plane = measured["plane"]
+    assert set(plane["entrants"]) == set(ENTRANTS)
+    for key, numbers in plane["entrants"].items():
+        exact = ENTRANTS[key].likelihood == "exact"
+        assert (numbers["nll_test"] is not None) == exact
+        assert (numbers["kl_to_truth"] is not None) == exact
+        assert (numbers["tight_bound"] is not None) == (ENTRANTS[key].likelihood == "bound")
+        assert numbers["kl_samples"]["mean"] > plane["kl_floor"]
+
+
+def test_a_family_without_traits_is_left_out_and_not_in_the_way(monkeypatch):
+    from ui import side_by_side
+
+    bare = [dataclasses.replace(PAGES[0], traits=None), *PAGES[1:]]
+    monkeypatch.setattr(side_by_side, "PAGES", bare)
+    app = AppTest.from_function(_table_alone, default_timeout=30).run()
+    assert not app.exception
+    first = app.markdown[0].value
+    assert f"**{PAGES[1].title}**" in first
+    assert f"**{PAGES[0].title}**" not in first
+
+
+def _table_alone() -> None:
+    from ui.side_by_side import side_by_side
+
+    side_by_side()

@@ -31,6 +31,8 @@ SMALL: dict[str, dict] = {
     "maf": {"patch": 4, "resolution": 32, "blocks": 1, "hidden": 32},
     "dcgan": {"dataset": "digits8"},
     "vae": {"hidden": 64, "dataset": "digits8"},
+    "glow_plane": {"steps": 2, "hidden": 32, "dataset": "ring"},
+    "maf_plane": {"blocks": 2, "hidden": 32, "dataset": "ring"},
 }
 LOADABLE = [stem for stem, family in FAMILIES.items() if hasattr(family.training, "model")]
 

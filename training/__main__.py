@@ -1,7 +1,8 @@
 """The command line: ``python -m training nice --dataset two_moons --out runs/demo``.
 
 A progress bar goes to standard error, one JSON line of final metrics to standard output. A run made
-here opens in the lab, and a run made in the lab goes on here.
+here opens in the lab, and a run made in the lab goes on here. ``python -m training compare`` trains
+several on equal terms.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from datasets.pairs import PAIRS, read_pairs_folder, read_pairs_zip
 from datasets.pairs import download as download_pairs
 from datasets.pairs import is_here as pairs_are_here
 from registry import FAMILIES, Family
-from training import parallel
+from training import compare_command, parallel
 from training.config import OWN, ConfigError, RunConfig
 from training.cyclegan import CycleGANConfig
 from training.devices import best_device
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.word == "compare":
+            return _compare(options, _device(options.device))
         device = parallel.join(options.device) if parallel.launched() else _device(options.device)
         if not parallel.leads():
             return parallel.follow(device)
@@ -112,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = words.add_parser("resume", help="Go on with a run from its last checkpoint.")
     sub.add_argument("run", type=Path, help="The folder of the run.")
     _common(sub)
+    _common(compare_command.add_to(words))
     return parser
 
 
@@ -201,6 +205,18 @@ def _own_data(family: Family, options: argparse.Namespace, config: RunConfig) ->
         return read_image_zip(path.read_bytes(), path.name, options.size, channels)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _compare(options: argparse.Namespace, device: str) -> int:
+    if options.plan:
+        print(json.dumps(compare_command.planned(options, device)))
+        return 0
+    comparison, interrupted = compare_command.carry_out(options, device)
+    files = compare_command.write_files(comparison, options.out)
+    words, line = compare_command.report(comparison, files)
+    print(words, file=sys.stderr)
+    print(line)
+    return EXIT_CODES["interrupted"] if interrupted else 0
 
 
 def _download(title: str, name: str, download: Callable, quiet: bool) -> None:

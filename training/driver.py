@@ -211,6 +211,7 @@ class _Drive:
             self._take(event, time.monotonic() - before)
             if event.step == event.total:
                 next(training, None)  # a training may diverge on its last step, too
+                self._summarise()
                 return self._end("finished")
             if not self.allowed:
                 self._hold()
@@ -339,6 +340,12 @@ class _Drive:
             kept = f"the one of step {self.saved}" if self.saved >= 0 else "none yet"
             message = f"{NOT_SAVED} ({error.strerror or error}). Its last checkpoint: {kept}."
             self.status = replace(self.status, message=message)
+
+    def _summarise(self) -> None:
+        """Measure what is measured at the end; before the last status, which says it is there."""
+        if numbers := self.experiment.summary():
+            with self._saving():
+                self.run.save_summary(numbers)
 
     def _report(self) -> None:
         running = self.status.state == "running"

@@ -18,7 +18,7 @@ from training.duel import PARTS, Duel, DuelConfig
 from training.gan_losses import LOSSES, PLANE_PENALTY, realness
 from training.loop import Progress, Snapshot, train
 from training.plane_flow import GRID, grid_points
-from training.plane_metrics import SAMPLES, Truth, diversity
+from training.plane_metrics import SAMPLES, Truth, diversity, summarise
 
 __all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]
 
@@ -166,6 +166,14 @@ class PlaneGAN(Duel):
         found = self.truth.score(samples)
         metrics |= {"kl_to_truth": found.pop("kl"), "js_to_truth": found.pop("js")}
         return metrics | found
+
+    def summary(self) -> Mapping[str, float]:
+        """Return size, time to sample and what its samples are like; see ``summarise``."""
+
+        def draw(count: int, generator: torch.Generator) -> Tensor:
+            return self.model(self.model.draw(count, generator))
+
+        return summarise(self.model, self.plane, self.truth, draw)
 
 
 def widened(box: Box) -> Box:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -100,6 +100,7 @@ class Lab:
         self._views: dict[str, View] = {}
         self._workers: dict[str, Worker] = {}
         self._queue: deque[str] = deque()
+        self._patient: set[str] = set()  # runs of comparisons: single ones go before them
         self._served: dict[str, int] = {}  # owner: number of the last slot they got
         self._looked: dict[str, float] = {}  # run: when somebody looked at it, monotonic
         self._durations: deque[float] = deque(maxlen=TYPICAL)
@@ -140,6 +141,45 @@ class Lab:
             self._enqueue(run.id)
             return run.id
 
+    def submit_all(
+        self, wanted: Sequence[tuple[Family, RunConfig]], who: Person = EVERYBODY
+    ) -> list[str]:
+        """Create several runs that wait together, behind all single ones; return their ids.
+
+        Raises:
+            LabFull: too many wait in this way already, or the disk is full.
+            RunError: the folder of runs cannot be written.
+        """
+        with self._lock:
+            self.check_room(who.id, patient=True)
+            runs = [self.store.create(family, config) for family, config in wanted]
+            for run in runs:
+                access = owned_by(who)
+                run.set_access(access)
+                self._views[run.id] = View(run, run.status(), access=access)
+                self._enqueue(run.id, patient=True)
+            return [run.id for run in runs]
+
+    def resume_all(self, run_ids: Sequence[str]) -> None:
+        """Go on with several runs, as :meth:`resume` does; they wait behind all single ones.
+
+        Raises:
+            LabFull: too many wait in this way already, or the disk is full.
+            RunError: one of them has had all the time that a run may take here.
+        """
+        with self._lock:
+            owners = {view.access.owner for run_id in run_ids if (view := self.view(run_id))}
+            for owner in owners:
+                self.check_room(owner, patient=True)
+            for run_id in run_ids:
+                self._go_on(run_id, patient=True)
+
+    def stop_all(self, run_ids: Sequence[str]) -> None:
+        """Stop several runs; those that wait first, or they would start in the others' places."""
+        with self._lock:
+            for run_id in sorted(run_ids, key=lambda run_id: run_id not in self._queue):
+                self.command(run_id, "stop")
+
     def resume(self, run_id: str) -> None:
         """Go on with a run that is stopped, parked, interrupted or failed, from its checkpoint.
 
@@ -148,18 +188,7 @@ class Lab:
             RunError: it has had all the time that a run may take here.
         """
         with self._lock:
-            view = self.view(run_id)
-            if view is None or view.status.active:
-                return
-            # Our own worker of a moment ago may not be gone yet: the queue waits for that.
-            if run_id not in self._workers and view.run.is_trained_now():
-                return
-            limit = self.rules.run_hours
-            if limit and view.status.seconds >= limit * 3600:
-                raise RunError(f"This run has had its {limit:g} hours: {BEYOND}.")
-            self.check_room(view.access.owner)
-            self._views[run_id] = view
-            self._enqueue(run_id)
+            self._go_on(run_id)
 
     def command(self, run_id: str, *command: object) -> None:
         """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run.
@@ -292,13 +321,18 @@ class Lab:
 
     # -- queue and workers --------------------------------------------------------------------
 
-    def check_room(self, owner: str = "") -> None:
+    def check_room(self, owner: str = "", *, patient: bool = False) -> None:
         """Check that a run of this owner can wait, and be written.
+
+        Args:
+            owner: whose it is.
+            patient: whether it belongs to a comparison; these have a line of their own.
 
         Raises:
             LabFull: it cannot; says why.
         """
-        rules, waiting = self.rules, list(self._queue)
+        rules = self.rules
+        waiting = [run_id for run_id in self._queue if (run_id in self._patient) == patient]
         if len(waiting) >= rules.queue:
             raise LabFull(
                 f"{rules.queue} runs are waiting already. Stop one of them, or try again later."
@@ -336,13 +370,30 @@ class Lab:
         place = order.index(run_id)
         return place, waits(place + 1, len(self.devices), left, typical)[-1], False
 
-    def _enqueue(self, run_id: str) -> None:
+    def _go_on(self, run_id: str, *, patient: bool = False) -> None:
+        view = self.view(run_id)
+        if view is None or view.status.active:
+            return
+        # Our own worker of a moment ago may not be gone yet: the queue waits for that.
+        if run_id not in self._workers and view.run.is_trained_now():
+            return
+        limit = self.rules.run_hours
+        if limit and view.status.seconds >= limit * 3600:
+            raise RunError(f"This run has had its {limit:g} hours: {BEYOND}.")
+        if not patient:
+            self.check_room(view.access.owner)
+        self._views[run_id] = view
+        self._enqueue(run_id, patient=patient)
+
+    def _enqueue(self, run_id: str, *, patient: bool = False) -> None:
         view = self._views[run_id]
         view.status = replace(view.status, state="queued", message="")
         with suppress(OSError):
             view.run.write_status(view.status)
         view.seq += 1
-        self._queue.append(run_id)
+        (self._patient.add if patient else self._patient.discard)(run_id)
+        ahead = [other for other in self._queue if patient or other not in self._patient]
+        self._queue.insert(len(ahead), run_id)
         self._start_next()
 
     def _start_next(self) -> None:

@@ -91,6 +91,10 @@ class Experiment:
         """Return metrics on held-out data. Must not touch ``self.generator``."""
         return {}
 
+    def summary(self) -> Mapping[str, float]:
+        """Return numbers that are measured once, at the end. Must not touch ``self.generator``."""
+        return {}
+
     def target(self) -> Snapshot:
         """Return arrays that show what there is to learn, once per run."""
         return {}

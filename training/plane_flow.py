@@ -14,6 +14,7 @@ from datasets.plane import Plane, load_plane
 from models.flow import Flow
 from training.config import PlaneConfig
 from training.loop import Descent, Experiment, Snapshot, one_cycle
+from training.plane_metrics import Truth, summarise
 
 GRID = 96  # cells along each side of a density picture
 SAMPLES = 1000  # points of a sample picture
@@ -95,6 +96,17 @@ class PlaneFlow(Experiment):
         if truth is not None:
             metrics["kl_to_truth"] = float((truth - log_q).mean())
         return metrics
+
+    def summary(self) -> Mapping[str, float]:
+        """Return size, time to sample and what its samples are like; see ``summarise``."""
+        return summarise(self.model, self.plane, Truth.of(self.plane), self._draw, self._nll)
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        z = self.model.prior.sample(count, generator=generator, device=self.device)
+        return self.model.forward(z)[0]
+
+    def _nll(self, x: Tensor) -> float:
+        return float(-self.model.log_prob(x).mean()) + self.plane.log_volume
 
     @cached_property
     def _measured(self) -> tuple[Tensor, Tensor | None]:

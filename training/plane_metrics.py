@@ -7,12 +7,14 @@ many samples of the truth itself score.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datasets.plane import Plane
 from datasets.toy import GaussianMixture
@@ -20,6 +22,8 @@ from datasets.toy import GaussianMixture
 SAMPLES = 20_000  # with few, a perfect generator looks bad
 BINS = 40  # along each side of a histogram
 REACH = 3.0  # standard deviations around a mode within which a sample is good
+TIMED = 10_000  # samples whose time is told
+REPEATS = 5  # of that time; the median is told
 COVERED = 0.1  # of the samples that a mode should get, for it to count as covered
 
 
@@ -175,3 +179,51 @@ def _spread(x: Tensor) -> Tensor:
     # Each with its neighbour in the list: the order is random, and no table of distances is needed.
     x = x.flatten(1).float()
     return (x - x.roll(1, 0)).norm(dim=1).mean()
+
+
+@torch.no_grad()
+def summarise(
+    model: nn.Module,
+    plane: Plane,
+    truth: Truth | None,
+    draw: Callable[[int, torch.Generator], Tensor],
+    nll: Callable[[Tensor], float] | None = None,
+) -> dict[str, float]:
+    """Measure a trained model in the plane as any other: by its size, its time and its samples.
+
+    Args:
+        model: its parameters are counted.
+        plane: the data, on the model's device.
+        truth: what is known of the data, or ``None``.
+        draw: returns so many samples ``(n, 2)``, standardised, from a source of randomness.
+        nll: returns the exact NLL of points ``(n, 2)``, nats in data units; ``None`` if the model
+            has none.
+
+    Returns:
+        ``parameters``; ``sample_seconds``, the median time for 10,000 samples; where the truth is
+        known ``kl_samples``, ``js_samples`` and ``kl_floor``, ``js_floor`` (the same of samples of
+        the truth), ``modes`` and ``good`` as in :meth:`Truth.score`; for a finite set and an exact
+        NLL ``nll_split_train`` and ``nll_split_test``, over its two parts.
+    """
+    looking = torch.Generator(plane.mean.device).manual_seed(6)
+    numbers: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
+    numbers["sample_seconds"] = _median_time(lambda: draw(TIMED, looking).cpu())
+    if truth is not None:
+        found, floor = truth.score(draw(SAMPLES, looking)), truth.floor()
+        for name in ("kl", "js"):
+            numbers |= {f"{name}_samples": found.pop(name), f"{name}_floor": floor[name]}
+        numbers |= found
+    if nll is not None and plane.train is not None:
+        numbers |= {"nll_split_train": nll(plane.train), "nll_split_test": nll(plane.test)}
+    return numbers
+
+
+def _median_time(work: Callable[[], object]) -> float:
+    """Return the median seconds of some repeats, after one that warms up."""
+    work()
+    times = []
+    for _ in range(REPEATS):
+        before = time.perf_counter()
+        work()  # its result is on the CPU: nothing is left waiting on a device
+        times.append(time.perf_counter() - before)
+    return statistics.median(times)

@@ -6,14 +6,15 @@ say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from datasets.own_images import Own
 from registry import Family
+from training.compare import Comparison, Entry, Terms, comparisons_in, new_path
 from training.config import RunConfig
 from training.lab import Lab
-from training.people import EVERYBODY, Person, owned_by
+from training.people import EVERYBODY, Access, Person, owned_by
 from training.store import Run, RunError, RunStore
 from training.view import View
 
@@ -100,6 +101,37 @@ class Seat:
         run.set_access(owned_by(self.who))
         return run
 
+    def submit_all(self, wanted: Sequence[tuple[Family, RunConfig]]) -> list[str]:
+        """Create several runs that wait together, behind all single ones; return their ids.
+
+        Raises:
+            LabFull: too many wait in this way already, or the disk is full.
+            RunError: nobody has signed in, or the folder of runs cannot be written.
+        """
+        self._check_somebody()
+        return self._lab.submit_all(wanted, self.who)
+
+    def stop_all(self, run_ids: Sequence[str]) -> None:
+        """Stop several runs.
+
+        Raises:
+            RunError: one of them is not this person's.
+        """
+        for run_id in run_ids:
+            self._own(run_id)
+        self._lab.stop_all(run_ids)
+
+    def resume_all(self, run_ids: Sequence[str]) -> None:
+        """Go on with several runs; they wait behind all single ones.
+
+        Raises:
+            LabFull: too many wait in this way already, or the disk is full.
+            RunError: one of them is not this person's, or has had all its time.
+        """
+        for run_id in run_ids:
+            self._own(run_id)
+        self._lab.resume_all(run_ids)
+
     def command(self, run_id: str, *command: object) -> None:
         """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run.
 
@@ -154,7 +186,49 @@ class Seat:
             raise RunError(NOT_YOURS)
         return run
 
+    # -- comparisons --------------------------------------------------------------------------
+
+    def comparisons(self) -> list[Comparison]:
+        """Return the comparisons of which this person may see every run, newest first."""
+        return [c for c in comparisons_in(self._lab.store) if self._may(c, Access.lets_see)]
+
+    def compare(self, terms: Terms, entries: Sequence[Entry]) -> Comparison:
+        """Write down a comparison of runs that this person has just started.
+
+        Raises:
+            RunError: one of them is not this person's, or it cannot be written.
+        """
+        for entry in entries:
+            self._own(entry.run)
+        store = self._lab.store
+        return Comparison.create(new_path(store), store, terms, entries)
+
+    def delete_comparison(self, comparison: Comparison) -> None:
+        """Delete a comparison and its runs for good.
+
+        Raises:
+            RunError: it is not this person's, is at work, or cannot be deleted.
+        """
+        if not self._may(comparison, Access.lets_change):
+            raise RunError(NOT_YOURS)
+        for entry in comparison.entries:
+            self._lab.delete(entry.run)
+        try:
+            comparison.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{comparison.path} cannot be deleted: {error.strerror}.") from error
+
+    def _may(self, comparison: Comparison, rule: Callable[[Access, Person], bool]) -> bool:
+        """Tell whether a rule holds for all runs; with none left it is for admins only."""
+        runs = [run for entry in comparison.entries if (run := comparison.run_of(entry))]
+        return all(rule(run.access(), self.who) for run in runs) and bool(runs or self.who.admin)
+
     # -- the lab itself -----------------------------------------------------------------------
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that may train at the same time, one entry per training."""
+        return list(self._lab.devices)
 
     @property
     def signed_in(self) -> bool:

@@ -1,7 +1,8 @@
 """A run is a folder that opens without the app; the store is a folder of runs.
 
 ``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``,
-``snapshots/``, ``checkpoint.pt``, ``model.safetensors``, ``status.json``.
+``snapshots/``, ``checkpoint.pt``, ``model.safetensors``, ``status.json``, ``summary.json`` (what is
+measured at the end, by families that have such numbers).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -317,6 +319,19 @@ class Run:
         except (OSError, csv.Error):
             return []
         return [row for row in rows if row is not None]
+
+    def save_summary(self, numbers: Mapping[str, float]) -> None:
+        # JSON has no NaN; what is not finite was not measured.
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        write_json(self.path / "summary.json", finite)
+
+    def summary(self) -> dict[str, float]:
+        """Return what was measured at the end; nothing if it has not come to that."""
+        try:
+            values = read_json(self.path / "summary.json")
+            return {str(name): float(value) for name, value in values.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
 
     # -- pictures -----------------------------------------------------------------------------
 

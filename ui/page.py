@@ -55,6 +55,7 @@ def set_up(title: str) -> None:
     with st.sidebar:
         st.page_link("app.py", label="Home", icon=":material/home:")
         st.page_link("pages/theory.py", label="Theory", icon=":material/menu_book:")
+        st.page_link("pages/arena.py", label="Arena", icon=":material/stadium:")
         st.page_link("pages/runs.py", label="Runs", icon=":material/folder_open:")
         st.caption("Families")
         for family in PAGES:

@@ -33,6 +33,9 @@ COMMANDS = {
     "dcgan": "dcgan --dataset shapes --maps 32 --epochs 60",
     "vae": "vae --dataset mnist --latent 2 --hidden 192 --depth 3 --epochs 20 --batch 128",
     "cyclegan": "cyclegan --width 12 --judge-width 12",
+    "glow_plane": "glow_plane --dataset pinwheel --iterations 3000",
+    "maf_plane": "maf_plane --dataset pinwheel --iterations 3000",
+    "vae_plane": "vae_plane --dataset ring --iterations 3000",
 }
 FRAMES = 30
 TENTHS_ONLY = ("maf", "cyclegan")  # their pictures are large

@@ -1,0 +1,61 @@
+"""Train Glow on a density in the plane: actnorm, invertible linear map, affine coupling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from datasets.own import OwnData
+from models.flow import Flow
+from models.glow import glow_plane
+from training.config import PlaneConfig, knob
+from training.loop import Progress, train
+from training.plane_flow import PlaneFlow
+
+
+class GlowPlaneConfig(PlaneConfig):
+    """What can be set on a training of Glow in the plane."""
+
+    steps: int = knob(
+        8,
+        ge=2,
+        le=12,
+        step=1,
+        label="Steps of flow, K",
+        help="Each is an actnorm, an invertible linear map that mixes the coordinates, and an "
+        "affine coupling.",
+        group="Model",
+    )
+    hidden: int = knob(
+        64,
+        ge=32,
+        le=256,
+        step=32,
+        label="Hidden units",
+        help="Width of the two hidden layers of each conditioner.",
+        group="Model",
+    )
+
+
+CONFIG = GlowPlaneConfig
+
+
+def model(config: GlowPlaneConfig, *, generator: torch.Generator | None = None) -> Flow:
+    """Return the flow that ``config`` describes."""
+    return glow_plane(steps=config.steps, hidden=config.hidden, generator=generator)
+
+
+def build(
+    config: GlowPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> PlaneFlow:
+    """Return the experiment that ``config`` describes, not yet trained."""
+    return PlaneFlow(config, partial(model, config), device=device, own=own)
+
+
+def train_glow_plane(
+    config: GlowPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
+) -> Iterator[Progress]:
+    """Train to the end, yielding after every step."""
+    return train(build(config, device=device, own=own))
