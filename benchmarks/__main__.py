@@ -22,6 +22,7 @@ BENCHMARKS = {
     "gan_quality": ("gan_quality", False, "modes and good samples over seeds, collapse; an hour"),
     "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 12 minutes"),
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 3 hours"),
+    "faults": ("faults", False, "56 rounds of harm: killed, disk full, damaged; 15 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
 }
 EVERYDAY = [name for name, (_, everyday, _) in BENCHMARKS.items() if everyday]
