@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, and clocks that jump: real ones, made for one process or folder.
+"""Disks that are full or read-only, and clocks that jump: real ones, of one folder or process.
 
 Disks need the right to mount, clocks a C compiler; without these, `Unavailable` says so.
 """
@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,14 +32,33 @@ class Mounts:
         shutil.rmtree(beside)
 
     def read_only(self, path: Path) -> None:
+        """Take the right to write below a folder from everybody, root among them."""
         self._mount(path, "--bind", str(path))
+        # Refused while somebody is writing there, which takes a moment.
+        for _ in range(200):
+            with contextlib.suppress(Unavailable):
+                return _mount("-o", "remount,bind,ro", str(path))
+            time.sleep(0.02)
         _mount("-o", "remount,bind,ro", str(path))
 
     def undo(self) -> None:
         """Give all folders back."""
         self.stack.close()
 
-    def _mount(*arguments: str) -> None:
+    def _mount(self, path: Path, *what: str) -> None:
+        _mount(*what, str(path))
+        # Lazily: whoever looks into it this moment does not keep it.
+        self.stack.callback(_call, "umount", "--lazy", str(path))
+
+
+@contextmanager
+def mounts() -> Iterator[Mounts]:
+    """Yield a place to mount from; at its end everything is as it was."""
+    with ExitStack() as stack:
+        yield Mounts(stack)
+
+
+def _mount(*arguments: str) -> None:
     _call("mount", *arguments)
 
 
@@ -124,5 +144,3 @@ class Clock:
             "r+b" if self.file.exists() else "wb"
         ) as file:  # in place: it is mapped
             file.write(bytes(ctypes.c_int64(seconds)))
-
-
