@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 import torch
 
+from benchmarks.kills import patiently
+
 T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 60.0, every: float = 0.01) -> T:
     """Return the first true value of ``condition()``; fail if ``timeout`` seconds bring none."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"Not so within {timeout:g} s; the last value was {value!r}.")
-        time.sleep(every)
+    try:
+        return patiently(condition, timeout, every)
+    except TimeoutError as error:
+        pytest.fail(str(error))
 
 
 @pytest.fixture(autouse=True)

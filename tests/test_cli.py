@@ -22,6 +22,7 @@ import torch
 from conftest import wait_until
 from PIL import Image
 
+from benchmarks.kills import start
 from registry import FAMILIES
 from training.__main__ import main
 from training.devices import threads_for
@@ -37,31 +38,10 @@ SMALL = {
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "batch": 32, "dataset": "digits8"},
 }
 SMALL["glow"]["iterations"] = SMALL["nice_images"]["iterations"] = 1000
-# The real command line, only with more checkpoints than one in four seconds: these runs are short.
-OFTEN = """
-import sys
-from training import driver
-from training.__main__ import main
-
-driver.CHECKPOINT_EVERY = 0.1
-sys.exit(main())
-"""
 
 
 def flags(values: dict) -> list[str]:
     return [f"--{k.replace('_', '-')}={str(v).lower()}" for k, v in values.items()]
-
-
-def start(*arguments: object, often: bool = False, **options) -> subprocess.Popen:
-    module = ["-c", OFTEN] if often else ["-m", "training"]
-    return subprocess.Popen(
-        [sys.executable, *module, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENV,
-        **options,
-    )
 
 
 def call(*arguments: object, **options) -> subprocess.CompletedProcess:

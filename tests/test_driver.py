@@ -17,7 +17,7 @@ from registry import FAMILIES
 from training import driver
 from training.driver import Command, Report, drive
 from training.loop import train
-from training.store import Run, Status
+from training.store import CHECKPOINTS, Run, Status
 
 SMALL = {
     "nice": {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000, "seed": 3},
@@ -221,7 +221,8 @@ def test_what_came_after_the_checkpoint_is_dropped_on_a_resume(run):
 
 def test_without_a_checkpoint_it_starts_from_the_beginning(run):
     go(run, stop_after(60))
-    (run.path / "checkpoint.pt").unlink()
+    for name in CHECKPOINTS:
+        (run.path / name).unlink(missing_ok=True)
     status, _ = go(run, stop_after(10))
     assert status.step == 10
     assert steps_of(run) == [0, 5, 10]
@@ -382,7 +383,9 @@ def test_divergence_is_told_as_such_even_on_the_last_steps(run, step):
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04" + b"\0" * 100])
 def test_a_damaged_checkpoint_fails_the_run_in_a_sentence(run, content):
     go(run, stop_after(10))
-    (run.path / "checkpoint.pt").write_bytes(content)
+    for name in CHECKPOINTS:
+        (run.path / name).unlink(missing_ok=True)  # they may be one file
+        (run.path / name).write_bytes(content)
     status, watcher = go(run)
     assert status.state == "failed"
     assert is_sentence(status.message)
@@ -390,6 +393,24 @@ def test_a_damaged_checkpoint_fails_the_run_in_a_sentence(run, content):
     assert run.status().state == "failed"
     assert watcher.states == ["failed"]
     assert (run.path / "checkpoint.pt").read_bytes() == content, "it may still be of use to someone"
+
+
+@pytest.mark.parametrize("content", [b"", b"junk"])
+def test_where_the_last_checkpoint_is_damaged_it_goes_on_from_the_one_before(run, content):
+    go(run, stop_after(10))
+    go(run, stop_after(10))
+    path = run.path / "checkpoint.pt"
+    before = run.path / "checkpoint.before.pt"
+    assert path.read_bytes() != before.read_bytes()
+    path.unlink()  # not what is linked to it
+    path.write_bytes(content)
+    step = run.checkpoint()["experiment"]["step"]
+    assert step < 20
+    status, _ = go(run, stop_after(5))
+    assert status.step == step + 5
+    assert "the one before" in status.message
+    assert is_sentence(status.message)
+    assert same(weights(run), undisturbed("nice", step + 5))
 
 
 def test_a_checkpoint_of_another_model_fails_the_run_in_a_sentence(run, tmp_path):

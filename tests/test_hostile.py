@@ -98,4 +98,4 @@ def test_the_watch_sees_what_it_should(tmp_path):
 def test_every_door_is_tried():
     assert len(CASES) >= 300
     for door in DOORS:
-        assert door == "control" or sum(case.door == door for case in CASES.values()) >= 4
+        assert door == "control" or sum(case.door == door for case in CASES.values()) >= 3

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 from conftest import wait_until
 
+from benchmarks.kills import end_session, is_alive, processes_of, serve
 from registry import FAMILIES
 from training import lab as lab_module
 from training.driver import drive
@@ -39,14 +38,6 @@ def short(**values):
 def long(**values):
     """A training that does not end during a test."""
     return short(**{"layers": 4, "batch": 512, "iterations": 5000, **values})
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        # A zombie is dead: its parent has only not looked yet.
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pid_of(lab: Lab, run_id: str) -> int:
@@ -348,65 +339,6 @@ def test_closing_the_lab_parks_its_runs_and_leaves_no_process(lab):
         wait_until(lambda: is_training(again, queued))
     finally:
         again.close()
-
-
-SERVER = """
-import sys, time
-from registry import FAMILIES
-from training.lab import Lab
-
-if __name__ == "__main__":
-    lab = Lab(sys.argv[1], ["cpu", "cpu", "cpu"])
-    config = FAMILIES["nice"].training.CONFIG
-    short = dict(layers=2, hidden=32, batch=64)
-    ids = [
-        lab.submit(FAMILIES["nice"], config(**short, iterations=1500, seed=1)),
-        lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=2)),
-        lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=3)),
-        lab.submit(FAMILIES["nice"], config(**short, iterations=5000, seed=4)),
-    ]
-    while not all(lab.view(run_id).status.state == "running" for run_id in ids[:3]):
-        time.sleep(0.01)
-    lab.command(ids[1], "pause")
-    print(*ids, flush=True)
-    {ending}
-"""
-
-
-def processes_of(session: int) -> list[str]:
-    """The command lines of all living processes of a session: a server, its workers and helpers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and is_alive(int(entry.name)):
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                if int(fields[3]) == session:
-                    found.append(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
-            except OSError:
-                continue
-    return found
-
-
-def serve(tmp_path: Path, ending: str) -> subprocess.Popen:
-    script = tmp_path / "server.py"
-    script.write_text(SERVER.replace("{ending}", ending))
-    return subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "runs")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-
-
-def end_session(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    for line in processes_of(process.pid):
-        os.kill(int(line.split()[0]), signal.SIGKILL)
-    process.stdin.close()
-    process.stdout.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for orphans in /proc")

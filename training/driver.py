@@ -171,7 +171,7 @@ class _Drive:
 
     def _restore(self) -> None:
         seconds = 0.0
-        state = self.run.checkpoint()
+        state, self.note = self.run.last_checkpoint()
         if state is not None:
             try:
                 self.experiment.load_state_dict(state["experiment"])
@@ -181,7 +181,9 @@ class _Drive:
                 raise RunError(message) from error
             self.saved = self.experiment.step
         step = self.experiment.step
-        self.status = replace(self.status, total=self.experiment.total, step=step, seconds=seconds)
+        self.status = replace(
+            self.status, total=self.experiment.total, step=step, seconds=seconds, message=self.note
+        )
 
     def go(self) -> Status:
         self.run.start_metrics(self.columns, self.experiment.step)
@@ -360,7 +362,7 @@ class _Drive:
         self.reports.took(0.0)
 
     def _end(self, state: str, message: str = "") -> Status:
-        self.status = replace(self.status, state=state, message=message)
+        self.status = replace(self.status, state=state, message=message or self.note)
         self._checkpoint()  # before the status: what says that it is finished must be
         with self._saving():
             self.run.write_status(self.status)

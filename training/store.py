@@ -1,8 +1,8 @@
 """A run is a folder that opens without the app; the store is a folder of runs.
 
 ``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``,
-``snapshots/``, ``checkpoint.pt``, ``model.safetensors``, ``status.json``, ``summary.json`` (what is
-measured at the end, by families that have such numbers).
+``snapshots/``, ``checkpoint.pt`` and the one before it, ``model.safetensors``, ``status.json``,
+``summary.json`` (what is measured at the end, by families that have such numbers).
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ RESUMABLE = ("stopped", "interrupted", "parked", "failed", "diverged")
 LOCAL = ("access.json", "leaving.json")
 MAX_COUNT = 1e12  # steps, or seconds, of any run
 MAX_NAME = 60  # characters that a person may call a run
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.before.pt")
+DAMAGED = "Its last checkpoint was damaged: it goes on from the one before."
 FRAMES = 96  # pictures kept of a run, those of the tenths left out
 
 
@@ -385,22 +387,37 @@ class Run:
         # In memory first: torch turns a full disk into errors of its own.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        write_atomic(self.path / "checkpoint.pt", lambda file: file.write(buffer.getbuffer()))
+        last, before = (self.path / name for name in CHECKPOINTS)
+        with suppress(OSError):  # a file system without links, or nothing to keep yet
+            before.unlink(missing_ok=True)
+            os.link(last, before)
+        write_atomic(last, lambda file: file.write(buffer.getbuffer()))
 
     def checkpoint(self) -> dict | None:
         """Return the last checkpoint, or ``None`` if there is none yet.
 
+        If the last one is damaged, it is the one before.
+
         Raises:
-            RunError: it is there but damaged.
+            RunError: there are some, but all of them are damaged.
         """
-        path = self.path / "checkpoint.pt"
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            message = f"The checkpoint of {self.path} is damaged. Start it again from its settings."
-            raise RunError(message) from error
+        return self.last_checkpoint()[0]
+
+    def last_checkpoint(self) -> tuple[dict | None, str]:
+        """Return what :meth:`checkpoint` does, and what a person should know about it."""
+        damage: Exception | None = None
+        for path in (self.path / name for name in CHECKPOINTS):
+            if path.exists():
+                try:
+                    state = torch.load(path, map_location="cpu", weights_only=True)
+                except Exception as error:
+                    damage = error
+                else:
+                    return state, DAMAGED if damage else ""
+        if damage is None:
+            return None, ""
+        message = f"The checkpoint of {self.path} is damaged. Start it again from its settings."
+        raise RunError(message) from damage
 
     def save_weights(self, model: torch.nn.Module, step: int) -> None:
         """Write the weights, with all in their metadata that is needed to build the model again."""

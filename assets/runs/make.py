@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from training.__main__ import main  # noqa: E402
 from training.maf_scores import evaluate  # noqa: E402
-from training.store import Run  # noqa: E402
+from training.store import CHECKPOINTS, Run  # noqa: E402
 from ui.maf_figures import write_results  # noqa: E402
 
 COMMANDS = {
@@ -61,7 +61,7 @@ def score(run: Run) -> None:
 
 def thin_out(run: Run) -> None:
     """Delete what no page shows of a finished run."""
-    for name in ("checkpoint.pt", ".lock"):
+    for name in (*CHECKPOINTS, ".lock"):
         (run.path / name).unlink(missing_ok=True)
     steps, total = run.snapshot_steps(), run.status().total
     tenths = {round(total * tenth / 10) for tenth in range(11)}
