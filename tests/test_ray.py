@@ -99,6 +99,16 @@ def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch):
         find_cluster()
 
 
+def test_where_nobody_listens_is_known_at_once():
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        assert ray_worker.answers(address)
+    assert not ray_worker.answers(address)
+    assert ray_worker.answers("auto")
+
+
 # -- lost workers, with a stand-in for Ray ------------------------------------------------------
 
 

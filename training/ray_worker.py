@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +34,8 @@ ANSWER = 60.0  # seconds that a cluster may take to answer
 ROOM = 4.0  # seconds without a word after which a run is said to wait for a place
 ENDINGS = {"stop": "stopped", "interrupt": "interrupted", "park": "parked"}
 TRIES = 3  # workers that may be lost in a row without one checkpoint more
+PROBE = 3.0  # seconds between two looks whether the cluster is there, and for each of them
+MISSES = 4  # of these in a row
 LOCKED = 150.0  # seconds until storage gives up the lock of a lost node; NFS needs 90
 
 
@@ -131,9 +134,23 @@ def work(path: str, device: str, threads: int, core: int | None, connection: Con
         ray.shutdown()
 
 
+def answers(address: str) -> bool:
+    """Tell whether somebody listens at ``host:port``; what is no such address may be anything."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE).close()
+        return True
+    except OSError:
+        return False
+
+
 def _connect():
     import ray
 
+    if not answers(os.environ[ADDRESS]):
+        raise ConnectionError  # Ray itself would try for minutes
     ray.init(address=os.environ[ADDRESS], log_to_driver=False, logging_level="ERROR")
     return ray
 
@@ -211,6 +228,7 @@ class _Relay:
     def __init__(self, run: Run, device: str, threads: int, send, receive) -> None:
         self.run, self.device, self.threads = run, device, threads
         self.send, self.receive = send, receive
+        self.lock = threading.Lock()  # of the line to the lab
         self.heard = False  # from this actor
         self.last = Report(run.status())
         self.ending: tuple[str, str] | None = None  # the lab wants it to end like this
@@ -220,6 +238,7 @@ class _Relay:
     def go(self) -> None:
         """Train to the end, or until the lab ends it."""
         threading.Thread(target=self._pass_commands_on, daemon=True).start()
+        threading.Thread(target=self._watch_head, daemon=True).start()
         losses, reached = 0, -1
         while (cause := self._train()) and not self.ending:
             step = self.last.status.step
@@ -291,7 +310,18 @@ class _Relay:
         if self.note and report.status.active and not report.status.message:
             report = replace(report, status=replace(report.status, message=self.note))
         self.last = report
-        self.send(report)
+        with self.lock:
+            self.send(report)
+
+    def _watch_head(self) -> None:
+        """End when the cluster does. Ray would end this process after a minute, without a word."""
+        address, misses = os.environ.get(ADDRESS, ""), 0
+        while misses < MISSES:
+            time.sleep(PROBE)
+            misses = 0 if answers(address) else misses + 1
+        words = f"The Ray cluster at {address} does not answer any more. Resume goes on from the"
+        self._finish("interrupted", f"{words} last checkpoint, once it is there again.")
+        os._exit(1)
 
     def _pass_commands_on(self) -> None:
         import ray
@@ -305,10 +335,12 @@ class _Relay:
             self.actor.obey.remote(command)
 
     def _tell(self, status: Status) -> None:
-        self.send(Report(status, live=self.last.live))
+        with self.lock:
+            self.send(Report(status, live=self.last.live))
 
     def _finish(self, state: str, message: str) -> None:
-        self.last = _end(self.run, self.send, state, message, self.last.live)
+        with self.lock:
+            self.last = _end(self.run, self.send, state, message, self.last.live)
 
 
 def _cause_of_loss(error: Exception) -> str:
