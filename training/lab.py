@@ -158,7 +158,14 @@ class Lab:
         """
         with self._lock:
             self._check_room(patient=True)
-            runs = [self.store.create(family, config) for family, config in wanted]
+            runs: list[Run] = []
+            try:
+                for family, config in wanted:
+                    runs.append(self.store.create(family, config))
+            except RunError:
+                for run in runs:  # a disk that is full: half a comparison is none
+                    self.store.delete(run)
+                raise
             for run in runs:
                 self._views[run.id] = View(run, run.status())
                 self._enqueue(run.id, patient=True)
