@@ -196,6 +196,25 @@ def test_runs_of_a_comparison_let_single_ones_pass_and_stop_together(tmp_path):
         lab.close()
 
 
+def test_half_a_comparison_is_none(tmp_path, monkeypatch):
+    nice = FAMILIES["nice"]
+    lab = Lab(tmp_path / "runs", ["cpu"])
+    create = lab.store.create
+
+    def full(family, config):
+        if config.seed == 2:
+            raise RunError("no space left")
+        return create(family, config)
+
+    monkeypatch.setattr(lab.store, "create", full)
+    try:
+        with pytest.raises(RunError, match="no space"):
+            lab.submit_all([(nice, nice.training.CONFIG(seed=seed)) for seed in range(4)])
+        assert list(lab.store) == lab.active() == []
+    finally:
+        lab.close()
+
+
 # -- what is told -------------------------------------------------------------------------------
 
 

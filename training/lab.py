@@ -91,7 +91,7 @@ class Lab:
         self.rules = rules or load_rules()
         cluster = ray_worker.find_cluster()  # or the workers are processes of this machine
         own = slots(self.rules.slots_cpu, self.rules.slots_gpu)
-        self.devices = devices or (cluster.slots() if cluster else own)
+        self.devices = devices or (cluster.slots(self.rules.slots_cpu) if cluster else own)
         self._cores = cluster.cpus if cluster else 0
         self._work = ray_worker.work if cluster else work
         self.used = 0  # bytes that all runs take, as of the last look
@@ -152,7 +152,14 @@ class Lab:
         """
         with self._lock:
             self.check_room(who.id, patient=True)
-            runs = [self.store.create(family, config) for family, config in wanted]
+            runs: list[Run] = []
+            try:
+                for family, config in wanted:
+                    runs.append(self.store.create(family, config))
+            except RunError:
+                for run in runs:  # a disk that is full: half a comparison is none
+                    self.store.delete(run)
+                raise
             for run in runs:
                 access = owned_by(who)
                 run.set_access(access)

@@ -185,6 +185,7 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
     """Draw the downloads, the command that repeats the comparison, and links to its runs."""
     st.subheader("Take away", anchor=False)
     columns = st.columns(3)
+    known = any(ENTRANTS[key].likelihood != "none" for key in comparison.terms.entrants)
     buttons: list[tuple[str, Callable[[], bytes | str], str, str]] = [
         (f"{title} ({form.upper()})", partial(_figure, comparison, name, form), f"{name}.{form}", m)
         for name, title in FILES.items()
@@ -204,6 +205,7 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
             icon=":material/download:",
             width="stretch",
             key=f"{comparison.id}.{name}",
+            disabled=name.startswith("nll") and not known,
         )
     st.markdown("The same comparison from the command line:")
     st.code(command_of(comparison.terms), language="bash", wrap_lines=True)
