@@ -12,6 +12,7 @@ import pytest
 from hostile.pages import MARK
 
 from registry import PAGES
+from ui.plain import plain
 
 ROOT = Path(__file__).parent.parent
 MB = 2**20
@@ -97,3 +98,20 @@ def test_a_page_takes_nothing_for_more_than_text(everyday, number):
 def test_no_page_takes_an_address_for_more_than_text(tmp_path):
     for told in visited(tmp_path, OTHERS):
         check(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("flow of Tuesday_2, 12 % off: fine.", "flow of Tuesday_2, 12 % off: fine."),
+        ("a\n# b\tc", "a \\# b c"),
+        ("1. x", "1\\. x"),
+        ("- x", "\\- x"),
+        ("[a](b)", "\\[a\\](b)"),
+        ("&lt;b&gt;", "\\&lt;b\\&gt;"),
+        ("_a_ b_c", "\\_a\\_ b_c"),
+        (":red[x]", ":\u2060red\\[x\\]"),
+    ],
+)
+def test_text_stays_text(text, shown):
+    assert plain(text) == shown
