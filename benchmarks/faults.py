@@ -154,6 +154,11 @@ class Stand:
             raise Broken(f"a killed run is {status.state}: {status.message!r}")
         return status.message
 
+    def lost(self, run: Run) -> int:
+        """Return the steps between the last checkpoint of a run and what is known of it beyond."""
+        reached = max(self.status(run).step, _last_row(run))
+        return max(0, reached - step_of(run))
+
     def finish(self, run: Run) -> None:
         """Have a run go on to its end, and see that nothing is missing.
 
@@ -218,7 +223,7 @@ def worker_killed(stand: Stand, moment: random.Random) -> Outcome:
     """Signal 9 for the training, as the kernel sends it when memory runs out."""
     run = stand.victim(moment)
     said = stand.kill(run)
-    lost = stand.status(run).step - step_of(run)
+    lost = stand.lost(run)
     stand.finish(run)
     return Outcome(lost, said)
 
@@ -262,17 +267,16 @@ def disk_full(stand: Stand, moment: random.Random) -> Outcome:
         ballast = run.path / "ballast"
         fill(ballast)
         said = _unsaved(stand, run, "No space left")
-        kept = step_of(run)
         killed = moment.random() < 0.5
-        reached = stand.status(run).step
         if killed:
             stand.kill(run)
+        lost = stand.lost(run) if killed else 0
         ballast.unlink()
         if not killed:
             patiently(lambda: _saved(stand, run), PATIENCE)
         stand.finish(run)
         _out_of_use(stand, run)
-    return Outcome(reached - kept if killed else 0, said)
+    return Outcome(lost, said)
 
 
 def read_only(stand: Stand, moment: random.Random) -> Outcome:
@@ -281,16 +285,15 @@ def read_only(stand: Stand, moment: random.Random) -> Outcome:
         run = stand.victim(moment)
         disks.read_only(run.path)
         said = _unsaved(stand, run, "Read-only")
-        kept = step_of(run)
-        reached = stand.status(run).step
         killed = moment.random() < 0.5
         if killed:
             stand.kill(run)
+        lost = stand.lost(run) if killed else 0
         disks.undo()
         if not killed:
             patiently(lambda: _saved(stand, run), PATIENCE)
         stand.finish(run)
-    return Outcome(reached - kept if killed else 0, said)
+    return Outcome(lost, said)
 
 
 def truncated_checkpoint(stand: Stand, moment: random.Random) -> Outcome:
@@ -298,12 +301,11 @@ def truncated_checkpoint(stand: Stand, moment: random.Random) -> Outcome:
     run = stand.victim(moment)
     patiently((run.path / "checkpoint.before.pt").exists, PATIENCE)
     stand.kill(run)
-    reached = stand.status(run).step
     path = run.path / "checkpoint.pt"
     whole = path.read_bytes()
     path.unlink()  # not what is linked to it
     path.write_bytes(whole[: moment.randrange(len(whole))])
-    lost = reached - step_of(run)
+    lost = stand.lost(run)
     stand.finish(run)
     said = run.status().message
     if "damaged" not in said:
@@ -315,7 +317,7 @@ def half_a_row(stand: Stand, moment: random.Random) -> Outcome:
     """``metrics.csv`` ends within a row, or in the zeros that a machine without power leaves."""
     run = stand.victim(moment)
     said = stand.kill(run)
-    lost = stand.status(run).step - step_of(run)
+    lost = stand.lost(run)
     path = run.path / "metrics.csv"
     row = path.read_bytes().splitlines()[-1]
     torn = row[: moment.randrange(1, len(row))]

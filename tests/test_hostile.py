@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 # Bytes that a door may hold while it looks at a file, the file itself left out: 40 megapixels of
 # 16 bits, or the 7 million cells of a table of 20 MB.
 MEMORY = 320 * 2**20
+# A run may bring data along, which are as large as they are.
+BROUGHT = {"run: data of 390 MB": 2**30}
 PATIENCE = 800  # seconds; ten on a quiet machine
 TYPED = ("DataError", "RunError", "ConfigError")
 LIGHT = [name for name, case in CASES.items() if not case.heavy]
@@ -62,7 +64,7 @@ def check(name: str, told: dict) -> None:
     assert told["seen"] == [], "it reached for what is not its own"
     if told["error"] and case.door in ("run", "weights"):
         assert told["left"] == [], "something refused was left behind"
-    assert told["bytes"] <= MEMORY, f"{told['bytes'] / 2**20:.0f} MB"
+    assert told["bytes"] <= BROUGHT.get(name, MEMORY), f"{told['bytes'] / 2**20:.0f} MB"
 
 
 @pytest.fixture(scope="module")

@@ -448,6 +448,11 @@ def test_thinned_curves_are_short_and_keep_their_ends(count, measured_every):
         assert [row for row in thinned if "kl" in row] == measured, "the rare ones stay"
 
 
+def test_rows_of_one_step_are_thinned_too():
+    # No training writes them, but a file that somebody imports may.
+    assert len(thin([{"step": 5, "nll": 1.0} for _ in range(5 * CURVE)])) <= CURVE
+
+
 def test_a_growing_curve_stays_short_and_even(tmp_path):
     view = View(Run.create(tmp_path / "run", NICE, short()), None)
     for row in rows_of(20 * CURVE, 20):

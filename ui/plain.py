@@ -7,19 +7,18 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-# What Markdown, or Streamlit's own additions to it, take for more than a sign: some anywhere, some
-# at the edge of a word, some at the beginning of a line.
-_SIGNS = re.compile(r"[\\`*{}\[\]<>$~|&#]|(?<!\w)_|_(?!\w)|:(?=\S)|^[-+=](?=\s|$|[-+=])")
+# What Markdown takes for more than a sign: some anywhere, some at the edge of a word or a line.
+_SIGNS = re.compile(r"[\\`*{}\[\]<>$~|&#]|(?<!\w)_|_(?!\w)|^[-+=](?=\s|$|[-+=])")
 _NUMBERED = re.compile(r"^(\d+)([.)])")
-# Links are made of these even where every sign has been escaped; the word joiner, which has no
-# width, keeps Markdown from that.
-_LINKS = re.compile(r"(https?://|www(?=\.)|@)", re.IGNORECASE)
+# Links, icons, emoji and arrows are made of what is left when the signs have been read, escaped or
+# not. The word joiner, which has no width, keeps them apart.
+_JOINED = re.compile(r"(?<=:)(?=\S)|(?<=\bwww)(?=\.)|(?<=@)|(?<=[<>~-])(?=[-=>])", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    joined = _LINKS.sub("\\1\u2060", " ".join(text.split()))
-    return _NUMBERED.sub(r"\1\\\2", _SIGNS.sub(r"\\\g<0>", joined))
+    apart = _JOINED.sub("\u2060", " ".join(text.split()))
+    return _NUMBERED.sub(r"\1\\\2", _SIGNS.sub(r"\\\g<0>", apart))
 
 
 def refuse(error: Exception | str) -> None:

@@ -451,6 +451,23 @@ of_run(
     True,
     target__npz=lambda c: npz({"a": np.zeros(300 * MB, np.uint8)}, zipfile.ZIP_DEFLATED),
 )
+of_run(
+    "data of 390 MB",
+    heavy=True,
+    data__npz=lambda c: npz(
+        {
+            "kind": np.array("defects"),
+            "train": np.zeros((130, 3, 1000, 1000), np.uint8),
+            "test": np.zeros((1, 3, 1000, 1000), np.uint8),
+            "masks": np.zeros(125_000, np.uint8),
+            "words": np.array(["x", "good"]),
+            "files": np.array([], "U1"),
+            "skipped": np.array([], "U1"),
+            "masked": np.array(True),
+        },
+        zipfile.ZIP_DEFLATED,
+    ),
+)
 of_run("a thousand arrays", "files", target__npz=lambda c: npz({f"{i}": b"" for i in range(999)}))
 of_run("weights that are a pickle", "pickle", model__safetensors=lambda c: pickled(c.canary))
 of_run("a checkpoint that is a pickle", checkpoint__pt=lambda c: pickled(c.canary))
