@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from datasets.own import DataError
 from training.config import ConfigError
+from training.events import EventLog
 from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wishes, train
 from training.parallel import LostProcess
 from training.store import Run, RunError, Status
@@ -160,6 +161,8 @@ class _Drive:
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
         self.rows: list[dict[str, float]] = []
+        self.unlogged: list[dict[str, float]] = []  # rows that TensorBoard has not seen
+        self.events = EventLog(run.path, self.status.created)
         self.picture: tuple[int, Snapshot] | None = None
         self.shown = -1  # step of the last picture
         self.started = time.monotonic() - self.status.seconds  # pauses are added to it
@@ -188,7 +191,10 @@ class _Drive:
     def go(self) -> Status:
         self.run.start_metrics(self.columns, self.experiment.step)
         self.run.drop_snapshots(self.experiment.step)
-        self.told = max((row["step"] for row in self.run.metrics()), default=-1)
+        known = self.run.metrics()
+        self.told = max((row["step"] for row in known), default=-1)
+        with self._saving():
+            self.events.begin(known)
         self.status = replace(self.status, state="running")
         self.run.write_status(self.status)
         if self.run.target() is None:  # pages draw it beside the first picture
@@ -248,6 +254,7 @@ class _Drive:
             row = {"step": event.step, "seconds": seconds, **event.losses, **event.metrics}
             row["learning_rate"] = self.experiment.live.get("learning_rate")
             self.rows.append(row)
+            self.unlogged.append(row)
             with self._saving():
                 self.run.append_metrics(self.columns, row)
         if event.snapshot is not None:
@@ -328,6 +335,8 @@ class _Drive:
             self.run.save_checkpoint(state)
             self.saved, self.unsaved = self.experiment.step, False
             self.run.save_weights(self.experiment.model, self.experiment.step)
+            self.events.append(self.unlogged)
+            self.unlogged = []
             if self.status.message.startswith(NOT_SAVED):
                 self.status = replace(self.status, message="")
             self.run.write_status(self.status)

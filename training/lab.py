@@ -47,6 +47,8 @@ PRELOAD = [
     "torch._dynamo",
     "normflows",
     "safetensors.torch",
+    "tensorboardX.record_writer",
+    "tensorboardX.proto.event_pb2",
     "scipy.special",
     "pydantic",
     "filelock",
