@@ -230,6 +230,23 @@ def test_without_a_checkpoint_it_starts_from_the_beginning(run):
     assert same(weights(run), undisturbed("nice", 10))
 
 
+def test_rows_that_could_not_be_written_come_when_they_can(run, monkeypatch):
+    append = Run.append_metrics
+
+    def refuse(self, columns, row):
+        if 20 <= row["step"] <= 40 and refusals:
+            refusals.pop()
+            raise OSError(30, "Read-only file system")
+        append(self, columns, row)
+
+    refusals = [None] * 8
+    monkeypatch.setattr(Run, "append_metrics", refuse)
+    status, _ = go(run, stop_after(100))
+    assert not refusals
+    assert status.message == ""
+    assert steps_of(run) == list(range(0, 101, 5))
+
+
 def test_a_parked_run_says_why(run):
     status, _ = go(run, {20: [("interrupt", "Nobody looked.")]})
     assert (status.state, status.message, status.step) == ("interrupted", "Nobody looked.", 20)

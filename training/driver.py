@@ -160,9 +160,10 @@ class _Drive:
         self.reports = Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
-        self.rows: list[dict[str, float]] = []
         self.unlogged: list[dict[str, float]] = []  # rows that TensorBoard has not seen
         self.events = EventLog(run.path, self.status.created)
+        self.rows: list[dict[str, float]] = []  # not yet reported
+        self.unwritten: deque[dict[str, float]] = deque()  # longer than one while the disk is full
         self.picture: tuple[int, Snapshot] | None = None
         self.shown = -1  # step of the last picture
         self.started = time.monotonic() - self.status.seconds  # pauses are added to it
@@ -255,8 +256,9 @@ class _Drive:
             row["learning_rate"] = self.experiment.live.get("learning_rate")
             self.rows.append(row)
             self.unlogged.append(row)
+            self.unwritten.append(row)
             with self._saving():
-                self.run.append_metrics(self.columns, row)
+                self._write_rows()
         if event.snapshot is not None:
             self._show(event.step, event.snapshot)
             self.pictures.took(cost)
@@ -331,6 +333,7 @@ class _Drive:
             return
         before = time.monotonic()
         with self._saving():
+            self._write_rows()  # before the checkpoint: a resume does not measure them again
             state = {"experiment": self.experiment.state_dict(), "seconds": self.status.seconds}
             self.run.save_checkpoint(state)
             self.saved, self.unsaved = self.experiment.step, False
@@ -341,6 +344,11 @@ class _Drive:
                 self.status = replace(self.status, message="")
             self.run.write_status(self.status)
         self.checkpoints.took(time.monotonic() - before)
+
+    def _write_rows(self) -> None:
+        while self.unwritten:
+            self.run.append_metrics(self.columns, self.unwritten[0])
+            self.unwritten.popleft()
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
