@@ -11,7 +11,9 @@ import streamlit as st
 
 from registry import FAMILIES, PAGES, Family
 from training.rules import RulesError
+from training.store import RunError
 from ui.lab import lab, rules
+from ui.plain import refuse
 from ui.sign_in import door, who_is_here
 
 ROOT = Path(__file__).parent.parent
@@ -48,8 +50,8 @@ def set_up(title: str) -> None:
     st.logo(str(ASSETS / "mark.svg"), size="large")
     try:
         seat = lab()  # so that its workers are warm before the first click
-    except RulesError as error:
-        st.error(str(error))
+    except (RulesError, RunError) as error:
+        refuse(error)
         st.stop()
     door()
     with st.sidebar:
