@@ -22,7 +22,7 @@ class: $(VENV)/.app-installed  ## Open the lab for a class: CONFIG=deploy/class.
 	GENLAB_CONFIG="$(CONFIG)" $(BIN)/streamlit run app.py --server.address 0.0.0.0 --server.headless true $(ARGS)
 
 test: $(VENV)/.dev-installed  ## Set up what is missing and run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.dev-installed  ## Measure the lab beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)

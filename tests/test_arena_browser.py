@@ -6,12 +6,14 @@ import json
 import re
 
 import pytest
-from test_browser import Server, address, button, chromium, expect, page, pytestmark  # noqa: F401
+from test_browser import Server, address, button, chromium, expect, page  # noqa: F401
 
 from training.__main__ import main
 from training.compare import comparisons_in
 from training.compare_results import rows_of
 from training.store import RunStore
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 LONG = 240_000  # milliseconds
 

@@ -15,7 +15,7 @@ from training.compare import CLASSIC, ENTRANTS, CompareConfig, Comparison, Terms
 from training.driver import drive
 from training.lab import Lab
 from ui.arena_live import command_of
-from ui.lab import lab as cached
+from ui.lab import _lab as cached
 
 ROOT = Path(__file__).parent.parent
 

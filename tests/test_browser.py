@@ -46,7 +46,7 @@ FLAGS = [
 SMALL = "iterations=1000&layers=2&hidden=32&batch=64"
 SLOW = "iterations=5000&layers=12"  # long enough to still be running when we look
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser]
 
 
 def _no_browser() -> None:
@@ -197,6 +197,7 @@ def test_deep_link_on_a_fresh_server_looks_like_a_click_from_home(chromium, tmp_
         fresh.close()
 
 
+@pytest.mark.slow
 def test_a_training_is_watched_left_and_controlled_and_never_lost(server, page) -> None:
     open_page(page, f"{server.url}/nice?{SLOW}")
     button(page, "Train").click()

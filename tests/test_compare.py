@@ -84,7 +84,7 @@ def prepared(folder: Path) -> Comparison:
 def done(tmp_path_factory) -> Comparison:
     """A comparison that was interrupted in the middle of its first training and went on."""
     comparison = prepared(tmp_path_factory.mktemp("compare"))
-    patience = iter([None] * 400 + [("park", "Interrupted.")])
+    patience = iter([None] * 400 + [("interrupt", "Interrupted.")])
     ended = [e.entrant.key for e in compare(comparison, receive=lambda _: next(patience))]
     assert ended == ["realnvp"]
     assert [row.state for row in rows_of(comparison)] == ["interrupted", "queued", "queued"]

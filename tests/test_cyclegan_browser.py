@@ -24,7 +24,7 @@ from test_browser import (  # noqa: F401 - the last three are fixtures
 
 from datasets.fruits import APPLE, render_fruits
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def part(tab, name: str) -> None:

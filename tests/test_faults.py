@@ -21,9 +21,9 @@ EVERYDAY = (
 NEEDS = {"disk full", "run folder read-only", "clock jump", "ray node lost"}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for orphans in /proc"),
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("faults"),
 ]
 
 

@@ -20,7 +20,7 @@ from test_browser import (  # noqa: F401
 
 from training.store import Run
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def duel(page):  # noqa: F811

@@ -29,7 +29,6 @@ HEAVY = [name for name, case in CASES.items() if case.heavy]
 
 pytestmark = [
     pytest.mark.timeout(PATIENCE),
-    pytest.mark.xdist_group("hostile"),
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures with /proc"),
 ]
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from test_browser import Server, chromium, expect, page, pytestmark  # noqa: F401
+from test_browser import Server, chromium, expect, page  # noqa: F401
 from test_runs_browser import tick
 
 from registry import FAMILIES
 from training.driver import drive
 from training.store import MAX_NAME, Run, Status
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 # One name holds sixty characters.
 NAMES = {

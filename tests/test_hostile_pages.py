@@ -45,7 +45,7 @@ EVERYDAY = [
 OTHERS = [("app.py", ADDRESS), ("pages/runs.py", ADDRESS), ("pages/theory.py", ADDRESS)]
 OTHERS += [(f"pages/{family.page}.py", ADDRESS) for family in PAGES if family.stem != "nice"]
 
-pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.timeout(PATIENCE)]
+pytestmark = [pytest.mark.timeout(PATIENCE)]
 
 
 def visited(folder: Path, addresses: list) -> list[dict]:

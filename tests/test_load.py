@@ -12,7 +12,6 @@ from benchmarks.serving import server
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("browser")
 def test_presses_at_random_on_all_pages_raise_nothing(tmp_path):
     with server(tmp_path / "runs", GENLAB_SLOTS="2") as lab:
         table = asyncio.run(_clicks(lab, actions=150, seed=1))
@@ -20,7 +19,6 @@ def test_presses_at_random_on_all_pages_raise_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("browser")
 def test_a_small_class_is_served_and_nothing_is_mixed_up(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "STARTERS", 2)
     with server(tmp_path / "runs", GENLAB_SLOTS="1") as lab:

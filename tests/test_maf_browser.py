@@ -20,7 +20,7 @@ from test_browser import (  # noqa: F401 - fixtures are found by their names
 from datasets.capsules import rendered_capsules
 from datasets.defects import save_layout
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def heat(page):  # noqa: F811

@@ -42,7 +42,6 @@ def on_a_cluster(test):
         pytest.mark.timeout(600),  # each worker loads torch anew
         pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
         pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
-        pytest.mark.xdist_group("ray"),
     ):
         test = mark(test)
     return test
@@ -197,7 +196,8 @@ def test_a_lost_run_goes_on_and_says_so_until_it_ends(tmp_path, monkeypatch):
     assert "goes on from its last checkpoint" in heard[3].status.message
     assert "process that trained this run was killed" in heard[5].status.message
     assert heard[-1].status.message == ""
-    assert ray.told[2] == [("pause",)], "what was paused is paused again"
+    # What ends the test may have come as well.
+    assert ray.told[2][:1] == [("pause",)], "what was paused is paused again"
     assert ray.patience == ray_worker.LOCKED
     assert len(ray.killed) == 3
     assert ray.asked["num_cpus"] == 2

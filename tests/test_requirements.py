@@ -23,6 +23,8 @@ FLOORS = {
     "scikit-learn": ("1.5", "CVE-2024-5206"),
     "pillow": ("12.3", "overflows in its decoders"),
     "pydantic": ("2.4", "CVE-2024-3772: a regular expression that takes for ever"),
+    "Authlib": ("1.6.6", "CVE-2025-61920, CVE-2025-68158"),
+    "httpx": ("0.23", "CVE-2021-41945"),
     "filelock": ("3.20.3", "CVE-2025-68146, CVE-2026-22701: links in the place of locks"),
     "tqdm": ("4.66.3", "CVE-2024-34062"),
     "ray": ("2.52", "CVE-2025-62593: a web page could reach a local cluster"),
@@ -43,6 +45,7 @@ FLOORS = {
 }
 # Looked up, and nothing found.
 NO_HOLE_KNOWN = {"matplotlib", "mlxtend", "normflows", "pandas", "safetensors", "seaborn"}
+NO_HOLE_KNOWN |= {"prometheus-client", "tensorboardX"}
 
 
 def requirements(path: Path) -> list[Requirement]:

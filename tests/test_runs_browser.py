@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_browser import Server, chromium, expect, page, pytestmark  # noqa: F401
+from test_browser import Server, chromium, expect, page  # noqa: F401
 
 from registry import FAMILIES
 from training.driver import drive
 from training.store import Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 ROW = 36  # pixels of a row of the table
 

@@ -22,7 +22,7 @@ from test_browser import (  # noqa: F401 - chromium is a fixture
 
 from training.store import RunStore
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 RULES = """
 sign_in = true

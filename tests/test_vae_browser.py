@@ -25,7 +25,7 @@ from training.store import Run
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def part(tab, name: str) -> None:

@@ -101,6 +101,7 @@ class Entrant:
 
     @property
     def family(self) -> Family:
+        """The family that it trains."""
         return FAMILIES[self.stem]
 
 
@@ -143,10 +144,17 @@ class Terms:
             )
 
     def as_values(self) -> dict[str, object]:
+        """Return them as JSON takes them."""
         return {"entrants": list(self.entrants), "config": self.config.model_dump()}
 
     @classmethod
     def from_values(cls, values: Mapping) -> Terms:
+        """Return the terms that :meth:`as_values` wrote.
+
+        Raises:
+            ConfigError: a value is out of its range.
+            KeyError: one is missing.
+        """
         return cls(tuple(values["entrants"]), CompareConfig.parse(values["config"]))
 
 
@@ -277,6 +285,7 @@ class Comparison:
 
     @property
     def id(self) -> str:
+        """The name of its file."""
         return self.path.stem
 
     @classmethod

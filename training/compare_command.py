@@ -100,7 +100,8 @@ def carry_out(options: argparse.Namespace, device: str) -> tuple[Comparison, boo
         signal.signal(name, lambda *_: interrupted.set())
 
     def receive(_timeout: float | None) -> Command | None:
-        return ("park", "Interrupted. The same command goes on.") if interrupted.is_set() else None
+        words = "Interrupted. The same command goes on."
+        return ("interrupt", words) if interrupted.is_set() else None
 
     entries = comparison.entries
     runs = {entry.run: comparison.run_of(entry) for entry in entries}

@@ -61,7 +61,7 @@ def leads() -> bool:
 
 
 def share(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the rows of each batch that are this process's; together they are all."""
+    """Return the rows of each batch ``(B, ...)`` that are this process's; together they are all."""
     if size() == 1:
         return tensors
     return tuple(t.tensor_split(size())[dist.get_rank()] for t in tensors)
@@ -100,7 +100,7 @@ def begin(experiment: Experiment) -> None:
 
 
 def update(experiment: Experiment) -> Mapping[str, Tensor]:
-    """Take one optimiser step together; return the losses over the whole batch."""
+    """Take one optimiser step together; return the losses over the whole batch, each a scalar."""
     if size() == 1:
         return experiment.update()
     if leads():

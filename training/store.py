@@ -83,6 +83,7 @@ class Status:
 
     @property
     def resumable(self) -> bool:
+        """Whether it can go on from its last checkpoint."""
         return self.state in RESUMABLE
 
 
@@ -245,6 +246,11 @@ class Run:
         return self._foreign_path.exists()
 
     def mark_foreign(self) -> None:
+        """Note that it came from a file.
+
+        Raises:
+            OSError: its folder cannot be written.
+        """
         write_atomic(self._foreign_path, lambda file: file.write(b"It came from a file.\n"))
 
     @property
@@ -323,6 +329,11 @@ class Run:
         return [row for row in rows if row is not None]
 
     def save_summary(self, numbers: Mapping[str, float]) -> None:
+        """Write what was measured at the end.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         # JSON has no NaN; what is not finite was not measured.
         finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
         write_json(self.path / "summary.json", finite)

@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 
 from datasets.plane import load_plane
-from models.vae import VAE
+from models.vae import VAE, importance_bound
 from training.lab import View
 from training.store import Run
 from training.vae_plane import LATENT, sample
@@ -27,6 +27,8 @@ from ui.page import picture, theme
 from ui.palette import palette
 
 CODES = (-3.5, 3.5, -3.5, 3.5)  # window of the latent plane
+DRAWS = (1, 5, 20, 100)  # latents per point
+POINTS = 1000  # on which the bounds are measured
 SHEET = 200  # pixels along each side of a thumbnail
 
 
@@ -128,6 +130,42 @@ def explore(view: View, version: float) -> None:
     )
 
 
+def check(view: View, version: float) -> None:
+    """Show how much of the gap between bound and likelihood importance sampling closes."""
+    config = view.run.config
+    plane = load_plane(config.dataset, config.noise, view.run.own_data())
+    bounds = _bounds(view.run.id, version, view.run, plane)
+    entropy = plane.entropy()
+    lines = ["| Latents per point | Bound on the NLL [nats] |", "|---:|---:|"]
+    lines += [f"| {k} | {mean:.4f} ± {error:.4f} |" for k, (mean, error) in bounds.items()]
+    if entropy is not None:
+        lines.append(f"| entropy of the data | {entropy:.4f} |")
+    st.markdown("\n".join(lines))
+    st.caption(
+        f"Mean and standard error over {POINTS:,} fresh points. One latent gives the negative "
+        "ELBO; the more there are, the tighter the bound (Burda et al., 2015, equation 8), so it "
+        "has to fall from row to row. No model gets below the entropy; the KL to the truth is at "
+        "most what is left above it."
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner="Weighing latents")
+def _bounds(run_id: str, version: float, _run: Run, _plane) -> dict[int, tuple[float, float]]:
+    vae, _ = _trained(run_id, version, _run)
+    generator = torch.Generator().manual_seed(0)
+    x = _plane.batch(POINTS, generator)  # (POINTS, 2)
+    noise = torch.randn(DRAWS[-1], POINTS, LATENT, generator=generator)
+    with torch.no_grad():
+        weights = vae.log_weights(x, noise)  # (DRAWS[-1], POINTS)
+    result = {}
+    for draws in DRAWS:
+        # All latents are used in each row: as many bounds as there are groups of this size.
+        groups = [importance_bound(group) for group in weights.split(draws)]
+        bound = -torch.stack(groups).mean(0)  # (POINTS,)
+        result[draws] = float(bound.mean()), float(bound.std() / POINTS**0.5)
+    return result
+
+
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the data and the samples at every tenth of the training as PNG."""
     steps, total = run.snapshot_steps(), run.status().total
@@ -138,6 +176,6 @@ def sheet_of(run: Run, shade: str) -> bytes:
 PLANE_VAE = Parts(
     data=own_points,
     draw=draw,
-    sections={"Explore": explore},
+    sections={"Explore": explore, "Check": check},
     files={"png": ("Samples at every tenth (PNG)", sheet_of)},
 )
