@@ -8,9 +8,9 @@ import numpy as np
 import streamlit as st
 
 from training.view import View
+from ui.pace import CURVES_EVERY
 
 Arrays = dict[str, np.ndarray]
-CURVES_EVERY = 1.5  # seconds between two drawings of the curves
 
 
 def history_slider(view: View) -> None:
@@ -38,7 +38,7 @@ def chosen_frame(view: View) -> tuple[int, Arrays]:
 
 
 def rows_of_the_moment(view: View) -> list[dict[str, float]]:
-    """Return the rows to draw: while it trains, new ones at most every :data:`CURVES_EVERY`.
+    """Return the rows to draw: while it trains, new ones at most every ``CURVES_EVERY``.
 
     A browser takes longer to draw a chart than a picture, and a curve grows more slowly.
     """

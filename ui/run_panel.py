@@ -14,12 +14,12 @@ import streamlit as st
 from datasets.own_images import Own
 from registry import Family
 from training.config import RunConfig
-from training.devices import usable_cores
 from training.lab import LabFull
 from training.store import RESUMABLE, RunError
 from training.view import View
 from ui.form import choice_label, knob_widget, url_problems, use_config
 from ui.lab import lab
+from ui.pace import POLL
 from ui.plain import plain, refuse
 from ui.runs import (
     badge,
@@ -32,9 +32,6 @@ from ui.runs import (
     time_left,
 )
 
-# Seconds between two looks at a run at work. A browser needs a third of a core to draw twice a
-# second; where there are two cores, that is missing to the training.
-POLL = 1.0 if 0 < len(usable_cores()) <= 2 else 0.5
 FIRST_PICTURE = 1.5  # seconds to wait for the first picture within the click itself
 KNOBS = 4  # that can be changed while a run trains, side by side
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
