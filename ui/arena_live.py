@@ -24,8 +24,8 @@ from ui.arena import Pairs, title_of, views_of
 from ui.arena_charts import nll_chart, samples_sheet
 from ui.arena_figures import encoded, entropy_of, figures_of, window_of
 from ui.lab import lab
+from ui.pace import POLL
 from ui.page import picture, theme
-from ui.run_panel import POLL
 from ui.runs import STATE_WORDS, badge, duration
 
 TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at once

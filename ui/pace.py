@@ -1,7 +1,7 @@
 """How often the live part of a page is drawn.
 
-A browser needs about a seventh of a second of both cores to draw the pictures of a tick, and as
-much again for the curves. Where there are only two cores, that is missing to the training.
+Measured on two cores, a browser without a GPU takes about 0.15 s of both to draw pictures and
+curves anew. Where there are no others, that is missing to the training.
 """
 
 from __future__ import annotations
