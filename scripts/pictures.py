@@ -6,6 +6,7 @@ Screenshots come from a real server in a headless Chromium (``requirements-dev.t
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
@@ -14,22 +15,37 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from PIL import Image  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from training.store import Run  # noqa: E402
+from registry import PAGES  # noqa: E402
+from training.compare import (  # noqa: E402
+    CompareConfig,
+    Comparison,
+    Terms,
+    compare,
+    new_path,
+    plan,
+)
+from training.store import Run, RunStore  # noqa: E402
 from ui.plane import film_of  # noqa: E402
 
 PICTURES = ROOT / "assets" / "pictures"
+QUALITY = 82  # of WebP
+# name: (address, theme)
 SHOTS = {
     "home": ("", "light"),
-    "nice": ("nice", "light"),
-    "realnvp": ("realnvp", "light"),
+    "theory": ("theory", "light"),
+    "arena": ("arena", "light"),
+    "runs": ("runs", "light"),
     "realnvp-dark": ("realnvp", "dark"),
+    **{family.stem: (family.stem, "light") for family in PAGES},
 }
 
 
@@ -40,6 +56,7 @@ def main() -> None:
     (PICTURES / "training.gif").write_bytes(film)
     chromium = os.environ.get("GENLAB_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as runs, sync_playwright() as playwright:
+        fill_arena(RunStore(runs))
         server, url = start_server(runs)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
@@ -47,12 +64,26 @@ def main() -> None:
                 page = browser.new_page(
                     viewport={"width": 1400, "height": 1000}, color_scheme=scheme
                 )
-                shoot(page, f"{url}/{path}", PICTURES / f"{name}.png")
+                shoot(page, f"{url}/{path}", PICTURES / f"{name}.webp")
                 page.close()
         finally:
             browser.close()
             server.terminate()
             server.wait()
+
+
+def fill_arena(store: RunStore) -> None:
+    """Train a small comparison, so that the arena has something to show."""
+    terms = Terms(
+        ("realnvp", "glow", "vae", "gan"), CompareConfig(dataset="ring", seeds=2, steps=1000)
+    )
+    entries = []
+    for entry in plan(terms):
+        run = store.create(entry.entrant.family, entry.config)
+        run.rename(f"Arena: {entry.entrant.title}, seed {entry.seed}")
+        entries.append(replace(entry, run=run.id))
+    for _ in compare(Comparison.create(new_path(store), store, terms, entries)):
+        pass
 
 
 def start_server(runs: str) -> tuple[subprocess.Popen, str]:
@@ -85,7 +116,8 @@ def shoot(page: Page, url: str, path: Path) -> None:
     height = page.get_by_test_id("stMainBlockContainer").evaluate("e => e.scrollHeight")
     page.set_viewport_size({"width": 1400, "height": min(int(height), 2600)})
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=path)
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    picture.convert("RGB").save(path, quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
