@@ -23,7 +23,7 @@ from datasets.archives import open_zip
 from datasets.errors import DataError
 from datasets.files import write_atomic
 
-__all__ = ["DataError", "OwnData", "read_picture", "read_points"]
+__all__ = ["OwnData", "read_picture", "read_points"]
 
 MAX_BYTES = 20 * 2**20
 MIN_POINTS, MAX_POINTS = 20, 200_000

@@ -50,14 +50,15 @@ napoleon_use_rtype = False
 nitpicky = True
 # Other people's classes, whose documentation is elsewhere.
 ELSEWHERE = ["torch", "numpy", "pydantic", "pydantic_core", "PIL", "normflows", "filelock"]
+ELSEWHERE += ["annotated_types", "prometheus_client"]
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(ELSEWHERE)})(\..*)?"),
     (
         "py:.*",
-        r"(abc|collections|pathlib|enum|typing|types|contextlib|multiprocessing|hashlib)\..*",
+        r"(abc|argparse|collections|pathlib|enum|typing|types|contextlib|multiprocessing|hashlib|zipfile)\..*",
     ),
     ("py:.*", r".*\._\w+"),  # private
-    ("py:class", r"(dict|list)\[.*|Tensor"),  # what a docstring writes out by itself
+    ("py:class", r"(dict|list|tuple)\[.*|Tensor"),  # what a docstring writes out by itself
 ]
 
 html_theme = "furo"

@@ -35,7 +35,7 @@ def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
     ).to_be_visible()
     expect(page.get_by_text("AUROC of the pictures")).to_be_visible()
     expect(heat(page).first).to_be_visible()
-    assert heat(page).count() == 8
+    expect(heat(page)).to_have_count(8)
     assert page.get_by_text(re.compile(r"Scoring: \d+ of")).count() == 0, "they are scored already"
     table = page.get_by_role("table").first
     before = table.inner_text()

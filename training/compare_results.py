@@ -269,7 +269,7 @@ def verdict(rows: Sequence[Row], one: str, two: str, column: str = "nll_test") -
         rows: from :func:`rows_of`.
         one: key of an entrant.
         two: key of the other one.
-        column: a key of :data:`NLL_OF`.
+        column: a key of ``NLL_OF``.
     """
     told = [(row.entrant, row.seed, getattr(row, column)) for row in rows]
     nll = {(key, seed): value for key, seed, value in told if value is not None}

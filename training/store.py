@@ -242,7 +242,7 @@ class Run:
 
     @property
     def foreign(self) -> bool:
-        """Whether it came from a file: what it holds was checked, but may still make no sense."""
+        """Whether it came from a file. What it holds was checked, but may still make no sense."""
         return self._foreign_path.exists()
 
     def mark_foreign(self) -> None:
