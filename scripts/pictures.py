@@ -43,7 +43,6 @@ SHOTS = {
     "home": ("", "light"),
     "theory": ("theory", "light"),
     "arena": ("arena", "light"),
-    "runs": ("runs", "light"),
     "realnvp-dark": ("realnvp", "dark"),
     **{family.stem: (family.stem, "light") for family in PAGES},
 }
@@ -113,9 +112,11 @@ def shoot(page: Page, url: str, path: Path) -> None:
         "document.querySelector('[data-test-script-state]')?.dataset.testScriptState != 'running'"
     )
     page.wait_for_load_state("networkidle")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
     height = page.get_by_test_id("stMainBlockContainer").evaluate("e => e.scrollHeight")
     page.set_viewport_size({"width": 1400, "height": min(int(height), 2600)})
     page.wait_for_load_state("networkidle")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
     picture = Image.open(io.BytesIO(page.screenshot()))
     picture.convert("RGB").save(path, quality=QUALITY, method=6)
 
