@@ -83,7 +83,7 @@ def _check_inverse(flow: Flow, x: Tensor) -> Check:
     error = inverse_error(flow, x)
     return Check(
         "Inverse error",
-        f"{error:.1e}",
+        f"{error:.2g}",
         "below 0.001 in float32",
         error < 1e-3,
         f"Largest |x - f(f⁻¹(x))| over {len(x):,} held-out points, standardised units.",
@@ -94,7 +94,7 @@ def _check_log_det(flow: Flow, x: Tensor) -> Check:
     error = log_det_error(flow, x)
     return Check(
         "Log-determinant against autograd",
-        f"{error:.1e} nats",
+        f"{error:.2g} nats",
         "below 1e-9 in float64",
         error < 1e-9,
         f"Largest difference to log|det J| of the full Jacobian at {len(x)} points.",

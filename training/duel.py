@@ -219,10 +219,9 @@ class Duel(Experiment):
             penalty = gradient_penalty(judge, real, fake.float(), self.generator)
             value = value + self.PENALTY * penalty
         self._descend("discriminator", value, "learning_rate_d")
-        both = torch.cat([scores_real, scores_fake]).detach()
-        told = realness(self.live["loss"], both)
-        told_real, told_fake = told.split([len(real), len(fake)])
-        return {"d_loss": value.detach(), "d_real": told_real.mean(), "d_fake": told_fake.mean()}
+        told = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
+        told_real, told_fake = told.mean(1)
+        return {"d_loss": value.detach(), "d_real": told_real, "d_fake": told_fake}
 
     def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the discriminator's scores of real and fake examples.

@@ -92,7 +92,7 @@ def jacobian_checks(measured: Measured) -> list[Check]:
     return [
         Check(
             "Log-determinant against autograd",
-            f"{error:.1e} nats",
+            f"{error:.2g} nats",
             "below 1e-6 in float64",
             error < 1e-6,
             f"Difference to log|det J| of the whole Jacobian, {size} x {size}, at one test image.",
@@ -178,7 +178,7 @@ def _check_cancel(some: Measured) -> Check:
     error = cancel_error(some.flow, some.floats(), some.told())
     return Check(
         "Log-determinants of both ways",
-        f"{error:.1e} nats",
+        f"{error:.2g} nats",
         "0 (below 0.1 in float32)",
         error < 0.1,
         "Largest |log|det dz/dx| + log|det dx/dz|| of the same images; 0.1 nats are "

@@ -216,7 +216,7 @@ class Scores:
     reconstructions: np.ndarray
 
 
-SCORES = {"bce": "binary cross-entropy", "elbo": "negative ELBO"}
+SCORES = {"bce": "cross-entropy", "elbo": "−ELBO"}
 ELBO_DRAWS = 4
 
 

@@ -15,6 +15,8 @@ import pandas as pd
 from ui.palette import palette
 
 Rows = Sequence[Mapping[str, float]]
+# Legends end where the plot ends and grow to the left: in a narrow chart they would be cut off.
+LEGEND_FITS = {"legend": {"layout": {"top": {"anchor": "end"}}}}
 Chart = tuple[pd.DataFrame, dict[str, Any]]  # what `st.vega_lite_chart` takes: data, specification
 
 
@@ -70,7 +72,7 @@ def curves(
         },
     }
     layers = [lines] if floor is None else [lines, *_floor(*floor, total, colours.muted)]
-    return frame, {"height": height, "layer": layers}
+    return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 
 def overlay(

@@ -31,7 +31,7 @@ def see_inside(view: View, version: float) -> None:
     a, b = map(plain, found.domains)
     left, right = st.columns(2)
     of_b = right.segmented_control(
-        "Asked is the discriminator of",
+        "Ask the discriminator of",
         [False, True],
         format_func=lambda is_b: b if is_b else a,
         default=True,

@@ -57,7 +57,7 @@ def draw_cyclegan(view: View) -> None:
         words = f"**{first.capitalize()} to {second} and back**, test images, step {step:,}"
         picture(place, drawn, f"From {first} to {second} and back at step {step}", words)
     history_slider(view)
-    left, right = st.columns([1.4, 1])
+    left, right = st.columns([1, 1])
     with left:
         _health(view)
     with right:
@@ -94,7 +94,7 @@ def _numbers(view: View, names: list[str]) -> None:
         hue = min(last["hue_ab"], last["hue_ba"])
         iou = min(last["iou_ab"], last["iou_ba"])
         places[1].metric(
-            "Other fruit's hue",
+            "Other hue",
             f"{hue:.0%}",
             help="Share of translated test images whose mean hue inside the input's mask is the "
             f"other fruit's: above 15 degrees an orange, below an apple. {names[0].capitalize()} "

@@ -53,7 +53,7 @@ def translate(view: View, version: float) -> None:
 
 def choose_image(found: Translator) -> Chosen | None:
     """Let the visitor choose a picture; ``None`` while there is none."""
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    left, right = st.columns([1, 1.4], vertical_alignment="bottom")
     source = left.segmented_control(
         "Picture",
         SOURCES,

@@ -42,7 +42,7 @@ def feel_coupling(stem: str, *, affine: bool) -> None:
             scale = st.slider(
                 "Log-scale: b in s(x₁) = b tanh(x₁)", -1.0, 1.0, 0.5, 0.1, key=f"{stem}.b", **KEPT
             )
-        flip = st.toggle("Let coordinate 2 be the passive one", key=f"{stem}.flip", **KEPT)
+        flip = st.toggle("Coordinate 2 is passive", key=f"{stem}.flip", **KEPT)
         x = st.slider("Point, coordinate 1", -2.5, 2.5, 1.0, 0.1, key=f"{stem}.x", **KEPT)
         y = st.slider("Point, coordinate 2", -2.5, 2.5, 0.5, 0.1, key=f"{stem}.y", **KEPT)
     layer = _layer(shift, scale, affine=affine, flip=flip)

@@ -51,9 +51,9 @@ SCORES = {
               "of the samples that it should."),
     "good": ("Good samples", "{:.1%}", "Share of samples within 3 standard deviations of a mode. "
              "The rest of a perfect generator's lie in the tails."),
-    "kl_to_truth": ("KL to the truth [nats]", "{:.3f}", "KL(truth || samples) over a histogram of "
+    "kl_to_truth": ("KL [nats]", "{:.3f}", "KL(truth || samples) over a histogram of "
                     "40 x 40 bins, half a count added to each."),
-    "js_to_truth": ("JS to the truth [nats]", "{:.4f}", "Jensen-Shannon divergence over the same "
+    "js_to_truth": ("JS [nats]", "{:.4f}", "Jensen-Shannon divergence over the same "
                     "bins: from 0 to log 2 = 0.693."),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from ui.figures import Box, points_image, signed_image
 from ui.palette import palette, rgb
 
-LAYERS = ("Discriminator", "Generator", "Real points", "Fake points", "Gradients")
+LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel
 REACH = 0.28  # longest arrow, in the units of the picture
 RADIUS = 2.4  # pixels of a point
@@ -47,9 +47,9 @@ def duel_image(
         cover = lattice_cover(_place(snapshot["lattice"], box, side), side)
         image.paste(Image.new("RGB", image.size, colours.model), mask=cover)
     draw = ImageDraw.Draw(image)
-    if "Real points" in layers:
+    if "Real" in layers:
         _dots(draw, _place(target["samples"], box, side), colours.data, colours.background)
-    if "Fake points" in layers:
+    if "Fake" in layers:
         _dots(draw, _place(snapshot["samples"], box, side), colours.model, colours.background)
     if "Gradients" in layers:
         _arrows(draw, snapshot, box, side, colours.ink)

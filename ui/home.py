@@ -14,6 +14,7 @@ from ui.page import ASSETS
 from ui.palette import DARK
 from ui.runs import badge, duration, line_words, owner_words, time_left
 
+CARDS_IN_A_ROW = 3
 RECENT = 6  # finished and interrupted runs on the front page
 
 
@@ -31,16 +32,17 @@ def hero() -> None:
 
 
 def cards() -> None:
-    """Draw a card per family."""
+    """Draw a card per family, in rows of equal height."""
     st.subheader("Families", anchor=False)
-    columns = st.columns(max(2, min(3, len(PAGES))))
-    for i, family in enumerate(PAGES):
-        with columns[i % len(columns)].container(border=True):
-            page = f"pages/{family.stem}.py"
-            st.image(_card_picture(family), width="stretch", alt="")
-            st.page_link(page, label=f"**{family.title}**", icon=family.icon)
-            st.markdown(family.promise)
-            st.caption(f"[{family.paper}]({family.url})")
+    for start in range(0, len(PAGES), CARDS_IN_A_ROW):
+        row = PAGES[start : start + CARDS_IN_A_ROW]
+        for family, column in zip(row, st.columns(CARDS_IN_A_ROW), strict=False):
+            with column.container(border=True, height="stretch"):
+                page = f"pages/{family.stem}.py"
+                st.image(_card_picture(family), width="stretch", alt="")
+                st.page_link(page, label=f"**{family.title}**", icon=family.icon)
+                st.markdown(family.promise)
+                st.caption(f"[{family.paper}]({family.url})")
 
 
 def _card_picture(family: Family) -> str:

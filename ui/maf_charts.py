@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from training.detection import roc_curve
-from ui.charts import Chart
+from ui.charts import LEGEND_FITS, Chart
 from ui.palette import palette
 
 BINS = 30
@@ -61,7 +61,7 @@ def histogram(
         },
     }
     layers = [bars] if threshold is None else [bars, _rule(threshold, colours.ink)]
-    return frame, {"height": height, "layer": layers}
+    return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 
 def _counted(

@@ -31,7 +31,13 @@ def feel_made() -> None:
         features = st.slider("Dimensions D", 2, 12, 6, key="made.features", **kept)
         hidden = st.slider("Hidden units", 4, 32, 16, 2, key="made.hidden", **kept)
         seed = st.number_input("Weights", 0, 999, 0, key="made.seed", **kept)
-        broken = st.toggle("Break it: ≥ at the output", key="made.broken", **kept)
+        broken = st.toggle(
+            "Break it with ≥",
+            key="made.broken",
+            help="The mask of the output asks for degrees that are smaller, >. With ≥, an output "
+            "sees its own input.",
+            **kept,
+        )
     shade = theme()
     found = _look(features, hidden, not broken, seed)
     for place, name, drawn in zip(

@@ -6,6 +6,7 @@ No Streamlit, no global state. Heat is in standard deviations from the good ones
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,23 +102,23 @@ def matrix_image(values: np.ndarray, theme: str, side: int = 260) -> Image.Image
     Args:
         values: shape ``(rows, columns)``.
         theme: ``"light"`` or ``"dark"``.
-        side: pixels along each side of the picture; a matrix that is not square leaves some empty.
+        side: pixels along each side of the picture, or a little more: units are whole pixels. A
+            matrix that is not square leaves some of it empty.
     """
     colours = palette(theme)
     low, high = rgb(colours.surface) * 255, rgb(colours.model) * 255
     share = values.astype(np.float32).clip(0, 1)
-    factor = side // max(values.shape)
-    if factor < 1:
+    factor = math.ceil(side / max(values.shape))
+    if side < max(values.shape):
         scale = side / max(values.shape)
         size = [max(24, round(n * scale)) for n in values.shape]
         small = Image.fromarray(share).resize((size[1], size[0]), Image.Resampling.BOX)
         share = np.asarray(small)
-        factor = 1
     pixels = low + share[..., None] * (high - low)
     pixels = pixels.repeat(factor, 0).repeat(factor, 1)
     if factor >= 6:
         pixels[::factor] = pixels[:, ::factor] = rgb(colours.background) * 255
-    page = Image.new("RGB", (side, side), colours.background)
+    page = Image.new("RGB", (max(pixels.shape[:2]),) * 2, colours.background)
     page.paste(Image.fromarray(pixels.round().astype(np.uint8)))
     return page
 

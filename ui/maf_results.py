@@ -51,8 +51,8 @@ def results(view: View, version: float) -> None:
         + (" There are no masks." if math.isnan(found.pixel_auroc) else ""),
     )
     three.metric(
-        "Test pictures",
-        f"{good} good, {bad} defective",
+        "Good and defective test pictures",
+        f"{good} and {bad}",
         help="Nothing was chosen on them: they are looked at here for the first time.",
     )
     shade = theme()
@@ -104,10 +104,10 @@ def _decide(run: Run, found: Evaluation, shade: str) -> None:
             f"{chosen.replace('_', ' ')}: AUROC **{area.value:.3f}** ({area.low:.3f} to "
             f"{area.high:.3f}). The dot is the threshold, the dotted line is chance."
         )
-    one, two = st.columns([1, 1.75])
+    st.markdown(_measures(score, defective, threshold))
+    one, two = st.columns([1, 1.6])
     one.markdown(_confusion(detection.decide(score, defective, threshold)))
-    two.markdown(_measures(score, defective, threshold))
-    st.markdown(_by_kind(found, threshold))
+    two.markdown(_by_kind(found, threshold))
 
 
 def _threshold(run: Run, found: Evaluation) -> float:
@@ -119,12 +119,12 @@ def _threshold(run: Run, found: Evaluation) -> float:
     digits = max(0, 3 - math.floor(math.log10(max(high - low, 1e-3))))
     slider, button = st.columns([4, 1.2], vertical_alignment="bottom")
     button.button(
-        "From held-out good ones",
+        "Back to the start",
         key=f"{key}.back",
         icon=":material/restart_alt:",
         on_click=st.session_state.__setitem__,
         args=(key, found.threshold),
-        help="Back to where it starts: the score that 5 % of the held-out good training pictures "
+        help="The score that 5 % of the held-out good training pictures "
         f"exceed, {found.threshold:,.{digits}f}.",
         width="stretch",
     )

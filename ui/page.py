@@ -18,6 +18,8 @@ from ui.sign_in import door, who_is_here
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "assets"
+SIDEBAR = 280  # pixels
+NARROW = 1300  # pixels of a window, below which its margins shrink
 IN_THE_CODE = "Where in the code"  # heading of the table of formulas in a theory file
 
 
@@ -39,13 +41,17 @@ def set_up(title: str) -> None:
         page_title=title if title == "Generative Lab" else f"{title} · Generative Lab",
         page_icon=str(ASSETS / "mark.svg"),
         layout="wide",
+        initial_sidebar_state=SIDEBAR,
         menu_items={"About": "**Generative Lab**: train generative models and watch them learn."},
     )
     # Streamlit's own "Stop" stops the page, not the training: two of them would mislead.
-    # And its round corners would cut the corner images of a sheet.
+    # Its round corners would cut the corner images of a sheet. And on a small screen its margins
+    # take a fifth of the width, so that charts and buttons side by side are cut off.
     st.html(
         "<style>[data-testid='stStatusWidget'] {display: none} "
-        "[data-testid='stImage'] img {border-radius: 0}</style>"
+        "[data-testid='stImage'] img {border-radius: 0} "
+        f"@media (max-width: {NARROW}px) {{[data-testid='stMainBlockContainer'] "
+        "{padding-left: 2rem; padding-right: 2rem}}</style>"
     )
     st.logo(str(ASSETS / "mark.svg"), size="large")
     try:

@@ -334,10 +334,9 @@ def _stretch(view: View, anatomy: Anatomy, layer: int, what: str, shade: str) ->
     """Draw where space is stretched and where it shrinks, over the window of the data."""
     so_far = st.segmented_control(
         "Stretch",
-        ["by all layers so far", "by this layer alone"],
-        default="by all layers so far",
+        ["Stretch so far", "By this layer"],
+        default="Stretch so far",
         required=True,
-        format_func=lambda words: f"Stretch {words}",
         label_visibility="collapsed",
         key=f"{view.run.id}.stretch",
     ).endswith("far")

@@ -105,7 +105,7 @@ def _buttons(
     draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
     draw(stop, "Stop", "stop", active, _command, run_id, "stop")
     parts = getattr(family.training, "PARTS", ())
-    places = st.columns(5)[-len(parts) :] if parts else []
+    places = st.columns(4)[-len(parts) :] if parts else []
     for place, part in zip(places, parts, strict=True):
         tip = f"One step in which only the {part} learns, while paused."
         paused = state == "paused"

@@ -47,4 +47,4 @@ def take_away(view: View, files: Files) -> None:
         f"The run is the folder `{run.path.name}` and opens without the lab."
     )
     st.markdown("The same training from the command line:")
-    st.code(run.command(), language="bash")
+    st.code(run.command(), language="bash", wrap_lines=True)

@@ -82,7 +82,7 @@ def _as_costs(row: dict[str, float]) -> dict[str, float]:
 def _numbers(view: View, last: dict[str, float]) -> None:
     if last:
         st.metric(
-            "−ELBO, test [nats]",
+            "Test −ELBO",
             f"{last['cost_test']:.1f}",
             help="Nats per image, summed over pixels, by one draw from q(z | x). On the same "
             "1,000 test images while it trains, on all of them at the end. An upper bound on "
