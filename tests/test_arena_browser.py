@@ -96,3 +96,24 @@ def test_to_the_end_with_the_numbers_of_the_command_line(
     for row in rows_of(comparison):
         for name in ("nll_test", "kl_to_truth", "kl_samples", "modes", "nll_split_test", "steps"):
             assert getattr(row, name) == told[row.entrant][name], (row.entrant, name)
+
+
+@pytest.mark.timeout(300)
+def test_a_comparison_goes_on_after_the_server_was_killed(tmp_path, chromium, page):  # noqa: F811
+    server = Server(tmp_path / "runs")
+    try:
+        page.goto(f"{server.url}/arena")
+        choose(page, "GAN")
+        set_least(page, "Seeds")
+        button(page, "Compare").click()
+        address(page, "comparison=")
+        expect(page.get_by_role("img", name=re.compile("^Samples of each model"))).to_be_visible()
+        server.kill()
+        server.start()
+        page.reload()
+        expect(button(page, "Resume")).to_be_enabled(timeout=90_000)
+        button(page, "Resume").click()
+        expect(button(page, "Stop")).to_be_enabled()
+        expect(page.get_by_text(re.compile("GAN: 1 of 1 seeds"))).to_be_visible(timeout=LONG)
+    finally:
+        server.close()
