@@ -19,10 +19,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A lab that answers: its address and the process of its server."""
+    """A lab that answers: its address, the process of its server, and what that writes."""
 
     url: str
     pid: int
+    log: Path
+
+    def stacks(self) -> str:
+        """Have the server say where all its threads are, and return that."""
+        before = self.log.stat().st_size
+        os.kill(self.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + 5
+        while self.log.stat().st_size == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.log.read_text()[before:]
 
 
 @contextlib.contextmanager
@@ -56,7 +66,7 @@ def server(runs: Path, **env: str) -> Iterator[Served]:
         address = f"http://127.0.0.1:{port}"
         if not _answers(f"{address}/_stcore/health", process):
             raise RuntimeError(f"The server did not start:\n{log.read_text()[-2000:]}")
-        yield Served(address, process.pid)
+        yield Served(address, process.pid, log)
     finally:
         _end(process)
 

@@ -114,6 +114,37 @@ class Visitor:
         kind = chosen.WhichOneof("type")
         return f"{kind} {getattr(chosen, kind).label}"
 
+    async def press_all_parts(self) -> int:
+        """Choose each option of each row of choices once, also of those that come up meanwhile.
+
+        Returns:
+            How many were chosen.
+        """
+        seen: set[str] = set()
+        chosen = 0
+        while fresh := [group for group in self._choices() if group.id not in seen]:
+            seen.add(fresh[-1].id)  # what came up last first: its section is still open
+            for option in fresh[-1].options:
+                state = WidgetState(id=fresh[-1].id)
+                state.string_array_value.data.append(option.content)
+                await self._click(state)
+                chosen += 1
+                # What this option has brought up goes away with the next one.
+                for inner in [g for g in self._choices() if g.id not in seen]:
+                    if inner in fresh:
+                        continue
+                    seen.add(inner.id)
+                    for part in inner.options:
+                        within = WidgetState(id=inner.id)
+                        within.string_array_value.data.append(part.content)
+                        await self._click(within)
+                        chosen += 1
+        return chosen
+
+    def _choices(self) -> list:
+        groups = [e.button_group for e in self.elements.values() if e.HasField("button_group")]
+        return [group for group in groups if not group.disabled]
+
     @property
     def query(self) -> str:
         """The query of the page's address, as the page has set it."""

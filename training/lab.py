@@ -28,6 +28,7 @@ from training.config import RunConfig
 from training.devices import slots, threads_for, usable_cores
 from training.housekeeping import Kept, plan
 from training.line import in_turn, waits
+from training.memory import keep_small, tell_on_signal
 from training.people import EVERYBODY, Access, Person, owned_by
 from training.rules import Rules, load_rules
 from training.store import Run, RunError, RunStore
@@ -82,6 +83,9 @@ class Lab:
         devices: one entry per training that may run at the same time.
         rules: what it allows; by default what its configuration file says.
 
+    Attributes:
+        done: set when the lab has been closed.
+
     Raises:
         RulesError: the configuration file cannot be used.
     """
@@ -118,7 +122,7 @@ class Lab:
         self.store.mark_interrupted()
         threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
         threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
-        self._done = threading.Event()
+        self.done = threading.Event()
         if self.rules.runs or self.rules.disk_gb or self.rules.run_mb:
             threading.Thread(target=self._tend, name="lab-tend", daemon=True).start()
         atexit.register(self.close)
@@ -315,7 +319,7 @@ class Lab:
             if self._closed:
                 return
             self._closed = True
-            self._done.set()
+            self.done.set()
             workers = list(self._workers.values())
             for worker in workers:
                 with suppress(OSError):
@@ -546,7 +550,7 @@ class Lab:
     def _tend(self) -> None:
         """Measure what runs take, every now and then, and make room."""
         self.tend(time.time())
-        while not self._done.wait(TENDING):
+        while not self.done.wait(TENDING):
             self.tend(time.time())
 
     def tend(self, now: float) -> None:
@@ -595,6 +599,8 @@ def get_lab() -> Lab:
         if lab is None:
             root = os.environ.get("GENLAB_RUNS") or Path(__file__).parent.parent / "runs"
             lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
+            keep_small(lab.done)
+            tell_on_signal()
             if lab.rules.metrics_port:
                 _serve_metrics(lab)
         return lab

@@ -102,7 +102,7 @@ EXERCISES = (
         "The loss of the first paper",
         "Train, and watch the arrows where the map is deep blue.",
         "Where the discriminator is sure, this loss gives hardly any gradient: the arrows vanish, "
-        "and points stay where they are. Change the loss to non-saturating while it runs.",
+        "and points stay where they are for a while. On this ring it finds all modes all the same.",
         {"loss": "original"},
     ),
     Exercise(

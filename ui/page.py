@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
+import threading
 from pathlib import Path
 
 import streamlit as st
@@ -145,6 +147,21 @@ def sections(path: Path) -> dict[str, str]:
 def show_source(*objects: object) -> None:
     """Show the source of classes and functions, each with its place in the project."""
     for thing in map(inspect.unwrap, objects):  # a decorated function's file is its decorator's
-        path = Path(inspect.getsourcefile(thing)).relative_to(ROOT)
-        st.caption(f"`{path}`, from line {inspect.getsourcelines(thing)[1]}")
-        st.code(inspect.getsource(thing), language="python")
+        with _READING:
+            place, line, text = _source(thing)
+        st.caption(f"`{place}`, from line {line}")
+        st.code(text, language="python")
+
+
+_READING = threading.Lock()
+
+
+@functools.cache
+def _source(thing: object) -> tuple[Path, int, str]:
+    """Return file, first line and text of a class or function.
+
+    To find a class, ``inspect`` parses its file. Two threads that do so at once can get a
+    SystemError (CPython 3.11 counts the depth of all parsers together), so one reads at a time.
+    """
+    path = Path(inspect.getsourcefile(thing)).relative_to(ROOT)
+    return path, inspect.getsourcelines(thing)[1], inspect.getsource(thing)
