@@ -50,7 +50,7 @@ napoleon_use_rtype = False
 nitpicky = True
 # Other people's classes, whose documentation is elsewhere.
 ELSEWHERE = ["torch", "numpy", "pydantic", "pydantic_core", "PIL", "normflows", "filelock"]
-ELSEWHERE += ["annotated_types", "prometheus_client"]
+ELSEWHERE += ["annotated_types", "prometheus_client", "threading"]
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(ELSEWHERE)})(\..*)?"),
     (
