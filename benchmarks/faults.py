@@ -352,8 +352,10 @@ def clock_jump(stand: Stand, moment: random.Random) -> Outcome:
 
 
 def ray_node_lost(stand: Stand, moment: random.Random) -> Outcome:
-    """A node of a Ray cluster is gone. The slot for whoever brings Ray: see the others."""
-    raise Unavailable("This lab does not run on Ray here.")
+    """A node of a Ray cluster is gone, with all its processes; another one joins."""
+    from benchmarks.node_lost import node_lost  # it imports this module
+
+    return node_lost(moment)
 
 
 KINDS: dict[str, Callable[[Stand, random.Random], Outcome]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -14,8 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import forkserver
 from pathlib import Path
@@ -24,6 +21,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import wait_until
 
+from benchmarks.cluster import Nodes, cluster
 from registry import FAMILIES
 from training import ray_worker
 from training.driver import Report, drive
@@ -256,100 +254,20 @@ def test_what_waits_for_a_place_says_so_and_can_be_ended(tmp_path, monkeypatch, 
 # -- with one ---------------------------------------------------------------------------------
 
 
-@dataclass
-class Nodes:
-    """A cluster on this machine; each node is a session of processes."""
-
-    folder: Path
-    address: str
-    sessions: list[int] = field(default_factory=list)
-
-    def start(self, *flags: str) -> int:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-        common = ["--disable-usage-stats", "--num-gpus=0"]
-        memory = "--object-store-memory=80000000"
-        with (self.folder / "nodes.log").open("a") as log:
-            node = subprocess.Popen(
-                [*command, *flags, *common, memory],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.sessions.append(node.pid)
-        return node.pid
-
-    def start_head(self, cpus: int) -> None:
-        host, _, port = self.address.rpartition(":")
-        where = f"--temp-dir={self.sockets}"
-        which = f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cpus}"
-        self.start("--head", *which, where, "--include-dashboard=0")
-        wait_until(lambda: port_answers(int(port), host))
-
-    @property
-    def sockets(self) -> Path:
-        return Path(f"/tmp/genlab-{self.folder.stat().st_ino:x}")  # their names must be short
-
-    def processes(self, *sessions: int) -> list[int]:
-        """All living processes of some nodes, or of all of them."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    state, *_, session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
-                except OSError:
-                    continue
-                if state != "Z" and int(session) in (sessions or self.sessions):
-                    found.append(int(entry.name))
-        return found
-
-    def trainers(self) -> list[int]:
-        return [pid for pid in self.processes() if command_line(pid).startswith("ray::Trainer")]
-
-    def kill(self, *sessions: int) -> None:
-        def alive() -> list[int]:
-            for pid in (found := self.processes(*sessions)):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            return found
-
-        wait_until(lambda: not alive(), every=0.1)
-
-
-def port_answers(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+@pytest.fixture
+def host() -> str:
+    return "127.0.0.1"
 
 
 @pytest.fixture
-def nodes(tmp_path, monkeypatch) -> Iterator[Nodes]:
-    # Ray keeps ports from 10002 on for its workers.
-    port = next(p for p in range(6400 + os.getpid() % 1000, 9999) if not port_answers(p))
-    found = Nodes(tmp_path, f"127.0.0.1:{port}")
-    (tmp_path / "token").write_text(secrets.token_hex(32))
-    for name, value in {
-        ADDRESS: found.address,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # so that it stays on loopback
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
-        "RAY_health_check_period_ms": "500",
-        "RAY_health_check_timeout_ms": "1000",
-        "RAY_health_check_failure_threshold": "3",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # Workers inherit the environment of the fork server, which is as old as the first of them.
-    forkserver._forkserver._stop()
-    yield found
-    forkserver._forkserver._stop()
-    found.kill()
-    shutil.rmtree(found.sockets, ignore_errors=True)
+def nodes(host, tmp_path, monkeypatch) -> Iterator[Nodes]:
+    with cluster(tmp_path, host) as found:
+        for name, value in found.env.items():
+            monkeypatch.setenv(name, value)
+        # Workers inherit the environment of the fork server, which is as old as the first of them.
+        forkserver._forkserver._stop()
+        yield found
+        forkserver._forkserver._stop()
 
 
 @pytest.fixture
@@ -425,7 +343,8 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
 
     # A killed worker resumes by itself, and the other run does not notice.
     step = lab.view(third).status.step
-    victim = pid_of(lab, nodes, second)
+    victim = nodes.trainer_of(lab.view(second).run.path)
+    assert victim, "no actor trains it"
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: "was killed" in lab.view(second).status.message)
     wait_until(lambda: is_training(lab, second, beyond=lab.view(second).run.status().step))
@@ -460,30 +379,11 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
     wait_until(lambda: not nodes.processes())
 
 
-def pid_of(lab: Lab, nodes: Nodes, run_id: str) -> int:
-    """The actor that holds the lock of a run."""
-    folder = str(lab.view(run_id).run.path.resolve() / ".lock")
-    for pid in nodes.trainers():
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                if os.readlink(descriptor) == folder:
-                    return pid
-            except OSError:
-                continue
-    pytest.fail("no actor trains it")
-
-
 @on_a_cluster
-def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(
-    nodes, lab_of, monkeypatch
-):
-    # On loopback proper Ray has one node and no more.
-    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
-    nodes.address = nodes.address.replace("127.0.0.1", "127.0.0.2")
-    monkeypatch.setenv(ADDRESS, nodes.address)
+@pytest.mark.parametrize("host", ["127.0.0.2"])  # on 127.0.0.1 Ray has one node and no more
+def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(nodes, lab_of):
     nodes.start_head(cpus=0)
-    join = f"--address={nodes.address}", "--num-cpus=1", "--node-ip-address=127.0.0.3"
-    node = nodes.start(*join)
+    node = nodes.join("127.0.0.3")
     wait_until(lambda: find_cluster().cpus == 1, every=1)
     lab = lab_of()
     run_id = lab.submit(NICE, long())
@@ -493,7 +393,7 @@ def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(
     nodes.kill(node)
     wait_until(lambda: "waits for a place" in lab.view(run_id).status.message)
     assert "node that trained this run was lost" in lab.view(run_id).status.message
-    nodes.start(*join)
+    nodes.join("127.0.0.3")
     wait_until(lambda: is_training(lab, run_id, beyond=saved))
     assert "node that trained this run was lost" in lab.view(run_id).status.message
 
