@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.cluster import Nodes, cluster
-from benchmarks.faults import PATIENCE, SMALL, Broken, Outcome, check_whole, step_of
+from benchmarks.faults import PATIENCE, SMALL, Broken, Outcome, TooLate, check_whole, step_of
 from benchmarks.kills import ROOT, end_session, patiently
 from benchmarks.options import Unavailable
 from training.store import Run, RunStore
@@ -42,7 +42,7 @@ if __name__ == "__main__":
         os.replace("seen.new", "seen.json")
     lab.close()
 """
-STEPS = 4000
+STEPS = 5000
 LOST = "node that trained this run was lost"
 
 
@@ -55,6 +55,7 @@ def node_lost(moment: random.Random) -> Outcome:
     Raises:
         Unavailable: ray is not installed.
         Broken: a promise was not kept.
+        TooLate: the run had ended before.
     """
     if find_spec("ray") is None:
         raise Unavailable("ray is not installed: pip install -r requirements-ray.txt.")
@@ -80,25 +81,27 @@ def _round(folder: Path, nodes: Nodes, moment: random.Random) -> Outcome:
     patiently(lambda: _step(folder, victim) >= goal and step_of(victim) > 0, PATIENCE, 0.1)
     node = nodes.node_of(victim.path)
     if node is None:
-        raise Broken("nobody trains it")
+        raise TooLate
     nodes.kill(node)
     reached = _step(folder, victim)
-    patiently(lambda: LOST in _seen(folder)[victim.id][2], PATIENCE, 0.1)
-    said = _seen(folder)[victim.id][2]
+    patiently(lambda: LOST in _said(folder, victim) or _has_ended(folder, victim), PATIENCE, 0.1)
+    said = _said(folder, victim)
+    if LOST not in said and step_of(victim) == STEPS:
+        raise TooLate
     lost = max(0, reached - step_of(victim))
     nodes.join("127.0.0.5")
     for run in (victim, other):
         patiently(lambda: _has_ended(folder, run), PATIENCE, 0.1)  # noqa: B023 - called at once
         check_whole(run)
-    if _seen(folder)[other.id][2]:
-        raise Broken(f"the other run noticed: {_seen(folder)[other.id]}")
+    if _said(folder, other):
+        raise Broken(f"the other run noticed: {_said(folder, other)}")
     return Outcome(lost, said)
 
 
 def _serve(folder: Path, nodes: Nodes) -> subprocess.Popen:
     script = folder / "server.py"
     script.write_text(SERVER)
-    settings = json.dumps({**SMALL, "iterations": STEPS})
+    settings = json.dumps({**SMALL, "layers": 4, "iterations": STEPS})
     return subprocess.Popen(
         [sys.executable, str(script), str(folder / "runs"), settings],
         cwd=folder,
@@ -118,6 +121,10 @@ def _seen(folder: Path) -> dict[str, tuple[str, int, str]]:
 
 def _step(folder: Path, run: Run) -> int:
     return _seen(folder)[run.id][1]
+
+
+def _said(folder: Path, run: Run) -> str:
+    return _seen(folder)[run.id][2]
 
 
 def _has_ended(folder: Path, run: Run) -> bool:
