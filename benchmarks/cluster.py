@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.kills import patiently
+from benchmarks.kills import command_line, members, patiently, session_of
 from training.ray_worker import ADDRESS
 
 ONE_NODE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0" keeps Ray on loopback proper
@@ -60,17 +60,19 @@ class Nodes:
         which = f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cpus}"
         self.start("--head", *which, where, "--include-dashboard=0")
         patiently(lambda: port_answers(int(port), host))
-        patiently(lambda: "Ray runtime started." in (self.folder / "nodes.log").read_text())
+        patiently(lambda: self._started() == 1)
 
     def join(self, host: str, cpus: int = 1) -> int:
         """Start another node; return its session once it has joined: two at a time may fail."""
-        log, sign = self.folder / "nodes.log", "Ray runtime started."
-        before = log.read_text().count(sign)
+        before = self._started()
         session = self.start(
             f"--address={self.address}", f"--num-cpus={cpus}", f"--node-ip-address={host}"
         )
-        patiently(lambda: log.read_text().count(sign) > before)
+        patiently(lambda: self._started() > before)
         return session
+
+    def _started(self) -> int:
+        return (self.folder / "nodes.log").read_text().count("Ray runtime started.")
 
     @property
     def sockets(self) -> Path:
@@ -78,7 +80,7 @@ class Nodes:
 
     def processes(self, *sessions: int) -> list[int]:
         """Return all living processes of some nodes, or of all of them."""
-        return [pid for pid, session in _living() if session in (sessions or self.sessions)]
+        return members(*(sessions or self.sessions))
 
     def trainers(self) -> list[int]:
         """Return the processes that train."""
@@ -98,7 +100,7 @@ class Nodes:
     def node_of(self, run: Path) -> int | None:
         """Return the session of the node that trains a run."""
         pid = self.trainer_of(run)
-        return dict(_living()).get(pid) if pid else None
+        return session_of(pid) if pid else None
 
     def kill(self, *sessions: int) -> None:
         """Kill some nodes with all that they have started, or all of them."""
@@ -146,23 +148,3 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     """Tell whether somebody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
-
-
-def command_line(pid: int) -> str:
-    """Return the command line of a process, or nothing if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def _living() -> Iterator[tuple[int, int]]:
-    """Yield all living processes with their sessions."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, *_, session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
-            except OSError:
-                continue
-            if state != "Z":
-                yield int(entry.name), int(session)

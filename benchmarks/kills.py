@@ -110,23 +110,33 @@ def end_session(process: subprocess.Popen) -> None:
     process.stdout.close()
 
 
-def is_alive(pid: int) -> bool:
+def session_of(pid: int) -> int | None:
+    """Return the session of a living process, ``None`` if it is dead."""
     try:
-        # A zombie is dead: its parent has only not looked yet.
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        state, *_, session = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:4]
     except OSError:
-        return False
+        return None
+    return None if state == "Z" else int(session)  # a zombie's parent has only not looked yet
+
+
+def is_alive(pid: int) -> bool:
+    return session_of(pid) is not None
+
+
+def members(*sessions: int) -> list[int]:
+    """Return all living processes of some sessions."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if session_of(pid) in sessions]
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of a process, or nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def processes_of(session: int) -> list[str]:
     """The command lines of all living processes of a session: a server, its workers and helpers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and is_alive(int(entry.name)):
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                if int(fields[3]) == session:
-                    found.append(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
-            except OSError:
-                continue
-    return found
+    return [f"{pid} {command_line(pid)!r}" for pid in members(session)]

@@ -114,31 +114,26 @@ class Visitor:
         kind = chosen.WhichOneof("type")
         return f"{kind} {getattr(chosen, kind).label}"
 
-    async def press_all_parts(self) -> int:
-        """Choose each option of each row of choices once, also of those that come up meanwhile.
+    async def press_all_parts(self, seen: set[str] | None = None) -> int:
+        """Choose each option of each row of choices once, also of those that an option brings up.
+
+        Args:
+            seen: ids of the rows that have had their turn.
 
         Returns:
-            How many were chosen.
+            How many options were chosen.
         """
-        seen: set[str] = set()
+        seen = set() if seen is None else seen
+        fresh = [group for group in self._choices() if group.id not in seen]
+        seen |= {group.id for group in fresh}
         chosen = 0
-        while fresh := [group for group in self._choices() if group.id not in seen]:
-            seen.add(fresh[-1].id)  # what came up last first: its section is still open
-            for option in fresh[-1].options:
-                state = WidgetState(id=fresh[-1].id)
+        for group in fresh:
+            for option in group.options:
+                state = WidgetState(id=group.id)
                 state.string_array_value.data.append(option.content)
                 await self._click(state)
-                chosen += 1
-                # What this option has brought up goes away with the next one.
-                for inner in [g for g in self._choices() if g.id not in seen]:
-                    if inner in fresh:
-                        continue
-                    seen.add(inner.id)
-                    for part in inner.options:
-                        within = WidgetState(id=inner.id)
-                        within.string_array_value.data.append(part.content)
-                        await self._click(within)
-                        chosen += 1
+                # What it brings up goes away with the next option.
+                chosen += 1 + await self.press_all_parts(seen)
         return chosen
 
     def _choices(self) -> list:

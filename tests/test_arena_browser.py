@@ -34,20 +34,24 @@ def choose(page, *names: str) -> None:  # noqa: F811
         bar.get_by_role("button", name=name, exact=True).click()
 
 
-def set_least(page, *labels: str) -> None:  # noqa: F811
-    """Move sliders to their left ends."""
+def set_least(page, *labels: str, plan: str) -> None:  # noqa: F811
+    """Move sliders to their left ends; wait until the page tells this plan.
+
+    A slider that is moved by a key tells the server a moment later: who presses Compare before
+    that compares what was set before.
+    """
     for label in labels:
         knob = page.get_by_role("slider", name=label)
         knob.focus()
         knob.press("Home")
+    expect(page.get_by_text(plan)).to_be_visible()
 
 
 def test_a_comparison_is_started_left_found_again_and_stopped(server, page):  # noqa: F811
     page.goto(f"{server.url}/arena")
     expect(page.get_by_text("Nothing has been compared yet")).to_be_visible()
     choose(page, "GAN")
-    set_least(page, "Seeds")
-    expect(page.get_by_text("1 training of 2,500 steps each")).to_be_visible()
+    set_least(page, "Seeds", plan="1 training of 2,500 steps each")
     button(page, "Compare").click()
     expect(page.get_by_text(re.compile("GAN: 0 of 1 seeds"))).to_be_visible()
     address(page, "comparison=")
@@ -77,8 +81,8 @@ def test_to_the_end_with_the_numbers_of_the_command_line(
     try:
         page.goto(f"{server.url}/arena")
         choose(page, "RealNVP", "GAN")
-        set_least(page, "Seeds", "Optimiser steps", "Batch size")
-        expect(page.get_by_text("2 trainings of 1,000 steps each")).to_be_visible()
+        least = ("Seeds", "Optimiser steps", "Batch size")
+        set_least(page, *least, plan="2 trainings of 1,000 steps each")
         button(page, "Compare").click()
         expect(page.get_by_text("GAN: 1 of 1 seeds")).to_be_visible(timeout=LONG)
         expect(page.get_by_text("RealNVP: 1 of 1 seeds")).to_be_visible(timeout=LONG)
@@ -104,7 +108,7 @@ def test_a_comparison_goes_on_after_the_server_was_killed(tmp_path, chromium, pa
     try:
         page.goto(f"{server.url}/arena")
         choose(page, "GAN")
-        set_least(page, "Seeds")
+        set_least(page, "Seeds", plan="1 training of 2,500 steps each")
         button(page, "Compare").click()
         address(page, "comparison=")
         expect(page.get_by_role("img", name=re.compile("^Samples of each model"))).to_be_visible()

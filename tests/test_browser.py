@@ -178,6 +178,12 @@ def address(page, part: str) -> None:
     page.wait_for_url(re.compile(re.escape(part)))
 
 
+def folder_of(server: Server, page) -> Path:
+    """Return the folder of the run that a page shows."""
+    address(page, "run=")
+    return server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+
+
 def menu(page) -> list[str]:
     return page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").all_inner_texts()
 
@@ -261,7 +267,7 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
     slider = page.get_by_test_id("stMainBlockContainer").get_by_role("slider", name="Learning rate")
     slider.focus()
     slider.press("ArrowLeft")
-    run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+    run = folder_of(server, page)
     until(lambda: ",0.002," in (run / "metrics.csv").read_text(), message="the rate did not change")
     button(page, "Stop").click()
     expect(button(page, "Train")).to_be_enabled()
@@ -374,7 +380,7 @@ def test_a_killed_server_leaves_no_process_and_the_run_resumes(chromium, tmp_pat
         button(page, "Train").click()
         expect(button(page, "Pause")).to_be_enabled()
         until(lambda: step_of(page) > 0)
-        run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+        run = folder_of(server, page)
         server.kill()
         until(lambda: not _processes_on(run), 20, "a worker outlived its server")
         server.start()
@@ -421,8 +427,7 @@ def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_pat
         expect(page.get_by_role("heading", name="NICE", exact=True)).to_be_visible()
         page.get_by_test_id("stSidebar").get_by_role("link", name="Glow").click()
         expect(button(page, "Pause")).to_be_enabled()
-        address(page, "run=")
-        run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+        run = folder_of(server, page)
         until((run / "checkpoint.pt").exists)
         server.kill()
         until(lambda: not _processes_on(run), 20, "a worker outlived its server")

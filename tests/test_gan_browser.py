@@ -11,6 +11,7 @@ from test_browser import (  # noqa: F401
     button,
     chromium,
     expect,
+    folder_of,
     open_page,
     page,
     server,
@@ -28,8 +29,7 @@ def duel(page):  # noqa: F811
 
 
 def run_of(server, page) -> Run:  # noqa: F811
-    address(page, "run=")
-    return Run(server.runs / re.search(r"run=([\w-]+)", page.url)[1])
+    return Run(folder_of(server, page))
 
 
 def take(page, run: Run, name: str) -> tuple[dict, dict]:  # noqa: F811

@@ -11,6 +11,7 @@ from test_browser import (  # noqa: F401 - fixtures are found by their names
     button,
     chromium,
     expect,
+    folder_of,
     open_page,
     page,
     server,
@@ -53,7 +54,7 @@ def test_from_opening_the_page_to_a_heat_map_on_a_defect(server, page) -> None: 
     expect(page.get_by_text("Finished").first).to_be_visible(timeout=200_000)
     expect(page.get_by_text("Your run")).to_be_visible()
     expect(heat(page).first).to_be_visible(timeout=200_000)
-    run = server.runs / re.search(r"run=([\w-]+)", page.url)[1]
+    run = folder_of(server, page)
     names = {path.name for path in run.iterdir()}
     figures = {"nll_curve.png", "nll_hist_good_defect.png", "roc_curve.png"}
     assert {*figures, "samples", "scores.csv", "detection.json"} <= names
