@@ -273,6 +273,59 @@ def test_the_image_score_is_its_nll_and_the_map_adds_up_to_it(capsules):
     assert isinstance(experiment.model.layers[-1], ActNorm)
 
 
+def test_the_two_maps_of_a_patch_are_the_parts_of_its_nll(capsules):
+    experiment = make("patches", capsules)
+    finish(unseen(experiment))
+    with torch.no_grad():
+        nll, maps = experiment.raw_maps(experiment.held_out[:2])
+        corners = torch.tensor([[0, 0]])
+        patch = experiment._cut(experiment.held_out[:1], torch.zeros(1, dtype=torch.long), corners)
+        x, context = experiment.standardised(patch, None).flatten(1), experiment._context(corners)
+        z, _ = experiment.model.inverse(x, context)
+        first = (experiment.log_volume - experiment.model.log_prob(x, context)) / x.shape[1]
+    assert maps.shape == (2, 2, 15, 15)
+    assert float(maps[0, 0, 0, 0]) == pytest.approx(float(first), rel=1e-4)
+    assert float(maps[0, 1, 0, 0]) == pytest.approx(float(z.square().mean() / 2), rel=1e-4)
+    counted = maps[:, 0].flatten(1).mean(1) * x.shape[1]
+    assert float(maps.max()) <= maf.NOISE + 1e-6
+    assert (nll >= counted - 1e-2).all(), "in a map, nothing counts as worse than noise"
+
+
+def test_unlike_is_what_is_higher_and_what_is_lower(capsules):
+    experiment = make("patches", capsules)
+    mean = torch.rand(2, 15, 15)
+    shift = torch.tensor([-0.5, 0.25])[:, None, None]
+    away = experiment.unlike((mean + shift)[None], mean)
+    torch.testing.assert_close(away, torch.full((1, 15, 15), 0.75))
+    assert not experiment.unlike(mean[None], mean).any()
+
+
+def test_the_same_heat_whatever_the_stride(capsules):
+    experiment = make("patches", capsules, patch=4)
+    bump = torch.zeros(1, 2, 32, 32)
+    rows = torch.arange(32.0)
+    bump[0, 0] = (-0.5 * ((rows - 16) / 6) ** 2).exp()[:, None] * torch.ones(32)
+    heights = []
+    for stride in (1, 2):
+        maps = bump[..., 2:31:stride, 2:31:stride]
+        away = experiment.unlike(maps, torch.zeros_like(maps[0]), width=3.0)
+        heights.append(float(away.max()))
+    assert heights[0] == pytest.approx(heights[1], rel=0.05)
+    assert heights[0] == pytest.approx(6 / math.hypot(6, 3 * 2), rel=0.05)
+
+
+def test_one_speck_in_many_good_pictures_quietens_its_place(capsules):
+    experiment = make("patches", capsules)
+    good = torch.full((100, 2, 15, 15), 0.05)
+    good[::2] *= -1
+    good[7, 0, 7, 7] = 40.0
+    mean, spread = experiment._expected(good)
+    far = experiment.unlike(good, mean, maf.SCORED)
+    assert float(spread[7, 7]) > 0.5 * float(far[7, 7, 7]), "as good as the largest"
+    assert float(far[:, 7, 7].std()) < 0.2 * float(spread[7, 7])
+    assert float(spread[0, 0]) == pytest.approx(0.1, rel=0.1)
+
+
 def test_an_evaluation_says_what_it_found_and_writes_it(variant, capsules, tmp_path):
     experiment = make(variant, capsules, epochs=10)
     finish(unseen(experiment))

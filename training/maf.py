@@ -30,7 +30,10 @@ FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training pictu
 SOFT = 0.05  # nats per dimension: keeps the calibration from dividing by almost nothing
 FREQUENCIES = 7  # octaves that tell a patch its place
 NOISE = math.log(256)  # nats per dimension of uniform noise: unlike enough for any map
-SMOOTHING = 1.0  # standard deviation of the smoothing of maps, in cells
+# Widths of the Gaussians that smooth maps, in half patches (pixels for whole images). What is shown
+# may be fine; one number for a picture is steadier from a wider one.
+SHOWN, SCORED = 1.0, 2.0
+POWER = 8  # of the mean that makes a spread: close to the largest, which a speck of dust decides
 
 # Where the two models start in the form: one knob has one default.
 PRESETS: dict[str, dict[str, object]] = {
@@ -203,10 +206,10 @@ class Scores:
     """How unlike the good ones some pictures are.
 
     Attributes:
-        score: one number per picture, higher is more unlike; nats for whole images, standard
-            deviations of the most unlike place for patches. Shape ``(N,)``.
-        maps: where, in nats per dimension away from the good ones at that place, whichever way
-            (what is far too likely is unlike them, too), shape ``(N, S, S)``.
+        score: one number per picture, higher is more unlike; nats for whole images, spreads of
+            the good ones at the most unlike place for patches. Shape ``(N,)``.
+        maps: where, in nats per dimension away from the good ones at that place (see
+            :meth:`DefectFlow.unlike`), shape ``(N, S, S)``.
     """
 
     score: np.ndarray
@@ -218,15 +221,17 @@ class Calibration:
     """What good pictures look like to the model.
 
     Attributes:
-        mean: of the maps of good training pictures, per place, nats per dimension.
-        std: their standard deviation, likewise.
+        mean: of the maps of good training pictures, shape ``(P, m, m)``, nats per dimension.
+        spread: how far those are from it, shape ``(m, m)``: the mean over the pictures of the
+            eighth powers, its eighth root. A place where one of them has a speck of dust has seen
+            specks; a standard deviation would hardly know of it.
         held_out: scores of the held-out good training pictures.
         threshold: the score that 5 % of those exceed.
         usual: what the maps of 5 % of those exceed somewhere, nats per dimension.
     """
 
     mean: Tensor
-    std: Tensor
+    spread: Tensor
     held_out: np.ndarray
     threshold: float
     usual: float
@@ -304,7 +309,11 @@ class DefectFlow(Experiment):
         stride: int | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the NLL of each picture, nats, and a map of it, nats per dimension.
+        """Return the NLL of each picture, nats, and maps of how unusual it is where.
+
+        Shapes ``(N,)`` and ``(N, P, m, m)``, nats per dimension, not smoothed. Of whole images
+        there is one map, the NLL. Patches have a second one, how far their latents are from the
+        middle of the prior: NLL is high wherever there is much detail, latents do not know of it.
 
         Args:
             images: shape ``(N, S, S, 3)``, uint8.
@@ -375,9 +384,9 @@ class DefectFlow(Experiment):
         good training pictures.
         """
         good, held, damaged = self._seen()
-        mean, std = good[1].mean(0), good[1].std(0)
+        known = self._expected(good[1])
         nll = float(held[0].mean())
-        score = torch.cat([self._score(*held, mean, std), self._score(*damaged, mean, std)])
+        score = torch.cat([self._score(*some, *known) for some in (held, damaged)])
         truth = np.arange(len(score)) >= len(held[0])
         return {
             "nll_held_out": nll,
@@ -403,8 +412,9 @@ class DefectFlow(Experiment):
         mean = good[1].mean(0)
         return {
             **self.pictures(),
-            "heat": half(_away(damaged[1][:4], mean).cpu().numpy()),  # coarse: see `stretched`
-            "heat_usual": np.array(_usual(held[1], mean)),
+            # coarse: see `stretched`
+            "heat": half(self.unlike(damaged[1][:4], mean).cpu().numpy()),
+            "heat_usual": np.array(self._usual(held[1], mean)),
             "nll_good": good[0].cpu().numpy(),
             "nll_held_out": held[0].cpu().numpy(),
             "nll_damaged": damaged[0].cpu().numpy(),
@@ -423,18 +433,18 @@ class DefectFlow(Experiment):
 
     @torch.no_grad()
     def calibrate(self) -> Calibration:
-        """Learn mean and spread of the maps of good training pictures, and the threshold."""
+        """Learn what maps of good training pictures look like, and the threshold."""
         return self.calibration(self.raw_maps(self.fit)[1], self.raw_maps(self.held_out))
 
     def calibration(self, maps: Tensor, held_out: tuple[Tensor, Tensor]) -> Calibration:
         """Return what maps of ``fit``, and NLL and maps of ``held_out``, tell.
 
-        Maps have the shape ``(N, m, m)``, NLL ``(N,)``.
+        Maps have the shape ``(N, P, m, m)``, NLL ``(N,)``.
         """
-        mean, std = maps.mean(0), maps.std(0)
-        scores = self._score(*held_out, mean, std).cpu().numpy()
+        mean, spread = self._expected(maps)
+        scores = self._score(*held_out, mean, spread).cpu().numpy()
         threshold = detection.threshold_from_good(scores, false_alarms=FALSE_ALARMS)
-        return Calibration(mean, std, scores, threshold, _usual(held_out[1], mean))
+        return Calibration(mean, spread, scores, threshold, self._usual(held_out[1], mean))
 
     @torch.no_grad()
     def score(self, pictures: np.ndarray, calibration: Calibration) -> Scores:
@@ -446,10 +456,40 @@ class DefectFlow(Experiment):
     def score_cells(self, pictures: np.ndarray, calibration: Calibration) -> tuple[Tensor, Tensor]:
         """Do the same; the maps stay as coarse as they are computed, ``(N, m, m)``."""
         nll, maps = self.raw_maps(self._images(pictures))
-        mean, std = calibration.mean, calibration.std
-        return self._score(nll, maps, mean, std), _away(maps, mean)
+        mean, spread = calibration.mean, calibration.spread
+        return self._score(nll, maps, mean, spread), self.unlike(maps, mean)
 
-    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def unlike(self, maps: Tensor, mean: Tensor, width: float = SHOWN) -> Tensor:
+        """Return how far maps are from those of good pictures, nats per dimension.
+
+        Both ways: bare shell where the print belongs is likelier than the print. What several
+        maps of a picture say is added up.
+
+        Args:
+            maps: shape ``(N, P, m, m)``, see :meth:`raw_maps`.
+            mean: of good pictures, shape ``(P, m, m)``.
+            width: of the smoothing, in half patches.
+
+        Returns:
+            Shape ``(N, m, m)``.
+        """
+        return _smooth(maps - mean, width * self._cells(maps.shape[-1])).abs().sum(1)
+
+    def _cells(self, count: int) -> float:
+        """Return the width of half a patch in cells of maps that have so many on a side."""
+        return 1.0
+
+    def _expected(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        mean = maps.mean(0)
+        far = self.unlike(maps, mean, SCORED)
+        return mean, far.pow(POWER).mean(0).pow(1 / POWER)
+
+    def _usual(self, held_out: Tensor, mean: Tensor) -> float:
+        """Return what 5 % of the maps of held-out good pictures exceed somewhere."""
+        highest = self.unlike(held_out, mean).flatten(1).amax(1)
+        return float(highest.quantile(1 - FALSE_ALARMS))
+
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _stretched(self, maps: Tensor) -> Tensor:
@@ -479,10 +519,10 @@ class ImageFlow(DefectFlow):
             terms = -self.model.log_prob_terms(x)  # (B, D)
             nll.append(terms.sum(1) + self.log_volume)
             places = terms.view(some.shape).mean(-1) + self.log_volume / self.features
-            maps.append(_smooth(places.clamp(max=NOISE), SMOOTHING))
+            maps.append(places.clamp(max=NOISE)[:, None])
         return torch.cat(nll), torch.cat(maps)
 
-    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         return nll
 
     @torch.no_grad()
@@ -543,16 +583,23 @@ class PatchFlow(DefectFlow):
         starts = torch.arange(0, self.config.side - self.config.patch + 1, stride)
         corners = torch.cartesian_prod(starts, starts).to(self.device)  # (m * m, 2)
         context = self._context(corners)
-        rows = []
+        nll, far = [], []
         for image in images:
             which = torch.zeros(len(corners), dtype=torch.long, device=self.device)
             x = self.standardised(self._cut(image[None], which, corners), generator)
-            rows.append(-self.model.log_prob(x.flatten(1), context))
-        maps = (torch.stack(rows) + self.log_volume).view(len(images), len(starts), len(starts))
-        return maps.flatten(1).mean(1), _smooth((maps / self.features).clamp(max=NOISE), SMOOTHING)
+            z, log_det = self.model.inverse(x.flatten(1), context)
+            nll.append(self.log_volume - self.model.prior.log_prob(z) - log_det)
+            far.append(z.square().sum(1) / 2)
+        maps = torch.stack([torch.stack(nll), torch.stack(far)], 1)  # (N, 2, m * m)
+        places = (maps / self.features).clamp(max=NOISE)
+        return maps[:, 0].mean(1), places.unflatten(2, (len(starts), len(starts)))
 
-    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return (_away(maps, mean) / (std + SOFT)).flatten(1).amax(1)
+    def _cells(self, count: int) -> float:
+        stride = (self.config.side - self.config.patch) / max(count - 1, 1)
+        return self.config.patch / 2 / max(stride, 1)
+
+    def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+        return (self.unlike(maps, mean, SCORED) / (spread + SOFT)).flatten(1).amax(1)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
@@ -593,16 +640,6 @@ def _levels(x: Tensor) -> np.ndarray:
     return x.nan_to_num(0, 255, 0).floor().clamp(0, 255).byte().cpu().numpy()
 
 
-def _away(maps: Tensor, mean: Tensor) -> Tensor:
-    # Both ways: bare shell where the print belongs is likelier than the print.
-    return (maps - mean).abs()
-
-
-def _usual(held_out: Tensor, mean: Tensor) -> float:
-    """Return what 5 % of the maps of held-out good pictures exceed somewhere."""
-    return float(_away(held_out, mean).flatten(1).amax(1).quantile(1 - FALSE_ALARMS))
-
-
 def stretched(maps: Tensor, config: MAFConfig) -> Tensor:
     """Bring maps ``(N, m, m)`` to the size of the pictures, ``(N, S, S)``."""
     side, patch, cells = config.side, config.patch, maps.shape[-1]
@@ -621,13 +658,14 @@ def stretched(maps: Tensor, config: MAFConfig) -> Tensor:
 
 
 def _smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Blur maps ``(N, m, m)`` by a Gaussian; their edge is continued."""
+    """Blur maps ``(N, P, m, m)`` by a Gaussian; their edge is continued."""
     reach = max(1, round(3 * sigma))
     x = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
     kernel = (-0.5 * (x / sigma).square()).exp()
     kernel = (kernel / kernel.sum())[None, None, None]
-    wide = functional.pad(maps[:, None], (reach,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(wide, kernel), kernel.mT)[:, 0]
+    wide = functional.pad(maps.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
+    smooth = functional.conv2d(functional.conv2d(wide, kernel), kernel.mT)
+    return smooth.view(maps.shape)
 
 
 def build(

@@ -208,7 +208,7 @@ def save_evaluation(run: Run, found: Evaluation, step: int) -> None:
         "score": found.score,
         "cells": half(found.cells),
         "mean": calibration.mean.cpu().numpy(),
-        "std": calibration.std.cpu().numpy(),
+        "spread": calibration.spread.cpu().numpy(),
         "held_out": calibration.held_out,
         "threshold": np.array(calibration.threshold),
         "usual": np.array(calibration.usual),
@@ -224,9 +224,9 @@ def load_evaluation(run: Run, step: int | None) -> Evaluation | None:
         with np.load(run.path / FILE, allow_pickle=False) as kept:
             if int(kept["step"]) != step:
                 return None
-            mean, std = (torch.from_numpy(kept[name]) for name in ("mean", "std"))
+            mean, spread = (torch.from_numpy(kept[name]) for name in ("mean", "spread"))
             threshold, usual = float(kept["threshold"]), float(kept["usual"])
-            calibration = Calibration(mean, std, kept["held_out"], threshold, usual)
+            calibration = Calibration(mean, spread, kept["held_out"], threshold, usual)
             names, kinds = (tuple(kept[name].tolist()) for name in ("names", "kinds"))
             cells = kept["cells"].astype(np.float32)
             pixel = float(kept["pixel_auroc"])

@@ -1,6 +1,6 @@
 """Pictures of defect detection: heat over a picture, the true mask round it. Arrays in, images out.
 
-No Streamlit, no global state. Heat is in standard deviations from the good ones at a place.
+No Streamlit, no global state. Heat is in nats per dimension away from the good ones at a place.
 """
 
 from __future__ import annotations

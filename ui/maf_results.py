@@ -67,7 +67,7 @@ def score_name(found: Evaluation) -> str:
 
 def score_unit(found: Evaluation) -> str:
     """Return the unit of a score."""
-    return "nats" if found.config.model == "image" else "standard deviations"
+    return "nats" if found.config.model == "image" else "spreads of the good ones"
 
 
 # -- the threshold -------------------------------------------------------------------------------

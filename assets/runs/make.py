@@ -61,7 +61,8 @@ def score(run: Run) -> None:
 
 def thin_out(run: Run) -> None:
     """Delete what no page shows of a finished run."""
-    for name in (*CHECKPOINTS, ".lock"):
+    events = [path.name for path in run.path.glob("events.out.tfevents.*")]
+    for name in (*CHECKPOINTS, ".lock", *events):
         (run.path / name).unlink(missing_ok=True)
     steps, total = run.snapshot_steps(), run.status().total
     tenths = {round(total * tenth / 10) for tenth in range(11)}
