@@ -16,6 +16,7 @@ import signal
 import statistics
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -40,6 +41,7 @@ from training.worker import work
 NICE = FAMILIES["nice"]
 SMALL = {"layers": 2, "hidden": 32, "batch": 64}
 ROUNDS = 8  # of each kind
+BESIDE = 5000  # steps of the training that nobody harms
 PATIENCE = 240.0  # seconds for what should take a few
 
 
@@ -96,8 +98,8 @@ class Stand:
 
     def accompany(self) -> None:
         """See that a training runs beside the next round."""
-        if not self.beside or not self.lab.view(self.beside).status.active:
-            config = NICE.training.CONFIG(**SMALL, iterations=5000, seed=2)
+        if not self.beside or self._has_ended():
+            config = NICE.training.CONFIG(**SMALL, iterations=BESIDE, seed=2)
             self.beside = self.lab.submit(NICE, config)
         patiently(lambda: self._step() > 0, PATIENCE)
         self.seen = self._step()
@@ -108,7 +110,7 @@ class Stand:
         Raises:
             Broken: it noticed.
         """
-        patiently(lambda: self._step() > self.seen, PATIENCE)
+        patiently(lambda: self._step() > self.seen or self._has_ended(), PATIENCE)
         status = self.lab.view(self.beside).status
         if status.message or status.state not in ("running", "finished"):
             raise Broken(f"the other run is {status.state}: {status.message}")
@@ -117,6 +119,10 @@ class Stand:
 
     def _step(self) -> int:
         return self.lab.view(self.beside).status.step
+
+    def _has_ended(self) -> bool:
+        status = self.lab.view(self.beside).status
+        return not status.active or status.step == BESIDE  # it still saves, but has no step left
 
     # -- the one to be harmed -----------------------------------------------------------------
 
@@ -451,7 +457,9 @@ def _one_round(stand: Stand, kind: str, tally: Tally, moment: random.Random) -> 
     except Unavailable as why:
         tally.left_out = str(why)
     except (Broken, TimeoutError) as error:
-        tally.broken.append(str(error))
+        frames = traceback.extract_tb(error.__traceback__)
+        at = [frame for frame in frames if frame.filename == __file__][-1]
+        tally.broken.append(f"{error} (in {at.name}: {at.line})")
     else:
         tally.lost.append(outcome.lost)
         tally.said = outcome.said

@@ -85,9 +85,7 @@ class PairSource:
 
 _IMAGENET = "Photographs from ImageNet, whose owners keep their rights; for research"
 PAIRS: dict[str, PairSource] = {
-    FRUITS: PairSource(
-        "Rendered apples and oranges", KINDS, about="Drawn by this lab, not photographed."
-    ),
+    FRUITS: PairSource("Rendered fruits", KINDS, about="Drawn by this lab, not photographed."),
     "apple2orange": PairSource(
         "Apples and oranges",
         ("apple", "orange"),

@@ -65,7 +65,8 @@ class MAFConfig(RunConfig):
         le=256,
         step=32,
         label="Resolution (pixels)",
-        help="Side of the pictures that patches are cut from. The whole-image model ignores it.",
+        help="Side of the pictures that patches are cut from. Scratches and pokes that are thin "
+        "need 256. The whole-image model ignores it.",
         group="Data",
     )
     patch: int = knob(
