@@ -596,8 +596,7 @@ class PatchFlow(DefectFlow):
         return maps[:, 0].mean(1), places.unflatten(2, (len(starts), len(starts)))
 
     def _cells(self, count: int) -> float:
-        stride = (self.config.side - self.config.patch) / max(count - 1, 1)
-        return self.config.patch / 2 / max(stride, 1)
+        return self.config.patch / 2 / _stride(self.config, count)
 
     def _score(self, nll: Tensor, maps: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
         return (self.unlike(maps, mean, SCORED) / (spread + SOFT)).flatten(1).amax(1)
@@ -641,12 +640,17 @@ def _levels(x: Tensor) -> np.ndarray:
     return x.nan_to_num(0, 255, 0).floor().clamp(0, 255).byte().cpu().numpy()
 
 
+def _stride(config: MAFConfig, cells: int) -> int:
+    """Return the pixels between two patches of a map that has so many cells on a side."""
+    return (config.side - config.patch) // max(cells - 1, 1) or 1
+
+
 def stretched(maps: Tensor, config: MAFConfig) -> Tensor:
     """Bring maps ``(N, m, m)`` to the size of the pictures, ``(N, S, S)``."""
     side, patch, cells = config.side, config.patch, maps.shape[-1]
     if config.model == "image":
         return maps
-    stride = (side - patch) // max(cells - 1, 1) or 1
+    stride = _stride(config, cells)
     wide = functional.interpolate(
         maps[:, None], size=cells * stride, mode="bilinear", align_corners=False
     )
