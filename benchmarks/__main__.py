@@ -21,7 +21,7 @@ BENCHMARKS = {
     "gan": ("gan_speed", False, "DCGAN beside the PyTorch tutorial, the duel's steps/s; 6 minutes"),
     "gan_quality": ("gan_quality", False, "modes and good samples over seeds, collapse; an hour"),
     "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 12 minutes"),
-    "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 3 hours"),
+    "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
     "load": ("load", False, "forty sessions, and 2,000 presses at random; 15 minutes"),
     "faults": ("faults", False, "56 rounds of harm: killed, disk full, damaged; 15 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
