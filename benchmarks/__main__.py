@@ -14,16 +14,16 @@ from benchmarks.options import FAMILIES, Options, Unavailable
 BENCHMARKS = {
     "flows": ("flow_speed", True, "steps/s of a RealNVP beside normflows and zuko; a minute"),
     "lab": ("lab_speed", True, "click to picture, steps/s with the page open, rerun; 3 minutes"),
-    "glow": ("glow_speed", False, "Glow beside normflows: speed, memory, bits/dim; 25 minutes"),
+    "glow": ("glow_speed", False, "Glow beside normflows: speed, memory, bits/dim; 30 minutes"),
     "maf": ("maf_speed", False, "MAF: sampling and training at full size; 10 minutes"),
     "capsules": ("maf_capsules", False, "MAF on MVTec's capsules, three seeds; hours"),
     "vae": ("vae", False, "a VAE beside the DataLoader example: images/s, nats; 25 minutes"),
     "gan": ("gan_speed", False, "DCGAN beside the PyTorch tutorial, the duel's steps/s; 6 minutes"),
     "gan_quality": ("gan_quality", False, "modes and good samples over seeds, collapse; an hour"),
-    "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 12 minutes"),
+    "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 22 minutes"),
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
     "load": ("load", False, "forty sessions, and 2,000 presses at random; 15 minutes"),
-    "faults": ("faults", False, "56 rounds of harm: killed, disk full, damaged; 15 minutes"),
+    "faults": ("faults", False, "64 rounds of harm: killed, disk full, damaged; 20 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
 }
 EVERYDAY = [name for name, (_, everyday, _) in BENCHMARKS.items() if everyday]
