@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.winograd import Conv3x3
+
 SLOPE = 0.2  # of a discriminator's rectifiers where their input is negative
 SPREAD = 0.02  # standard deviation of the initial weights
 
@@ -31,11 +33,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.change = nn.Sequential(
             nn.ReflectionPad2d(1),
-            _conv(channels, channels, 3),
+            _blank(Conv3x3, channels, channels),
             InstanceNorm(),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
-            _conv(channels, channels, 3),
+            _blank(Conv3x3, channels, channels),
             InstanceNorm(),
         )
 
