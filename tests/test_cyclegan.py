@@ -321,6 +321,25 @@ def test_losses_are_the_standard_ones_in_the_standard_order():
             assert float(mine[name]) == pytest.approx(float(theirs[name]), abs=1e-6), name
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_two_cores_take_the_very_steps_that_one_takes(precision, monkeypatch):
+    monkeypatch.setattr("training.cyclegan.WIDE", 8)  # in bfloat16, if the processor knows it
+    before = torch.get_num_threads()
+    ends, told = [], []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            experiment = make(precision=precision)
+            for _ in range(4):
+                told.append({name: float(v) for name, v in experiment.update().items()})
+                experiment.step += 1
+            ends.append(weights(experiment))
+    finally:
+        torch.set_num_threads(before)
+    assert told[:4] == told[4:]
+    assert torch.equal(*ends)
+
+
 def test_a_training_on_unequal_sets_sees_all_of_the_larger():
     experiment = make()
     assert experiment.landmarks == (7,)

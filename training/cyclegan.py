@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
 from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
-from training.devices import knows_bfloat16
-from training.loop import Descent, Experiment, Progress, Snapshot, train
+from training.devices import knows_bfloat16, side_by_side
+from training.loop import Descent, Experiment, Progress, Snapshot, flat_gradient, train
 
 THREADS = 8  # its convolutions use what the machine has to spare
 
@@ -168,6 +169,24 @@ def check(config: CycleGANConfig) -> None:
         raise ConfigError(f"image_size must be a multiple of 4; {config.image_size} is not.")
 
 
+class RoundTrip(NamedTuple):
+    """Half of a step of the generators.
+
+    Attributes:
+        fake: the translations, shape ``(B, 3, S, S)``, without a graph.
+        gradient: of the loss by all weights of both generators, shape ``(P,)``.
+        adversarial, cycle, identity: the losses, scalars.
+        loss: their weighted sum.
+    """
+
+    fake: Tensor
+    gradient: Tensor
+    adversarial: Tensor
+    cycle: Tensor
+    identity: Tensor
+    loss: Tensor
+
+
 class CycleGANTraining(Experiment):
     """Two least-squares duels, tied together by what comes back from there and back again.
 
@@ -233,48 +252,65 @@ class CycleGANTraining(Experiment):
 
     def update(self) -> Mapping[str, Tensor]:
         a, b = self.batch()
-        rate = self.live["learning_rate"] * self.rate_factor()
-        with self.precision():
-            fake_a, fake_b, told = self.translate(a, b)
-        loss = (
-            told["adversarial_ab"]
-            + told["adversarial_ba"]
-            + self.live["cycle"] * (told["cycle_a"] + told["cycle_b"])
-            + self.live["identity"] * (told["identity_a"] + told["identity_b"])
+        net, rate = self.model, self.live["learning_rate"] * self.rate_factor()
+        # From A and from B: halves of a step that only share weights.
+        there, back = side_by_side(
+            self.device,
+            lambda: self.round_trip(a, b, net.a_to_b, net.b_to_a, net.judge_b),
+            lambda: self.round_trip(b, a, net.b_to_a, net.a_to_b, net.judge_a),
         )
-        self.optimisers["generators"].step(loss, rate)
+        gradient = there.gradient.add_(back.gradient)
+        self.optimisers["generators"].along(gradient, there.loss + back.loss, rate)
         old_a, old_b = (
-            pool.exchange(exact(fake.detach()), self.generator)
-            for pool, fake in zip(self.pools, (fake_a, fake_b), strict=True)
+            pool.exchange(half.fake, self.generator)
+            for pool, half in zip(self.pools, (back, there), strict=True)
         )
-        with self.precision():
-            told["judge_a"] = judged(self.model.judge_a, a, old_a)
-            told["judge_b"] = judged(self.model.judge_b, b, old_b)
-        self.optimisers["judges"].step(told["judge_a"] + told["judge_b"], rate)
-        return {name: value.detach() for name, value in told.items()}
+        (judge_a, of_a), (judge_b, of_b) = side_by_side(
+            self.device,
+            lambda: self.verdict(net.judge_a, a, old_a),
+            lambda: self.verdict(net.judge_b, b, old_b),
+        )
+        self.optimisers["judges"].along(torch.cat([of_a, of_b]), judge_a + judge_b, rate)
+        return {
+            "adversarial_ab": there.adversarial,
+            "adversarial_ba": back.adversarial,
+            "cycle_a": there.cycle,
+            "cycle_b": back.cycle,
+            "identity_a": back.identity,
+            "identity_b": there.identity,
+            "judge_a": judge_a,
+            "judge_b": judge_b,
+        }
 
-    def translate(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return translations of both batches and the six losses of the generators.
+    def round_trip(
+        self, x: Tensor, y: Tensor, there: Module, back: Module, judge: Module
+    ) -> RoundTrip:
+        """Return what the generators lose from x there and back again, and where to go.
 
         A generator translates one batch and leaves the other alone in one pass: an instance norm
         never looks from one image to another, so the numbers are the same.
+
+        Args:
+            x: images to translate, shape ``(B, 3, S, S)``.
+            y: images to leave alone, of the same shape.
+            there: the generator from x to y.
+            back: the other one.
+            judge: the discriminator of y.
         """
-        net = self.model
-        fake_b, same_b = net.a_to_b(torch.cat([a, b])).split([len(a), len(b)])
-        fake_a, same_a = net.b_to_a(torch.cat([b, a])).split([len(b), len(a)])
-        back_a, back_b = net.b_to_a(fake_b), net.a_to_b(fake_a)
-        return (
-            fake_a,
-            fake_b,
-            {
-                "adversarial_ab": squared(net.judge_b(fake_b), 1.0),
-                "adversarial_ba": squared(net.judge_a(fake_a), 1.0),
-                "cycle_a": distance(back_a, a),
-                "cycle_b": distance(back_b, b),
-                "identity_a": distance(same_a, a),
-                "identity_b": distance(same_b, b),
-            },
-        )
+        with self.precision():
+            fake, same = there(torch.cat([x, y])).split([len(x), len(y)])
+            adversarial = squared(judge(fake), 1.0)
+            cycle, identity = distance(back(fake), x), distance(same, y)
+        loss = adversarial + self.live["cycle"] * cycle + self.live["identity"] * identity
+        gradient = flat_gradient(loss, self.optimisers["generators"].parameters)
+        told = (value.detach() for value in (adversarial, cycle, identity, loss))
+        return RoundTrip(exact(fake.detach()), gradient, *told)
+
+    def verdict(self, judge: Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a discriminator loses on images ``(B, 3, S, S)``, and its gradient."""
+        with self.precision():
+            loss = judged(judge, real, fake)
+        return loss.detach(), flat_gradient(loss, list(judge.parameters()))
 
     def rate_factor(self) -> float:
         """Return the factor on the learning rate: 1, and at the end a line down to 0."""
@@ -297,7 +333,10 @@ class CycleGANTraining(Experiment):
 
     def precision(self) -> AbstractContextManager:
         """Return the context in which the networks compute."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
+        if not self.mixed:
+            return nullcontext()
+        # Torch would keep converted weights for all threads; here none is used twice.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def carry(self, images: Tensor, to_b: bool) -> Tensor:
         """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them.
@@ -376,7 +415,7 @@ def exact(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def judged(judge: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def judged(judge: Module, real: Tensor, fake: Tensor) -> Tensor:
     """Return the loss of a discriminator on real and fake images, in one pass.
 
     A scalar; both have the shape ``(B, 3, S, S)``.

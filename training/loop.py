@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -188,10 +188,17 @@ class Descent:
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """Move along the gradient of the scalar ``loss``."""
-        gradients = torch.autograd.grad(loss, self.parameters)
-        gradient, loss = parallel.total(
-            torch.cat([g.reshape(-1) for g in gradients]), loss.detach()
-        )
+        self.along(flat_gradient(loss, self.parameters), loss.detach(), learning_rate)
+
+    def along(self, gradient: Tensor, loss: Tensor, learning_rate: float) -> None:
+        """Move along a gradient of all parameters, shape ``(P,)``; it is used up.
+
+        Args:
+            gradient: of the loss.
+            loss: a scalar without a graph; only asked whether it is finite.
+            learning_rate: of this step.
+        """
+        gradient, loss = parallel.total(gradient, loss)
         norm = gradient.norm()
         bad = _not_finite(norm + loss)
         self.streak = (self.streak + 1) * bad
@@ -219,6 +226,11 @@ class Descent:
         self.skipped = state["skipped"].to(self.flat.device)
         # A run that diverged starts with new patience: its learning rate can be lowered.
         self.streak = torch.zeros_like(self.skipped)
+
+
+def flat_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the gradient of a scalar by all parameters as one vector, shape ``(P,)``."""
+    return torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)])
 
 
 def _not_finite(x: Tensor) -> Tensor:
