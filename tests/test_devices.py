@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from training.devices import side_by_side
+from training.devices import Lanes
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -29,11 +29,13 @@ def test_tasks_run_at_once_and_share_the_threads(available, share):
         met.wait()  # both are here, or this breaks
         return name, torch.get_num_threads()
 
-    assert side_by_side(CPU, lambda: task("one"), lambda: task("two")) == [
-        ("one", share),
-        ("two", share),
-    ]
-    assert torch.get_num_threads() == available
+    lanes = Lanes(CPU, 2)
+    for _ in range(2):
+        with lanes:
+            assert torch.get_num_threads() == share
+            results = lanes.run(lambda: task("one"), lambda: task("two"))
+        assert results == [("one", share), ("two", share)]
+        assert torch.get_num_threads() == available
 
 
 @pytest.mark.parametrize(("device", "available"), [(CPU, 1), (META, 4)])
@@ -45,7 +47,8 @@ def test_one_thread_or_another_device_takes_them_in_turn(device, available):
         seen.append((threading.current_thread(), torch.get_num_threads()))
         return len(seen)
 
-    assert side_by_side(device, task, task) == [1, 2]
+    with Lanes(device, 2) as lanes:
+        assert lanes.run(task, task) == [1, 2]
     assert seen == [(threading.current_thread(), available)] * 2
 
 
@@ -62,8 +65,9 @@ def test_an_error_arrives_when_the_other_task_is_done(broken):
         fails.set()
         raise ArithmeticError("it broke")
 
-    with pytest.raises(ArithmeticError, match="it broke"):
-        side_by_side(CPU, *((bad, good) if broken == 0 else (good, bad)))
+    tasks = (bad, good) if broken == 0 else (good, bad)
+    with pytest.raises(ArithmeticError, match="it broke"), Lanes(CPU, 2) as lanes:
+        lanes.run(*tasks)
     assert done == [True]
     assert torch.get_num_threads() == 2
 
@@ -77,7 +81,9 @@ def test_gradients_through_shared_weights_do_not_mix():
         return torch.autograd.grad((x @ weight).tanh().square().sum(), weight)[0]
 
     alone = [gradient(0), gradient(1)]
+    lanes = Lanes(CPU, 2)
     for _ in range(20):
-        together = side_by_side(CPU, lambda: gradient(0), lambda: gradient(1))
+        with lanes:
+            together = lanes.run(lambda: gradient(0), lambda: gradient(1))
         for one, other in zip(alone, together, strict=True):
             torch.testing.assert_close(one, other)

@@ -16,8 +16,8 @@ from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
 from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
-from training.devices import knows_bfloat16, side_by_side
-from training.loop import Descent, Experiment, Progress, Snapshot, flat_gradient, train
+from training.devices import Lanes, knows_bfloat16
+from training.loop import Descent, Experiment, Progress, Snapshot, train
 
 THREADS = 8  # its convolutions use what the machine has to spare
 
@@ -174,13 +174,13 @@ class RoundTrip(NamedTuple):
 
     Attributes:
         fake: the translations, shape ``(B, 3, S, S)``, without a graph.
-        gradient: of the loss by all weights of both generators, shape ``(P,)``.
+        gradients: of the loss by each weight of both generators, of its shape.
         adversarial, cycle, identity: the losses, scalars.
         loss: their weighted sum.
     """
 
     fake: Tensor
-    gradient: Tensor
+    gradients: tuple[Tensor, ...]
     adversarial: Tensor
     cycle: Tensor
     identity: Tensor
@@ -236,6 +236,7 @@ class CycleGANTraining(Experiment):
         weights = torch.Generator().manual_seed(config.seed)
         self.model = model(config, generator=weights).to(self.device)
         self.optimisers = self.descents()
+        self.lanes = Lanes(self.device, 2)
         self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
         self.pools = [ImagePool(POOL, self.device) for _ in range(2)]
         self.mixed = config.precision == "mixed" and gains_by_bfloat16(config, self.device)
@@ -251,26 +252,11 @@ class CycleGANTraining(Experiment):
         }
 
     def update(self) -> Mapping[str, Tensor]:
-        a, b = self.batch()
-        net, rate = self.model, self.live["learning_rate"] * self.rate_factor()
-        # From A and from B: halves of a step that only share weights.
-        there, back = side_by_side(
-            self.device,
-            lambda: self.round_trip(a, b, net.a_to_b, net.b_to_a, net.judge_b),
-            lambda: self.round_trip(b, a, net.b_to_a, net.a_to_b, net.judge_a),
-        )
-        gradient = there.gradient.add_(back.gradient)
-        self.optimisers["generators"].along(gradient, there.loss + back.loss, rate)
-        old_a, old_b = (
-            pool.exchange(half.fake, self.generator)
-            for pool, half in zip(self.pools, (back, there), strict=True)
-        )
-        (judge_a, of_a), (judge_b, of_b) = side_by_side(
-            self.device,
-            lambda: self.verdict(net.judge_a, a, old_a),
-            lambda: self.verdict(net.judge_b, b, old_b),
-        )
-        self.optimisers["judges"].along(torch.cat([of_a, of_b]), judge_a + judge_b, rate)
+        with self.lanes:
+            a, b = self.batch()
+            rate = self.live["learning_rate"] * self.rate_factor()
+            there, back = self.move_generators(a, b, rate)
+            judge_a, judge_b = self.move_judges(a, b, back.fake, there.fake, rate)
         return {
             "adversarial_ab": there.adversarial,
             "adversarial_ba": back.adversarial,
@@ -281,6 +267,40 @@ class CycleGANTraining(Experiment):
             "judge_a": judge_a,
             "judge_b": judge_b,
         }
+
+    def move_generators(self, a: Tensor, b: Tensor, rate: float) -> list[RoundTrip]:
+        """Take the generators' step: the way from A and that from B only share weights.
+
+        Both batches have the shape ``(B, 3, S, S)``.
+        """
+        net = self.model
+        there, back = self.lanes.run(
+            lambda: self.round_trip(a, b, net.a_to_b, net.b_to_a, net.judge_b),
+            lambda: self.round_trip(b, a, net.b_to_a, net.a_to_b, net.judge_a),
+        )
+        pairs = zip(there.gradients, back.gradients, strict=True)
+        gradients = [one.add_(other) for one, other in pairs]
+        self.optimisers["generators"].along(gradients, there.loss + back.loss, rate)
+        return [there, back]
+
+    def move_judges(
+        self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor, rate: float
+    ) -> list[Tensor]:
+        """Take the discriminators' step, on images out of the pools; return their losses.
+
+        All images have the shape ``(B, 3, S, S)``, losses are scalars.
+        """
+        net = self.model
+        old_a, old_b = (
+            pool.exchange(fake, self.generator)
+            for pool, fake in zip(self.pools, (fake_a, fake_b), strict=True)
+        )
+        (judge_a, of_a), (judge_b, of_b) = self.lanes.run(
+            lambda: self.verdict(net.judge_a, a, old_a),
+            lambda: self.verdict(net.judge_b, b, old_b),
+        )
+        self.optimisers["judges"].along(of_a + of_b, judge_a + judge_b, rate)
+        return [judge_a, judge_b]
 
     def round_trip(
         self, x: Tensor, y: Tensor, there: Module, back: Module, judge: Module
@@ -302,15 +322,17 @@ class CycleGANTraining(Experiment):
             adversarial = squared(judge(fake), 1.0)
             cycle, identity = distance(back(fake), x), distance(same, y)
         loss = adversarial + self.live["cycle"] * cycle + self.live["identity"] * identity
-        gradient = flat_gradient(loss, self.optimisers["generators"].parameters)
+        gradients = torch.autograd.grad(loss, self.optimisers["generators"].parameters)
         told = (value.detach() for value in (adversarial, cycle, identity, loss))
-        return RoundTrip(exact(fake.detach()), gradient, *told)
+        return RoundTrip(exact(fake.detach()), gradients, *told)
 
-    def verdict(self, judge: Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what a discriminator loses on images ``(B, 3, S, S)``, and its gradient."""
+    def verdict(
+        self, judge: Module, real: Tensor, fake: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return what a discriminator loses on images ``(B, 3, S, S)``, and its gradients."""
         with self.precision():
             loss = judged(judge, real, fake)
-        return loss.detach(), flat_gradient(loss, list(judge.parameters()))
+        return loss.detach(), torch.autograd.grad(loss, list(judge.parameters()))
 
     def rate_factor(self) -> float:
         """Return the factor on the learning rate: 1, and at the end a line down to 0."""

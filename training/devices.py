@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import ModuleType
 from typing import TypeVar
 
@@ -63,30 +63,60 @@ def knows_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def side_by_side(device: torch.device, *tasks: Callable[[], Result]) -> list[Result]:
-    """Return the results of tasks that do not need one another.
+class Lanes:
+    """Tasks beside each other on a CPU, each on its share of torch's threads.
 
-    On a CPU they run at once and share torch's threads: nets on a core each are faster than nets
-    one after the other on all cores, which wait for the slowest core after every layer. Elsewhere,
-    and with fewer threads than tasks, they run one after the other. The results are the same but
-    for the rounding that torch itself changes with its threads.
+    Nets on a core each are faster than nets one after the other on all cores, which wait for the
+    slowest core after every layer. On other devices, and with fewer threads than lanes, tasks run
+    one after the other. The results are the same but for the rounding that torch itself changes
+    with its threads.
+
+    It is entered around all that happens between the tasks, too. Torch's own threads spin for a
+    while after each operation in case another one follows, and they would do so on the core of
+    another lane.
 
     Args:
-        device: where their tensors lie.
-        tasks: what to do. Contexts such as autocast have to be entered inside of them.
+        device: where the tensors of the tasks lie.
+        count: tasks at a time.
+
+    Examples:
+        >>> with Lanes(torch.device("cpu"), 2) as lanes:
+        ...     lanes.run(lambda: "one", lambda: "two")
+        ['one', 'two']
     """
-    threads = torch.get_num_threads()
-    share = threads // len(tasks)
-    if device.type != "cpu" or not share:
-        return [task() for task in tasks]
 
-    def alone(task: Callable[[], Result]) -> Result:
-        torch.set_num_threads(share)
+    def __init__(self, device: torch.device, count: int) -> None:
+        self.device = device
+        self.count = count
+        self._threads = self._share = 0
+        # A thread has memory of its own; a new one at each step would have to ask for it again.
+        self._pool = ThreadPoolExecutor(count - 1, "lane")
+
+    def __enter__(self) -> Lanes:
+        self._threads = torch.get_num_threads()
+        self._share = self._threads // self.count if self.device.type == "cpu" else 0
+        if self._share:
+            torch.set_num_threads(self._share)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_num_threads(self._threads)
+
+    def run(self, *tasks: Callable[[], Result]) -> list[Result]:
+        """Return the results of tasks that do not need one another, as many as there are lanes.
+
+        An error in one is raised when all are done. Contexts such as autocast have to be entered
+        inside of each.
+        """
+        if not self._share:
+            return [task() for task in tasks]
+        others = [self._pool.submit(self._alone, task) for task in tasks[1:]]
+        try:
+            first = tasks[0]()
+        finally:
+            wait(others)
+        return [first, *(other.result() for other in others)]
+
+    def _alone(self, task: Callable[[], Result]) -> Result:
+        torch.set_num_threads(self._share)  # each thread has its own number of them
         return task()
-
-    try:
-        with ThreadPoolExecutor(len(tasks) - 1) as pool:
-            others = [pool.submit(alone, task) for task in tasks[1:]]
-            return [alone(tasks[0]), *(other.result() for other in others)]
-    finally:
-        torch.set_num_threads(threads)

@@ -177,6 +177,7 @@ class Descent:
         ):
             parameter.data = view.view_as(parameter)
         self.flat = torch.nn.Parameter(flat)
+        self.gradient = torch.empty_like(flat)
         self.clip = clip
         # Only the fused kernels can skip a step without a round trip to the host.
         self.fused = flat.device.type in ("cpu", "cuda")
@@ -188,16 +189,19 @@ class Descent:
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """Move along the gradient of the scalar ``loss``."""
-        self.along(flat_gradient(loss, self.parameters), loss.detach(), learning_rate)
+        gradients = torch.autograd.grad(loss, self.parameters)
+        self.along(gradients, loss.detach(), learning_rate)
 
-    def along(self, gradient: Tensor, loss: Tensor, learning_rate: float) -> None:
-        """Move along a gradient of all parameters, shape ``(P,)``; it is used up.
+    def along(self, gradients: Sequence[Tensor], loss: Tensor, learning_rate: float) -> None:
+        """Move along a gradient that is known.
 
         Args:
-            gradient: of the loss.
-            loss: a scalar without a graph; only asked whether it is finite.
+            gradients: one for each parameter, of its shape.
+            loss: whose gradient it is, a scalar; only asked whether it is finite.
             learning_rate: of this step.
         """
+        # Always into the same memory: to be given new memory takes longer than to fill it.
+        gradient = torch.cat([part.reshape(-1) for part in gradients], out=self.gradient)
         gradient, loss = parallel.total(gradient, loss)
         norm = gradient.norm()
         bad = _not_finite(norm + loss)
@@ -226,11 +230,6 @@ class Descent:
         self.skipped = state["skipped"].to(self.flat.device)
         # A run that diverged starts with new patience: its learning rate can be lowered.
         self.streak = torch.zeros_like(self.skipped)
-
-
-def flat_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return the gradient of a scalar by all parameters as one vector, shape ``(P,)``."""
-    return torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)])
 
 
 def _not_finite(x: Tensor) -> Tensor:
