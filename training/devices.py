@@ -77,7 +77,7 @@ class Lanes:
 
     Args:
         device: where the tensors of the tasks lie.
-        count: tasks at a time.
+        count: tasks at a time, two or more.
 
     Examples:
         >>> with Lanes(torch.device("cpu"), 2) as lanes:
