@@ -9,11 +9,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import ModuleType
-from typing import TypeVar
+from typing import Any
 
 import torch
-
-Result = TypeVar("Result")
 
 
 def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
@@ -102,7 +100,7 @@ class Lanes:
     def __exit__(self, *error: object) -> None:
         torch.set_num_threads(self._threads)
 
-    def run(self, *tasks: Callable[[], Result]) -> list[Result]:
+    def run(self, *tasks: Callable[[], Any]) -> list[Any]:
         """Return the results of tasks that do not need one another, as many as there are lanes.
 
         An error in one is raised when all are done. Contexts such as autocast have to be entered
@@ -117,6 +115,6 @@ class Lanes:
             wait(others)
         return [first, *(other.result() for other in others)]
 
-    def _alone(self, task: Callable[[], Result]) -> Result:
+    def _alone(self, task: Callable[[], Any]) -> Any:
         torch.set_num_threads(self._share)  # each thread has its own number of them
         return task()
