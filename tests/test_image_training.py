@@ -36,7 +36,7 @@ from training.image_flow import (
     squeezable,
     to_bytes,
 )
-from training.loop import Progress, TrainingDiverged, Wishes, train
+from training.loop import Progress, Wishes, train
 from training.store import Run
 
 SMALL = {"dataset": "digits8", "batch": 32, "learning_rate": 5e-3}
@@ -624,20 +624,16 @@ def test_the_corners_are_the_ends_of_the_sliders():
 
 
 def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu") -> None:
-    """Train for some steps: all numbers stay finite, or the training says that it diverged."""
+    """Train for some steps: all numbers stay finite, and the training never gives up."""
     module = FAMILIES[stem].training
     experiment = module.build(module.CONFIG(**values), device=device)
     experiment.total = total  # the learning rate is highest after a tenth of it
-    try:
-        events = train(experiment, pictures=False, measure_every=steps)
-        events = finish(itertools.islice(events, steps + 1))
-    except TrainingDiverged as error:
-        assert "step" in str(error)
-    else:
-        assert events[-1].step == steps
-        assert all(math.isfinite(v) for e in events for v in e.losses.values())
-        assert all(math.isfinite(v) for e in events for v in e.metrics.values())
-        assert events[-1].skipped <= steps // 20
+    events = train(experiment, pictures=False, measure_every=steps)
+    events = finish(itertools.islice(events, steps + 1))
+    assert events[-1].step == steps
+    assert all(math.isfinite(v) for e in events for v in e.losses.values())
+    assert all(math.isfinite(v) for e in events for v in e.metrics.values())
+    assert events[-1].skipped <= steps // 20
     assert torch.isfinite(weights(experiment)).all()
     # Before they are bytes, too.
     rows = experiment.context(experiment.picture_labels())
