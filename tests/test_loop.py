@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from datasets.own import OwnData
 from registry import FAMILIES
-from training.loop import PATIENCE, Progress, TrainingDiverged, Wishes, one_cycle, train
+from training.loop import (
+    PATIENCE,
+    Descent,
+    Progress,
+    Tally,
+    TrainingDiverged,
+    Wishes,
+    one_cycle,
+    train,
+)
 from training.plane_flow import PlaneFlow
 
 SMALL = {"hidden": 32, "batch": 64, "dataset": "ring", "learning_rate": 1e-2}
@@ -273,6 +282,42 @@ def test_a_skipped_step_leaves_no_trace_in_the_optimiser():
     assert next(events).step == 11
     after = state()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
+def test_descent_is_pytorchs_adam_but_for_steps_that_are_not_finite(betas):
+    ours, theirs = (nn.Linear(3, 2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    descent = Descent(ours, weight_decay=0.1, clip=math.inf, betas=betas)
+    adam = torch.optim.AdamW(theirs.parameters(), weight_decay=0.1, betas=betas, fused=True)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(12):
+        x = torch.randn(5, 3, generator=generator)
+        adam.param_groups[0]["lr"] = rate = 0.1 / (1 + step)
+        if step not in (0, 4, 5):  # not a number
+            adam.zero_grad()
+            theirs(x).square().mean().backward()
+            adam.step()
+        loss = ours(x).square().mean()
+        descent.step(loss * math.nan if step in (0, 4, 5) else loss, rate)
+        for mine, known in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(mine, known, rtol=1e-6, atol=1e-7)
+    assert (int(descent.skipped), int(descent.streak)) == (3, 0)
+
+
+def test_means_are_those_of_all_steps_however_many_came_before_they_were_told():
+    tally = Tally()
+    values = [math.inf if i % 10 == 3 else float(i) for i in range(2 * Tally.AT_ONCE + 7)]
+    for i, value in enumerate(values):
+        losses = {"always": torch.tensor(value), "never": torch.tensor(math.nan)}
+        if i % 2:
+            losses["odd"] = torch.tensor(value)
+        tally.add(losses)
+    told = tally.tell()
+    assert told["always"] == pytest.approx(np.mean([v for v in values if math.isfinite(v)]))
+    assert told["odd"] == pytest.approx(np.mean([v for v in values[1::2] if math.isfinite(v)]))
+    assert math.isnan(told["never"])
+    assert tally.tell() == {}
 
 
 def test_means_leave_out_what_is_not_finite():
