@@ -122,6 +122,27 @@ def test_every_loss_moves_both_networks(stem, loss):
     assert set(last.metrics) == set(experiment.METRICS)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("turns", [{}, {"d_steps": 3, "g_steps": 2, "smoothing": 0.2}])
+def test_gradients_by_hand_train_as_those_of_autograd(loss, turns, monkeypatch):
+    settings = {"loss": loss, "depth": 3, "hidden": 32, "total": 20, **turns}
+    by_hand, autograd = make("gan", **settings), make("gan", **settings)
+    assert by_hand.by_hand == (not LOSSES[loss].penalised)
+    list(train(by_hand, measure_every=5))  # looking in between must not disturb either
+    monkeypatch.setattr(type(autograd), "by_hand", False)
+    list(train(autograd, measure_every=5))
+    torch.testing.assert_close(
+        weights(by_hand.model), weights(autograd.model), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_loss_can_be_changed_to_one_with_a_penalty_and_back():
+    experiment = make("gan", total=9)
+    for event in train(experiment):
+        experiment.set("loss", "wasserstein" if event.step % 2 else "hinge")
+    assert experiment.step == 9 and experiment.skipped == 0
+
+
 @pytest.mark.parametrize("stem", LEAST)
 def test_a_part_moves_only_its_network(stem):
     experiment = make(stem)

@@ -12,10 +12,19 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
+from models.by_hand import ByHand
 from models.flow import Flow
 from models.glow import glow_plane
 from models.image_layers import InvertibleLinear
-from models.layers import MLP, ActNorm, AdditiveCoupling, AffineCoupling, Coupling, SplineCoupling
+from models.layers import (
+    MLP,
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Coupling,
+    SplineCoupling,
+    Thin,
+)
 from models.maf import maf
 from models.nice import nice
 from models.priors import PRIORS, Gaussian
@@ -430,3 +439,52 @@ def test_each_actnorm_of_a_flow_sees_the_data_as_it_arrives_there(name):
     for value in seen:
         torch.testing.assert_close(value.mean(0), torch.zeros(2), rtol=0, atol=1e-3)
         torch.testing.assert_close(value.std(0), torch.ones(2), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("inputs", [2, 3, 8])
+@pytest.mark.parametrize("batch", [(), (7,), (3, 7)])
+def test_a_layer_of_few_inputs_is_any_linear_layer(inputs, batch):
+    thin, plain = Thin(inputs, 16).double(), nn.Linear(inputs, 16).double()
+    plain.load_state_dict(thin.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(*batch, inputs, dtype=torch.double, generator=generator, requires_grad=True)
+    found, wanted = [], []
+    for layer, results in ((thin, found), (plain, wanted)):
+        y = layer(x)
+        slope, *gradients = torch.autograd.grad(
+            y.sin().sum(), (x, *layer.parameters()), create_graph=True
+        )
+        # A penalty on the slope wants a gradient of a gradient.
+        results += [y, slope, *gradients, *torch.autograd.grad(slope.square().sum(), layer.weight)]
+    assert [r.shape for r in found] == [r.shape for r in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_networks_of_few_inputs_have_such_a_layer_and_no_others():
+    kinds = {n: type(MLP(n, 16, 16, n)[0]) for n in (1, 2, 8, 9)}
+    assert kinds == {1: nn.Linear, 2: Thin, 8: Thin, 9: nn.Linear}
+
+
+@pytest.mark.parametrize("widths", [(2, 1), (2, 16, 1), (1, 8, 8, 8, 2), (9, 16, 8, 3)])
+def test_gradients_by_hand_are_those_of_autograd(widths):
+    generator = torch.Generator().manual_seed(0)
+    net = MLP(*widths, identity=False, generator=generator).double()
+    by_hand = ByHand(net)
+    for _ in range(2):  # each pass is a new one
+        x = torch.randn(7, widths[0], dtype=torch.double, generator=generator, requires_grad=True)
+        y = net(x)
+        slope = torch.randn(y.shape, dtype=torch.double, generator=generator)
+        inputs, *weights = torch.autograd.grad(y, (x, *net.parameters()), slope)
+        found = by_hand.forward(x)
+        assert not found.requires_grad
+        torch.testing.assert_close(found, y, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(by_hand.input_gradient(slope), inputs, rtol=1e-12, atol=1e-12)
+        for ours, theirs in zip(by_hand.weight_gradients(slope), weights, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_by_hand_go_only_networks_whose_chain_rule_it_knows():
+    net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    with pytest.raises(ValueError, match="rectifiers"):
+        ByHand(net)

@@ -68,8 +68,7 @@ class DCGANTraining(ImageDuel):
 
     def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         # Normalised together, half a batch of fakes would tell what the other half is.
-        judge = self.model.discriminator
-        return judge(self.seen(real)).float(), judge(self.seen(fake)).float()
+        return self.scores(real).float(), self.scores(fake).float()
 
 
 def padded(config: DCGANConfig, shape: Shape) -> Shape:

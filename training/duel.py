@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -177,6 +177,24 @@ class Duel(Experiment):
         """
         return x
 
+    def made(self, count: int) -> Tensor:
+        """Return new fake examples ``(count, ...)``, with their history."""
+        return self.model(self.model.draw(count, self.generator))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the discriminator's scores ``(B,)`` of examples, with their history.
+
+        Examples have the shape ``(B, ...)``.
+        """
+        return self.model.discriminator(self.seen(x))
+
+    def gradients(self, who: str, loss: Tensor) -> Sequence[Tensor]:
+        """Return the gradients of a scalar loss by the parameters of one of ``PARTS``.
+
+        Each has the shape of its parameter.
+        """
+        return torch.autograd.grad(loss, self.optimisers[who].parameters)
+
     def update(self) -> Mapping[str, Tensor]:
         """Take the discriminator's updates, then the generator's.
 
@@ -192,14 +210,13 @@ class Duel(Experiment):
             for _ in range(self.live["d_steps"]):
                 x = self.real()
                 with torch.set_grad_enabled(self.part is None), self.precision():
-                    fake = self.model(self.model.draw(len(x), self.generator))
+                    fake = self.made(len(x))
                 told |= self.update_discriminator(x, fake.detach())
         if self.part != "discriminator":
             for _ in range(self.live["g_steps"]):
                 if fake is None:
                     with self.precision():
-                        z = self.model.draw(self.config.batch, self.generator)
-                        fake = self.model(z)
+                        fake = self.made(self.config.batch)
                 told |= self.update_generator(fake)
                 fake = None
         return told
@@ -228,8 +245,7 @@ class Duel(Experiment):
 
         Both have the shape ``(B, ...)``, scores ``(B,)``.
         """
-        scores = self.model.discriminator(self.seen(torch.cat([real, fake])))
-        return scores[: len(real)], scores[len(real) :]
+        return self.scores(torch.cat([real, fake])).split(len(real))
 
     def update_generator(self, fake: Tensor) -> dict[str, Tensor]:
         """Take one step of the generator; ``fake`` comes with its history.
@@ -237,7 +253,7 @@ class Duel(Experiment):
         Its shape is ``(B, ...)``; losses are scalars.
         """
         with self.precision():
-            scores = self.model.discriminator(self.seen(fake)).float()
+            scores = self.scores(fake).float()
         value = LOSSES[self.live["loss"]].generator(scores)
         self._descend("generator", value, "learning_rate")
         return {"g_loss": value.detach()}
@@ -246,4 +262,5 @@ class Duel(Experiment):
         rival = self.optimisers[who]
         rival.rule, rival.momentum = self.live["optimiser"], self.live["momentum"]
         # Falling to zero: a duel at a constant rate circles its goal and never arrives.
-        rival.step(loss, self.live[rate] * (1 - self.step / self.total))
+        falling = self.live[rate] * (1 - self.step / self.total)
+        rival.along(self.gradients(who, loss), loss.detach(), falling)
