@@ -22,17 +22,24 @@ class ByHand:
     Args:
         net: linear layers with rectifiers between them. Its weights may change between passes, not
             between a pass and what is pulled back through it.
+        gradient: vector ``(P,)`` that the gradient of all weights and biases is written to, in the
+            order of ``parameters()``.
 
     Raises:
         ValueError: the network has other layers.
     """
 
-    def __init__(self, net: MLP) -> None:
+    def __init__(self, net: MLP, gradient: Tensor) -> None:
         kinds = (nn.Linear, nn.ReLU)
         if any(not isinstance(layer, kinds[i % 2]) for i, layer in enumerate(net)):
             raise ValueError("Only linear layers with rectifiers between them.")
         self.layers: list[nn.Linear] = list(net)[::2]
         self.inputs: list[Tensor] = []  # of each layer, in the last pass
+        self.gradient = gradient
+        shapes = [p.shape for p in net.parameters()]
+        parts = gradient.split([shape.numel() for shape in shapes])
+        views = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        self.weights, self.biases = views[::2], views[1::2]
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -45,18 +52,22 @@ class ByHand:
         return torch.addmm(last.bias, x, last.weight.t())
 
     @torch.no_grad()
-    def weight_gradients(self, slope: Tensor) -> list[Tensor]:
-        """Return the gradients of all weights and biases, in the order of ``parameters()``.
+    def weight_gradient(self, slope: Tensor) -> Tensor:
+        """Return the gradient by all weights and biases, ``(P,)``, until the next is asked for.
 
         Args:
             slope: gradient of a scalar by the outputs of the last pass, ``(B, out)``.
         """
-        found: list[Tensor] = []
         for i in reversed(range(len(self.layers))):
-            found += [slope.sum(0), _product(slope, self.inputs[i])]
+            x = self.inputs[i]
+            torch.sum(slope, 0, out=self.biases[i])
+            if x.shape[1] in Thin.INPUTS:
+                self.weights[i].copy_(x.t().mm(slope).t())
+            else:
+                torch.mm(slope.t(), x, out=self.weights[i])
             if i:
                 slope = self._below(i, slope)
-        return found[::-1]
+        return self.gradient
 
     @torch.no_grad()
     def input_gradient(self, slope: Tensor) -> Tensor:
@@ -72,8 +83,3 @@ class ByHand:
         """Carry a slope from the outputs of layer ``i`` to those of the layer before it."""
         # Where a rectifier gave nothing, nothing comes back.
         return torch.ops.aten.threshold_backward(slope.mm(self.layers[i].weight), self.inputs[i], 0)
-
-
-def _product(slope: Tensor, x: Tensor) -> Tensor:
-    """Return the gradient of weights, ``(out, in)``; see :class:`~models.layers.Thin`."""
-    return x.t().mm(slope).t() if x.shape[1] in Thin.INPUTS else slope.t().mm(x)

@@ -188,10 +188,10 @@ class Duel(Experiment):
         """
         return self.model.discriminator(self.seen(x))
 
-    def gradients(self, who: str, loss: Tensor) -> Sequence[Tensor]:
-        """Return the gradients of a scalar loss by the parameters of one of ``PARTS``.
+    def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
+        """Return the gradient of a scalar loss by the parameters of one of ``PARTS``.
 
-        Each has the shape of its parameter.
+        As one vector ``(P,)``, or one for each parameter, of its shape.
         """
         return torch.autograd.grad(loss, self.optimisers[who].parameters)
 

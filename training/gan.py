@@ -118,8 +118,9 @@ class PlaneGAN(Duel):
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         self.enter(model(config, generator=torch.Generator().manual_seed(config.seed)))
-        self.maker = ByHand(self.model.generator)
-        self.judge = ByHand(self.model.discriminator[0])
+        vectors = {who: rival.gradient for who, rival in self.optimisers.items()}
+        self.maker = ByHand(self.model.generator, vectors["generator"])
+        self.judge = ByHand(self.model.discriminator[0], vectors["discriminator"])
         self.judged_last: Tensor  # the scores of its last pass
         # Looking has a source of its own, so that it never changes the training.
         looking = torch.Generator().manual_seed(1)
@@ -151,13 +152,13 @@ class PlaneGAN(Duel):
         self.judged_last = self.judge.forward(x).flatten().requires_grad_()
         return self.judged_last
 
-    def gradients(self, who: str, loss: Tensor) -> Sequence[Tensor]:
+    def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
         if not self.by_hand:
             return super().gradients(who, loss)
         slope = torch.autograd.grad(loss, self.judged_last)[0][:, None]
         if who == "discriminator":
-            return self.judge.weight_gradients(slope)
-        return self.maker.weight_gradients(self.judge.input_gradient(slope))
+            return self.judge.weight_gradient(slope)
+        return self.maker.weight_gradient(self.judge.input_gradient(slope))
 
     def snapshot(self) -> Snapshot:
         """Return fake points, where they are pushed, the bent lattice and the heat map."""

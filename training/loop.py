@@ -192,17 +192,20 @@ class Descent:
         gradients = torch.autograd.grad(loss, self.parameters)
         self.along(gradients, loss.detach(), learning_rate)
 
-    def along(self, gradients: Sequence[Tensor], loss: Tensor, learning_rate: float) -> None:
+    def along(
+        self, gradients: Tensor | Sequence[Tensor], loss: Tensor, learning_rate: float
+    ) -> None:
         """Move along a gradient that is known.
 
         Args:
-            gradients: one for each parameter, of its shape.
+            gradients: one for each parameter, of its shape, or all of them as one vector ``(P,)``.
             loss: whose gradient it is, a scalar; only asked whether it is finite.
             learning_rate: of this step.
         """
-        # Always into the same memory: to be given new memory takes longer than to fill it.
-        gradient = torch.cat([part.reshape(-1) for part in gradients], out=self.gradient)
-        gradient, loss = parallel.total(gradient, loss)
+        if not isinstance(gradients, Tensor):
+            # Always into the same memory: to be given new memory takes longer than to fill it.
+            gradients = torch.cat([part.reshape(-1) for part in gradients], out=self.gradient)
+        gradient, loss = parallel.total(gradients, loss)
         norm = gradient.norm()
         bad = _not_finite(norm + loss).float()
         self.streak.add_(1).mul_(bad)
