@@ -31,7 +31,8 @@ class ByHand:
 
     def __init__(self, net: MLP, gradient: Tensor) -> None:
         kinds = (nn.Linear, nn.ReLU)
-        if any(not isinstance(layer, kinds[i % 2]) for i, layer in enumerate(net)):
+        known = all(isinstance(layer, kinds[i % 2]) for i, layer in enumerate(net))
+        if not known or len(net) % 2 == 0:
             raise ValueError("Only linear layers with rectifiers between them.")
         self.layers: list[nn.Linear] = list(net)[::2]
         self.inputs: list[Tensor] = []  # of each layer, in the last pass

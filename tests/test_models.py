@@ -484,7 +484,12 @@ def test_gradients_by_hand_are_those_of_autograd(widths):
         torch.testing.assert_close(by_hand.weight_gradient(slope), wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_by_hand_go_only_networks_whose_chain_rule_it_knows():
-    net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+@pytest.mark.parametrize(
+    "layers",
+    [(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)), (nn.Linear(2, 4), nn.ReLU()), ()],
+    ids=["tanh", "rectified", "empty"],
+)
+def test_by_hand_go_only_networks_whose_chain_rule_it_knows(layers):
+    net = nn.Sequential(*layers)
     with pytest.raises(ValueError, match="rectifiers"):
-        ByHand(net, torch.empty(17))
+        ByHand(net, torch.empty(sum(p.numel() for p in net.parameters())))
