@@ -624,7 +624,7 @@ def test_the_corners_are_the_ends_of_the_sliders():
 
 
 def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu") -> None:
-    """Train for some steps: all numbers stay finite, and the training never gives up."""
+    """Train for some steps: all numbers stay finite, and no step has to be skipped."""
     module = FAMILIES[stem].training
     experiment = module.build(module.CONFIG(**values), device=device)
     experiment.total = total  # the learning rate is highest after a tenth of it
@@ -633,7 +633,7 @@ def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu
     assert events[-1].step == steps
     assert all(math.isfinite(v) for e in events for v in e.losses.values())
     assert all(math.isfinite(v) for e in events for v in e.metrics.values())
-    assert events[-1].skipped <= steps // 20
+    assert experiment.skipped == 0
     assert torch.isfinite(weights(experiment)).all()
     # Before they are bytes, too.
     rows = experiment.context(experiment.picture_labels())
