@@ -38,7 +38,7 @@ def set_least(page, *labels: str, plan: str) -> None:  # noqa: F811
     """Move sliders to their left ends; wait until the page tells this plan.
 
     A slider that is moved by a key tells the server a moment later: who presses Compare before
-    that compares what was set before.
+    that compares what was set before. The plan has seeds and steps, so these come last.
     """
     for label in labels:
         knob = page.get_by_role("slider", name=label)
@@ -81,7 +81,7 @@ def test_to_the_end_with_the_numbers_of_the_command_line(
     try:
         page.goto(f"{server.url}/arena")
         choose(page, "RealNVP", "GAN")
-        least = ("Seeds", "Optimiser steps", "Batch size")
+        least = ("Batch size", "Seeds", "Optimiser steps")
         set_least(page, *least, plan="2 trainings of 1,000 steps each")
         button(page, "Compare").click()
         expect(page.get_by_text("GAN: 1 of 1 seeds")).to_be_visible(timeout=LONG)
