@@ -62,7 +62,7 @@ class ByHand:
         for i in reversed(range(len(self.layers))):
             x = self.inputs[i]
             torch.sum(slope, 0, out=self.biases[i])
-            if x.shape[1] in Thin.INPUTS:
+            if isinstance(self.layers[i], Thin):
                 self.weights[i].copy_(x.t().mm(slope).t())
             else:
                 torch.mm(slope.t(), x, out=self.weights[i])
@@ -75,10 +75,8 @@ class ByHand:
         """Return the gradient by the inputs of the last pass, ``(B, in)``; see above."""
         for i in reversed(range(1, len(self.layers))):
             slope = self._below(i, slope)
-        weight = self.layers[0].weight
-        if weight.shape[1] in Thin.INPUTS:
-            weight = weight.t().contiguous().t()
-        return slope.mm(weight)
+        first = self.layers[0]
+        return slope.mm(first.by_columns() if isinstance(first, Thin) else first.weight)
 
     def _below(self, i: int, slope: Tensor) -> Tensor:
         """Carry a slope from the outputs of layer ``i`` to those of the layer before it."""

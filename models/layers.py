@@ -63,7 +63,11 @@ class Thin(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs ``(..., out)`` of inputs ``(..., in)``."""
-        return linear(x, self.weight.t().contiguous().t(), self.bias)
+        return linear(x, self.by_columns(), self.bias)
+
+    def by_columns(self) -> Tensor:
+        """Return the weights ``(out, in)``, column after column in memory."""
+        return self.weight.t().contiguous().t()
 
 
 class Coupling(nn.Module):
