@@ -51,7 +51,7 @@ def test_a_comparison_is_started_left_found_again_and_stopped(server, page):  # 
     page.goto(f"{server.url}/arena")
     expect(page.get_by_text("Nothing has been compared yet")).to_be_visible()
     choose(page, "GAN")
-    set_least(page, "Seeds", plan="1 training of 2,500 steps each")
+    set_least(page, "Seeds", plan="1 training of 2,500 steps of 320 points each")
     button(page, "Compare").click()
     expect(page.get_by_text(re.compile("GAN: 0 of 1 seeds"))).to_be_visible()
     address(page, "comparison=")
@@ -81,8 +81,8 @@ def test_to_the_end_with_the_numbers_of_the_command_line(
     try:
         page.goto(f"{server.url}/arena")
         choose(page, "RealNVP", "GAN")
-        least = ("Batch size", "Seeds", "Optimiser steps")
-        set_least(page, *least, plan="2 trainings of 1,000 steps each")
+        least = ("Seeds", "Optimiser steps", "Batch size")
+        set_least(page, *least, plan="2 trainings of 1,000 steps of 64 points each")
         button(page, "Compare").click()
         expect(page.get_by_text("GAN: 1 of 1 seeds")).to_be_visible(timeout=LONG)
         expect(page.get_by_text("RealNVP: 1 of 1 seeds")).to_be_visible(timeout=LONG)
@@ -108,7 +108,7 @@ def test_a_comparison_goes_on_after_the_server_was_killed(tmp_path, chromium, pa
     try:
         page.goto(f"{server.url}/arena")
         choose(page, "GAN")
-        set_least(page, "Seeds", plan="1 training of 2,500 steps each")
+        set_least(page, "Seeds", plan="1 training of 2,500 steps of 320 points each")
         button(page, "Compare").click()
         address(page, "comparison=")
         expect(page.get_by_role("img", name=re.compile("^Samples of each model"))).to_be_visible()

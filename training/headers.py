@@ -83,6 +83,11 @@ def read_header(file: BinaryIO, size: int) -> Header:
     if len(start) < 8:
         raise DataError("The file is too short to be safetensors.")
     length = int.from_bytes(start, "little")
+    if MAX_HEADER < length <= size - 8:
+        raise DataError(
+            f"The file's header has {length / 2**20:.1f} MB; no model here needs more than "
+            f"{MAX_HEADER // 2**20}."
+        )
     if not 2 <= length <= MAX_HEADER:
         raise DataError("The file is not safetensors: it does not begin with a header.")
     if 8 + length > size:

@@ -101,10 +101,10 @@ def _said(terms: Terms) -> str:
     trainings = len(terms.entrants) * config.seeds
     words = f"{trainings} training{'s' if trainings > 1 else ''}"
     if config.seconds:
-        return f"{words} of about {config.seconds:g} s each."
+        return f"{words} of about {config.seconds:g} s each, with {config.batch} points a step."
     epochs = epochs_of(config, config.steps)
     seen = f", which is {epochs:,.0f} epochs" if epochs else ""
-    return f"{words} of {config.steps:,} steps each{seen}."
+    return f"{words} of {config.steps:,} steps of {config.batch} points each{seen}."
 
 
 # -- which comparison ----------------------------------------------------------------------------
