@@ -50,11 +50,12 @@ def glow(
         Glow: Generative Flow with Invertible 1x1 Convolutions. https://arxiv.org/abs/1807.03039
     """
 
-    bound = min(BOUND, REACH / (levels * (steps + 1) - 1))
+    depth = levels * (steps + 1) - 1
+    bound = min(BOUND, REACH / depth)
 
     def coupling(channels: int) -> AffineCoupling:
         half = channels // 2
-        net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
+        net = ConvNet(half, hidden, 2 * half, depth=depth, context=classes, generator=generator)
         return AffineCoupling(net, bound=bound)
 
     def step(channels: int) -> list[nn.Module]:

@@ -223,24 +223,30 @@ class Vectorise(nn.Module):
         return x.reshape(-1, *self.shape), z.new_zeros(len(z))
 
 
-BASE_WIDTH = 64  # hidden channels up to which a conditioner's output is taken as it is
+# Hidden channels, and couplings in a row, up to which a conditioner's output is taken as it is.
+BASE_WIDTH = 64
+BASE_DEPTH = 8
 
 
 class ConvNet(nn.Module):
     """Glow's conditioner: 3x3, 1x1 and 3x3 convolutions with ReLU between them.
 
     The last one starts at zero, so that its coupling starts as the identity. Adam moves each of its
-    weights by as much whatever its width, so what it gives would move in proportion to that; from
-    ``BASE_WIDTH`` on a factor takes it back. Without it wide nets explode in their first steps.
+    weights by as much whatever its width, so what it gives would move in proportion to that; and as
+    all couplings of a flow first move the same way, what comes out of them all would move in
+    proportion to their number. From ``BASE_WIDTH`` and ``BASE_DEPTH`` on, factors take it back.
+    Without them wide or deep flows explode in their first steps.
 
     Args:
         channels: of its input.
         hidden: of the layers between.
         outputs: channels of its output.
+        depth: couplings with such a network on a pixel's way through the flow.
         context: width of a vector that shifts the first hidden layer, 0 for none.
         generator: source of the initial weights.
 
     Attributes:
+        gain: factor of its output, a scalar.
         mixed: compute in bfloat16, two to three times as fast where the processor knows it. Input,
             output and weights stay float32.
 
@@ -250,19 +256,23 @@ class ConvNet(nn.Module):
         1/n. https://arxiv.org/abs/2203.03466
     """
 
+    gain: Tensor
+
     def __init__(
         self,
         channels: int,
         hidden: int,
         outputs: int,
         *,
+        depth: int = 1,
         context: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.context = context
         self.mixed = False
-        self.gain = min(1.0, BASE_WIDTH / hidden)
+        gain = min(1.0, BASE_WIDTH / hidden) * min(1.0, BASE_DEPTH / depth)
+        self.register_buffer("gain", torch.tensor(gain))  # weights alone do not say what it is
         self.first = _conv(channels, hidden, 3, generator)
         self.middle = _conv(hidden, hidden, 1, generator)
         self.last = _conv(hidden, outputs, 3, generator)
@@ -279,8 +289,7 @@ class ConvNet(nn.Module):
                 hidden += (context @ self.shift.T)[:, :, None, None]
             hidden = F.relu(self.middle(F.relu(hidden, inplace=True)), inplace=True)
             out = _few_outputs(self.last, hidden) if x.device.type == "cpu" else self.last(hidden)
-        out = out.to(x.dtype)
-        return out * self.gain if self.gain < 1 else out
+        return out.to(x.dtype) * self.gain
 
 
 def _few_outputs(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -94,13 +94,14 @@ def realnvp_images(
         Density estimation using Real NVP, sections 3.4-3.6. https://arxiv.org/abs/1605.08803
     """
 
-    bound = min(BOUND, REACH / (2 * couplings * levels))
+    depth = 2 * couplings * levels
+    bound = min(BOUND, REACH / depth)
 
     def run(channels: int, checkerboard: bool) -> list[nn.Module]:
         layers: list[nn.Module] = [Squeeze(checkerboard=checkerboard)]
         for i in range(couplings):
             half = 2 * channels
-            net = ConvNet(half, hidden, 2 * half, context=classes, generator=generator)
+            net = ConvNet(half, hidden, 2 * half, depth=depth, context=classes, generator=generator)
             flip = bool((couplings - 1 - i) % 2)  # the half that leaves the level moves last
             layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=bound)]
         return layers

@@ -405,6 +405,28 @@ def test_a_wide_network_moves_no_further_in_its_first_step_of_adam_than_a_narrow
 
 
 @pytest.mark.parametrize("build", [glow, realnvp_images])
+def test_a_deep_flow_moves_no_further_in_its_first_step_of_adam_than_a_shallow_one(build):
+    x = torch.rand(16, 1, 8, 8, generator=seeded(1))
+
+    def first_step(depth: int) -> float:
+        size = {glow: {"steps": depth}, realnvp_images: {"couplings": depth // 2}}[build]
+        flow = build(shape=(1, 8, 8), levels=1, hidden=16, generator=seeded(), **size)
+        flow.initialise(x)
+        adam = torch.optim.Adam(
+            [w for net in flow.modules() if isinstance(net, ConvNet) for w in net.parameters()],
+            lr=1e-5,
+        )
+        before = flow.log_prob(x)
+        before.mean().backward()
+        adam.step()
+        return float((flow.log_prob(x) - before).detach().abs().mean())
+
+    shallow = first_step(8)
+    assert shallow > 0
+    assert 0.6 < first_step(24) / shallow < 1.6
+
+
+@pytest.mark.parametrize("build", [glow, realnvp_images])
 def test_however_deep_the_scales_together_stay_within_float32(build):
     depth = {glow: {"steps": 32}, realnvp_images: {"couplings": 8}}[build]
     flow = build(shape=(1, 32, 32), levels=4, hidden=4, **depth)

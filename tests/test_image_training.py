@@ -657,6 +657,18 @@ def test_extreme_corners(case):
     survives(stem, {**values, **FAST, "dataset": "digits8"}, steps=12, total=60)
 
 
+@pytest.mark.parametrize(
+    ("stem", "values"), [("glow", {"steps": 16}), ("realnvp_images", {"couplings": 8})]
+)
+def test_the_first_steps_of_a_deep_flow_do_not_explode(stem, values):
+    # It is inside the sliders, not at their ends, that flows are both deep and wide enough.
+    module = FAMILIES[stem].training
+    experiment = module.build(module.CONFIG(dataset="digits", **values, **FAST))
+    losses = [float(experiment.update()["bits_per_dim"]) for _ in range(12)]
+    assert max(losses) < 1.2 * losses[0]
+    assert losses[-1] < losses[0]
+
+
 SLOW = [(stem, values, seed) for stem in AXES for values in corners(stem) for seed in range(5)]
 SLOW_IDS = ["-".join([s, *map(str, v.values()), f"seed{seed}"]) for s, v, seed in SLOW]
 

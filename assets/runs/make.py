@@ -22,7 +22,7 @@ from ui.maf_figures import write_results  # noqa: E402
 COMMANDS = {
     "nice": "nice --dataset two_moons --iterations 3000",
     "realnvp": "realnvp --dataset pinwheel --coupling spline --blocks 6 --iterations 3000",
-    "glow": "glow --dataset mnist --steps 12 --iterations 15000 --learning-rate 5e-3",
+    "glow": "glow --dataset mnist --steps 16 --iterations 15000 --learning-rate 5e-3",
     "nice_images": "nice_images --dataset mnist --hidden 300 --depth 2 --iterations 6000 "
     "--batch 128 --learning-rate 1e-3",
     "realnvp_images": "realnvp_images --dataset mnist --hidden 48 --couplings 3 --iterations 3000 "
