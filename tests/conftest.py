@@ -21,10 +21,14 @@ def wait_until(condition: Callable[[], T], timeout: float = 60.0, every: float =
         pytest.fail(str(error))
 
 
+def pytest_sessionstart():
+    # Before the first fixture of a module, which may train: two threads wait for each other without
+    # end where a core has something else to do.
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """What must be equal bit for bit runs on one thread: other sums are other numbers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
