@@ -38,7 +38,7 @@ def set_least(page, *labels: str, plan: str) -> None:  # noqa: F811
     """Move sliders to their left ends; wait until the page tells this plan.
 
     A slider that is moved by a key tells the server a moment later: who presses Compare before
-    that compares what was set before. The plan has seeds and steps, so these come last.
+    that compares what was set before. The plan tells seeds, steps and batch.
     """
     for label in labels:
         knob = page.get_by_role("slider", name=label)
