@@ -224,6 +224,9 @@ class Vectorise(nn.Module):
 
 
 # Hidden channels, and couplings in a row, up to which a conditioner's output is taken as it is.
+# Depth takes all from the log-scales but only its root from the shifts. That was found by trial:
+# with nothing taken from them, RealNVP of 32 couplings still jumps to 60 bits/dim for a step; with
+# all, flows are stable too but learn more slowly.
 BASE_WIDTH = 64
 BASE_DEPTH = 8
 
@@ -231,22 +234,23 @@ BASE_DEPTH = 8
 class ConvNet(nn.Module):
     """Glow's conditioner: 3x3, 1x1 and 3x3 convolutions with ReLU between them.
 
-    The last one starts at zero, so that its coupling starts as the identity. Adam moves each of its
-    weights by as much whatever its width, so what it gives would move in proportion to that; and as
-    all couplings of a flow first move the same way, what comes out of them all would move in
-    proportion to their number. From ``BASE_WIDTH`` and ``BASE_DEPTH`` on, factors take it back.
-    Without them wide or deep flows explode in their first steps.
+    It gives ``(shift, raw log-scale)``, as :class:`~models.layers.AffineCoupling` wants them. The
+    last convolution starts at zero, so that its coupling starts as the identity. Adam moves each of
+    its weights by as much whatever its width, so what it gives would move in proportion to that;
+    and as all couplings of a flow first move the same way, the sum of their log-scales, which sits
+    in an exponent, would move in proportion to their number. From ``BASE_WIDTH`` and ``BASE_DEPTH``
+    on, factors take it back. Without them wide or deep flows explode in their first steps.
 
     Args:
         channels: of its input.
         hidden: of the layers between.
-        outputs: channels of its output.
+        outputs: channels of its output, an even number: the second half are log-scales.
         depth: couplings with such a network on a pixel's way through the flow.
         context: width of a vector that shifts the first hidden layer, 0 for none.
         generator: source of the initial weights.
 
     Attributes:
-        gain: factor of its output, a scalar.
+        gain: factors of its output, ``(outputs, 1, 1)``.
         mixed: compute in bfloat16, two to three times as fast where the processor knows it. Input,
             output and weights stay float32.
 
@@ -271,8 +275,11 @@ class ConvNet(nn.Module):
         super().__init__()
         self.context = context
         self.mixed = False
-        gain = min(1.0, BASE_WIDTH / hidden) * min(1.0, BASE_DEPTH / depth)
-        self.register_buffer("gain", torch.tensor(gain))  # weights alone do not say what it is
+        deep = min(1.0, BASE_DEPTH / depth)
+        gain = torch.full((outputs, 1, 1), min(1.0, BASE_WIDTH / hidden))
+        gain[: outputs // 2] *= math.sqrt(deep)
+        gain[outputs // 2 :] *= deep
+        self.register_buffer("gain", gain)  # weights alone do not say what it is
         self.first = _conv(channels, hidden, 3, generator)
         self.middle = _conv(hidden, hidden, 1, generator)
         self.last = _conv(hidden, outputs, 3, generator)
