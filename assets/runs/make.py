@@ -25,7 +25,7 @@ COMMANDS = {
     "glow": "glow --dataset mnist --steps 16 --iterations 15000 --learning-rate 5e-3",
     "nice_images": "nice_images --dataset mnist --hidden 300 --depth 2 --iterations 6000 "
     "--batch 128 --learning-rate 1e-3",
-    "realnvp_images": "realnvp_images --dataset mnist --hidden 48 --couplings 3 --iterations 3000 "
+    "realnvp_images": "realnvp_images --dataset mnist --hidden 48 --couplings 3 --iterations 10000 "
     "--learning-rate 5e-3",
     "maf": "maf --epochs 50",
     "gan": "gan",
