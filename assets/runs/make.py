@@ -1,8 +1,8 @@
 """Train the runs that ship with the lab, so that no page opens empty.
 
-``python assets/runs/make.py [NAME ...]``; those on images take up to an hour and need MNIST, under a
-folder named in ``GENLAB_DATA`` or downloaded. Each is an ordinary run folder; only the checkpoint
-(nobody resumes it) and most pictures are left out.
+``python assets/runs/make.py [NAME ...]``; those on images take up to 70 minutes, and most need
+MNIST, under a folder named in ``GENLAB_DATA`` or downloaded. Each is an ordinary run folder; only
+the checkpoint (nobody resumes it) and most pictures are left out.
 """
 
 from __future__ import annotations
