@@ -138,7 +138,7 @@ FAMILIES: dict[str, Family] = {
             "gan",
             "GAN",
             ":material/swords:",
-            "Watch the duel: a forger and a detective learn from each other until no one can tell.",
+            "Watch the duel: a generator and a discriminator learn from each other, step by step.",
             "Generative Adversarial Nets (Goodfellow et al., 2014)",
             "1406.2661",
             traits=Traits(

@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, float]] = {
     "no identity loss": {"identity": 0.0},
     "neither": {"cycle": 0.0, "identity": 0.0},
 }
-QUICK = {"image_size": 32, "width": 8, "judge_width": 8, "epochs": 1}
+QUICK = {"image_size": 32, "width": 8, "discriminator_width": 8, "epochs": 1}
 COLUMNS = ("hue_ab", "hue_ba", "iou_ab", "iou_ba", "cycle_error_a", "cycle_error_b")
 
 

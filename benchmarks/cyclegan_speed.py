@@ -35,8 +35,13 @@ FASTER_GOAL, EQUAL_GOAL = 1.3, 1e-3
 FLOAT32, STANDARD = "the lab, float32", "standard order, float32"
 LAST, MIXED = "the lab, channels last", "the lab, bfloat16"
 SETTINGS = {
-    "64 pixels, width 32": {"image_size": 64, "width": 32, "judge_width": 32, "blocks": 6},
-    "128 pixels, width 64": {"image_size": 128, "width": 64, "judge_width": 64, "blocks": 6},
+    "64 pixels, width 32": {"image_size": 64, "width": 32, "discriminator_width": 32, "blocks": 6},
+    "128 pixels, width 64": {
+        "image_size": 128,
+        "width": 64,
+        "discriminator_width": 64,
+        "blocks": 6,
+    },
 }
 
 
@@ -74,18 +79,20 @@ class Standard:
         self.twin = twin
         config = twin.config
         self.a_to_b, self.b_to_a = (_generator(config.width, config.blocks) for _ in range(2))
-        self.judge_a, self.judge_b = (_judge(config.judge_width) for _ in range(2))
+        self.discriminator_a, self.discriminator_b = (
+            _discriminator(config.discriminator_width) for _ in range(2)
+        )
         self.take(twin.model)
         both = itertools.chain(self.a_to_b.parameters(), self.b_to_a.parameters())
         self.adam = torch.optim.Adam(both, lr=config.learning_rate, betas=BETAS)
-        both = itertools.chain(self.judge_a.parameters(), self.judge_b.parameters())
-        self.judges_adam = torch.optim.Adam(both, lr=config.learning_rate, betas=BETAS)
+        both = itertools.chain(self.discriminator_a.parameters(), self.discriminator_b.parameters())
+        self.discriminators_adam = torch.optim.Adam(both, lr=config.learning_rate, betas=BETAS)
         self.pools = [ImagePool(50, "cpu") for _ in range(2)]
         self.square, self.absolute = nn.MSELoss(), nn.L1Loss()
 
     def take(self, model: CycleGAN) -> None:
         """Take over the lab's weights."""
-        for name in ("a_to_b", "b_to_a", "judge_a", "judge_b"):
+        for name in ("a_to_b", "b_to_a", "discriminator_a", "discriminator_b"):
             _copy(getattr(model, name), getattr(self, name))
 
     def update(self) -> Mapping[str, Tensor]:
@@ -93,14 +100,14 @@ class Standard:
         self.twin.step += 1
         fake_b, fake_a = self.a_to_b(a), self.b_to_a(b)
         back_a, back_b = self.b_to_a(fake_b), self.a_to_b(fake_a)
-        self._judges_learn(False)
+        self._discriminators_learn(False)
         self.adam.zero_grad()
         config = self.twin.config
         told = {
             "identity_b": self.absolute(self.a_to_b(b), b),
             "identity_a": self.absolute(self.b_to_a(a), a),
-            "adversarial_ab": self._squared(self.judge_b(fake_b), 1.0),
-            "adversarial_ba": self._squared(self.judge_a(fake_a), 1.0),
+            "adversarial_ab": self._squared(self.discriminator_b(fake_b), 1.0),
+            "adversarial_ba": self._squared(self.discriminator_a(fake_a), 1.0),
             "cycle_a": self.absolute(back_a, a),
             "cycle_b": self.absolute(back_b, b),
         }
@@ -112,27 +119,31 @@ class Standard:
         )
         loss.backward()
         self.adam.step()
-        self._judges_learn(True)
-        self.judges_adam.zero_grad()
+        self._discriminators_learn(True)
+        self.discriminators_adam.zero_grad()
         # The pools are asked in the same order as in the lab, to draw the same images.
-        sides = ((self.judge_a, a, fake_a), (self.judge_b, b, fake_b))
+        sides = ((self.discriminator_a, a, fake_a), (self.discriminator_b, b, fake_b))
         old = [
             pool.exchange(fake.detach(), self.twin.generator)
             for pool, (_, _, fake) in zip(self.pools, sides, strict=True)
         ]
-        for name, (judge, real, _), fake in zip(("judge_a", "judge_b"), sides, old, strict=True):
-            right = self._squared(judge(real), 1.0)
-            wrong = self._squared(judge(fake), 0.0)
+        for name, (net, real, _), fake in zip(
+            ("discriminator_a", "discriminator_b"), sides, old, strict=True
+        ):
+            right = self._squared(net(real), 1.0)
+            wrong = self._squared(net(fake), 0.0)
             told[name] = 0.5 * (right + wrong)
             told[name].backward()
-        self.judges_adam.step()
+        self.discriminators_adam.step()
         return {name: value.detach() for name, value in told.items()}
 
     def _squared(self, scores: Tensor, wanted: float) -> Tensor:
         return self.square(scores, torch.full_like(scores, wanted))
 
-    def _judges_learn(self, do: bool) -> None:
-        for parameter in itertools.chain(self.judge_a.parameters(), self.judge_b.parameters()):
+    def _discriminators_learn(self, do: bool) -> None:
+        for parameter in itertools.chain(
+            self.discriminator_a.parameters(), self.discriminator_b.parameters()
+        ):
             parameter.requires_grad_(do)
 
 
@@ -165,7 +176,7 @@ def _generator(width: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
 
 
-def _judge(width: int) -> nn.Sequential:
+def _discriminator(width: int) -> nn.Sequential:
     layers = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
     for wide, stride in ((2 * width, 2), (4 * width, 2), (8 * width, 1)):
         layers += [nn.Conv2d(wide // 2, wide, 4, stride, 1), nn.InstanceNorm2d(wide)]

@@ -193,5 +193,5 @@ def _table(rows: list, iterations: int, truth: Truth, before: str) -> Table:
         f"Load before {before}, after {load()}.",
     ]
     if iterations != ITERATIONS:
-        table.notes.append(f"Quick: the goals are on {ITERATIONS:,} steps, so none is judged.")
+        table.notes.append(f"Quick: the goals are on {ITERATIONS:,} steps, so none is assessed.")
     return table

@@ -64,22 +64,25 @@ def tutorial_steps() -> Iterator[int]:
     """Train the same networks in the order of operations of PyTorch's DCGAN tutorial."""
     data, generator = load_images("shapes"), torch.Generator().manual_seed(0)
     nets = dcgan(shape=data.shape, maps=MAPS, latent=LATENT, generator=generator)
-    judge, paint = nets.discriminator, nets.generator
+    discriminator, paint = nets.discriminator, nets.generator
     criterion = torch.nn.BCEWithLogitsLoss()
-    rules = [torch.optim.Adam(n.parameters(), lr=RATE, betas=(0.5, 0.999)) for n in (judge, paint)]
+    rules = [
+        torch.optim.Adam(n.parameters(), lr=RATE, betas=(0.5, 0.999))
+        for n in (discriminator, paint)
+    ]
     step = 0
     while True:
-        judge.zero_grad()
+        discriminator.zero_grad()
         real = to_signed(data.batch(BATCH, generator)[0])
         label = torch.full((BATCH,), 1.0)
-        criterion(judge(real).view(-1), label).backward()
+        criterion(discriminator(real).view(-1), label).backward()
         fake = paint(torch.randn(BATCH, LATENT, generator=generator))
         label.fill_(0.0)
-        criterion(judge(fake.detach()).view(-1), label).backward()
+        criterion(discriminator(fake.detach()).view(-1), label).backward()
         rules[0].step()
         paint.zero_grad()
         label.fill_(1.0)
-        criterion(judge(fake).view(-1), label).backward()
+        criterion(discriminator(fake).view(-1), label).backward()
         rules[1].step()
         step += 1
         yield step

@@ -46,7 +46,7 @@ LATENT, HIDDEN, BATCH, RATE = 20, 400, 128, 1e-3  # of PyTorch's example
 NEVER = 1 << 40
 SPEED_GOAL, WHOLE_GOAL, FEW_GOAL = 1.5, 105.0, 115.0  # ratio, nats, nats
 SEEDS = (0, 1, 2)
-JUDGED = 500  # images of either kind behind an AUROC
+SCORED = 500  # images of either kind behind an AUROC
 DRAWS = 200
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "runs" / "vae"
 LAB, MIXED, EXAMPLE = "Generative Lab, float32", "Generative Lab, bfloat16", "DataLoader example"
@@ -280,8 +280,8 @@ def _detection(trained: Trained, protocol: Protocol) -> Table:
         table.rows.append((str(level), *spread(areas["bce"], 3), *spread(areas["elbo"], 3)))
     tell("")
     table.notes = [
-        f"Medians and ranges over {len(models)} trainings; for each, {JUDGED} clean test images "
-        f"and {JUDGED} others with Gaussian noise, drawn with its seed. Cross-entropy: of the "
+        f"Medians and ranges over {len(models)} trainings; for each, {SCORED} clean test images "
+        f"and {SCORED} others with Gaussian noise, drawn with its seed. Cross-entropy: of the "
         "image with the reconstruction from its mean latents."
     ]
     return table
@@ -291,6 +291,6 @@ def _some(experiment: VAETraining, level: int, seed: int):
     """Return the scores of clean test images, and of others with noise."""
     test = experiment.images.test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    clean, others = test[order[:JUDGED]], test[order[JUDGED : 2 * JUDGED]]
+    clean, others = test[order[:SCORED]], test[order[SCORED : 2 * SCORED]]
     noisy = corrupt(others, "noise", level, seed=seed)
     return score(experiment.model, clean), score(experiment.model, noisy)

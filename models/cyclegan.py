@@ -1,4 +1,4 @@
-"""CycleGAN: two generators that undo each other, and two discriminators that judge patches."""
+"""CycleGAN: two generators that undo each other, and two discriminators that score patches."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ResNetGenerator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge each patch of 70 x 70 pixels by itself: is it real?
+    """Score each patch of 70 x 70 pixels by itself: is it real?
 
     Args:
         width: channels next to the image.
@@ -136,15 +136,15 @@ class CycleGAN(nn.Module):
     Args:
         width: channels next to the image in the generators.
         blocks: residual blocks of either generator.
-        judge_width: channels next to the image in the discriminators.
+        discriminator_width: channels next to the image in the discriminators.
     """
 
-    def __init__(self, *, width: int, blocks: int, judge_width: int) -> None:
+    def __init__(self, *, width: int, blocks: int, discriminator_width: int) -> None:
         super().__init__()
         self.a_to_b = ResNetGenerator(width=width, blocks=blocks)
         self.b_to_a = ResNetGenerator(width=width, blocks=blocks)
-        self.judge_a = PatchDiscriminator(width=judge_width)
-        self.judge_b = PatchDiscriminator(width=judge_width)
+        self.discriminator_a = PatchDiscriminator(width=discriminator_width)
+        self.discriminator_b = PatchDiscriminator(width=discriminator_width)
 
     @property
     def generators(self) -> nn.ModuleList:
@@ -152,27 +152,27 @@ class CycleGAN(nn.Module):
         return nn.ModuleList([self.a_to_b, self.b_to_a])
 
     @property
-    def judges(self) -> nn.ModuleList:
+    def discriminators(self) -> nn.ModuleList:
         """The two discriminators, that of A first."""
-        return nn.ModuleList([self.judge_a, self.judge_b])
+        return nn.ModuleList([self.discriminator_a, self.discriminator_b])
 
 
 def cyclegan(
-    *, width: int, blocks: int, judge_width: int, generator: torch.Generator | None = None
+    *, width: int, blocks: int, discriminator_width: int, generator: torch.Generator | None = None
 ) -> CycleGAN:
     """Return untrained networks, all weights drawn from a normal distribution of width 0.02.
 
     Args:
         width: channels next to the image in the generators.
         blocks: residual blocks of either generator.
-        judge_width: channels next to the image in the discriminators.
+        discriminator_width: channels next to the image in the discriminators.
         generator: source of the initial weights.
 
     References:
         Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park,
         Isola, Efros, 2017), section 4. https://arxiv.org/abs/1703.10593
     """
-    model = CycleGAN(width=width, blocks=blocks, judge_width=judge_width)
+    model = CycleGAN(width=width, blocks=blocks, discriminator_width=discriminator_width)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | ToImage):
             nn.init.normal_(module.weight, 0, SPREAD, generator=generator)
@@ -181,15 +181,15 @@ def cyclegan(
     return model
 
 
-def receptive_field(judge: PatchDiscriminator, place: int) -> tuple[int, int]:
+def receptive_field(discriminator: PatchDiscriminator, place: int) -> tuple[int, int]:
     """Return the first and the last pixel that an output sees, along one side.
 
     Args:
-        judge: the discriminator.
+        discriminator: whose output it is.
         place: of the output along that side. Pixels may lie in the padding, beyond the image.
     """
     first = last = place
-    for layer in reversed(judge.layers):
+    for layer in reversed(discriminator.layers):
         if isinstance(layer, nn.Conv2d):
             stride, padding, kernel = layer.stride[0], layer.padding[0], layer.kernel_size[0]
             first = first * stride - padding

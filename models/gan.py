@@ -114,12 +114,12 @@ def image_gan(
         nn.Sequential(layer, nn.BatchNorm1d(hidden)) if i in (0, 2) else layer
         for i, layer in enumerate(paint)
     ]
-    judge = MLP(dims, hidden, hidden, 1, identity=False, generator=generator)
+    discriminator = MLP(dims, hidden, hidden, 1, identity=False, generator=generator)
     for i in (1, 3):
-        judge[i] = nn.LeakyReLU(SLOPE, inplace=True)
+        discriminator[i] = nn.LeakyReLU(SLOPE, inplace=True)
     return GAN(
         nn.Sequential(*layers, nn.Tanh(), nn.Unflatten(1, shape)),
-        nn.Sequential(nn.Flatten(), judge, Score()),
+        nn.Sequential(nn.Flatten(), discriminator, Score()),
         latent,
         "gaussian",
     )
@@ -152,8 +152,8 @@ def dcgan(
     base = side >> halvings
     widths = [maps << i for i in range(halvings)]  # from the image inwards
     gan = GAN(
-        nn.Sequential(*_paint(channels, widths, base, latent)),
-        nn.Sequential(*_judge(channels, widths, base)),
+        nn.Sequential(*_generator(channels, widths, base, latent)),
+        nn.Sequential(*_discriminator(channels, widths, base)),
         latent,
         "gaussian",
     )
@@ -175,7 +175,7 @@ def _halvings(side: int) -> int:
     return max(1, int(math.log2(side / 4)))
 
 
-def _paint(channels: int, widths: list[int], base: int, latent: int) -> list[nn.Module]:
+def _generator(channels: int, widths: list[int], base: int, latent: int) -> list[nn.Module]:
     inner = widths[-1]
     layers: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
     layers += [_up(latent, inner, base, 1, 0), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
@@ -184,7 +184,7 @@ def _paint(channels: int, widths: list[int], base: int, latent: int) -> list[nn.
     return [*layers, _up(widths[0], channels, 4, 2, 1), nn.Tanh()]
 
 
-def _judge(channels: int, widths: list[int], base: int) -> list[nn.Module]:
+def _discriminator(channels: int, widths: list[int], base: int) -> list[nn.Module]:
     layers: list[nn.Module] = [_down(channels, widths[0], 4, 2, 1)]
     layers.append(nn.LeakyReLU(SLOPE, inplace=True))
     for narrow, wide in pairwise(widths):

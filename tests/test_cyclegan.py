@@ -31,7 +31,7 @@ from training.cyclegan_tools import (
 from training.loop import Wishes, train
 from training.store import Run
 
-SMALL = {"image_size": 32, "width": 8, "judge_width": 8, "precision": "float32"}
+SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
 
 
 def own(counts=(7, 5, 2, 2)) -> OwnPairs:
@@ -52,7 +52,7 @@ def weights(experiment: CycleGANTraining) -> Tensor:
 
 
 def networks(**values):
-    settings = {"width": 8, "blocks": 3, "judge_width": 8, **values}
+    settings = {"width": 8, "blocks": 3, "discriminator_width": 8, **values}
     return cyclegan(**settings, generator=torch.Generator().manual_seed(0))
 
 
@@ -60,9 +60,11 @@ def networks(**values):
 
 
 def test_the_receptive_field_of_a_discriminator_is_70_by_70():
-    judge = networks().judge_b
+    discriminator = networks().discriminator_b
     # An instance norm lets every output know the whole image; it is the convolutions that count.
-    convolutions = nn.Sequential(*[m for m in judge.layers if not isinstance(m, InstanceNorm)])
+    convolutions = nn.Sequential(
+        *[m for m in discriminator.layers if not isinstance(m, InstanceNorm)]
+    )
     x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1)).requires_grad_()
     scores = convolutions(x)
     assert scores.shape == (1, 1, 30, 30)
@@ -72,9 +74,9 @@ def test_the_receptive_field_of_a_discriminator_is_70_by_70():
         rows, columns = (seen.any(dim).nonzero()[:, 0] for dim in (1, 0))
         for found, place in ((rows, row), (columns, column)):
             first, last = int(found.min()), int(found.max())
-            assert (first, last) == receptive_field(judge, place)
+            assert (first, last) == receptive_field(discriminator, place)
             assert last - first + 1 == 70
-    first, last = receptive_field(judge, 0)
+    first, last = receptive_field(discriminator, 0)
     assert first < 0
     assert last - first + 1 == 70
 
@@ -87,7 +89,7 @@ def test_translations_are_as_large_as_images_and_as_bounded(size):
     assert y.shape == x.shape
     assert y.abs().max() <= 1
     height, width = size
-    assert net.judge_a(x).shape == (2, 1, height // 8 - 2, width // 8 - 2)
+    assert net.discriminator_a(x).shape == (2, 1, height // 8 - 2, width // 8 - 2)
 
 
 @pytest.mark.parametrize("size", [(33, 32), (32, 30), (31, 31)])
@@ -97,21 +99,23 @@ def test_odd_sizes_are_refused(size):
 
 
 def test_the_networks_of_the_paper_have_their_number_of_weights():
-    net = CycleGAN(width=64, blocks=9, judge_width=64)
+    net = CycleGAN(width=64, blocks=9, discriminator_width=64)
     # The published 11.378 and 2.765 million, less the biases that an instance norm takes away.
-    count = [sum(p.numel() for p in part.parameters()) for part in (net.a_to_b, net.judge_a)]
+    count = [
+        sum(p.numel() for p in part.parameters()) for part in (net.a_to_b, net.discriminator_a)
+    ]
     assert count == [11_378_179 - 5248, 2_764_737 - 896]
 
 
 def test_weights_start_normal_with_width_one_fiftieth():
-    net = networks(width=16, judge_width=16)
+    net = networks(width=16, discriminator_width=16)
     for name, weight in net.named_parameters():
         if name.endswith("bias"):
             assert not weight.any()
         elif weight.numel() > 5000:
             assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.05)
             assert float(weight.detach().mean()) == pytest.approx(0, abs=1e-3)
-    again = networks(width=16, judge_width=16)
+    again = networks(width=16, discriminator_width=16)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters()))
 
 
@@ -133,7 +137,7 @@ def test_an_instance_norm_is_torchs_own():
 def test_nothing_in_a_batch_looks_at_its_neighbours():
     net = networks()
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    for part in (net.a_to_b, net.judge_a):
+    for part in (net.a_to_b, net.discriminator_a):
         assert torch.allclose(part(x)[1:2], part(x[1:2]), atol=1e-5)
 
 
@@ -415,7 +419,12 @@ def test_likeness_does_not_trip_over_a_blank_image():
 
 
 def rows(count: int = 40, **values: float) -> list[dict[str, float]]:
-    usual = {"judge_a": 0.2, "judge_b": 0.22, "likeness_ab": 0.8, "likeness_ba": 0.8}
+    usual = {
+        "discriminator_a": 0.2,
+        "discriminator_b": 0.22,
+        "likeness_ab": 0.8,
+        "likeness_ba": 0.8,
+    }
     usual |= {"variety_ab": 0.9, "variety_ba": 1.1}
     return [{"step": 10 * i, **usual, **values} for i in range(count)]
 
@@ -426,8 +435,8 @@ def test_the_light_shows_what_the_numbers_say():
     assert translation_health([], 400).state == "unknown"
     assert translation_health(rows(), 400_000).state == "unknown"
     for values, state, words in (
-        ({"judge_b": 0.001}, "won", "discriminator of B"),
-        ({"judge_a": 0.0}, "won", "from B to A"),
+        ({"discriminator_b": 0.001}, "won", "discriminator of B"),
+        ({"discriminator_a": 0.0}, "won", "from B to A"),
         ({"likeness_ba": -0.6}, "inversion", "B to A"),
         ({"variety_ab": 0.1}, "collapse", "A to B"),
     ):
@@ -445,11 +454,11 @@ def test_early_blurs_and_a_single_picture_are_no_collapse():
 
 
 def test_the_light_looks_at_the_recent_past():
-    past = rows(40, judge_a=0.0, likeness_ab=-0.9)
+    past = rows(40, discriminator_a=0.0, likeness_ab=-0.9)
     now = [{**row, "step": 400 + row["step"]} for row in rows(40)]
     assert translation_health(past + now, 1000).state == "balanced"
     # A spike is no state.
-    spike = [*now[:-1], {**now[-1], "judge_a": 0.0}]
+    spike = [*now[:-1], {**now[-1], "discriminator_a": 0.0}]
     assert translation_health(past + spike, 1000).state == "balanced"
 
 
@@ -475,7 +484,7 @@ def test_the_command_line_takes_own_sets_and_refuses_what_cannot_be(tmp_path, ca
     images = own((6, 6, 1, 1))
     images.save(tmp_path / "data.npz")
     start = ["cyclegan", "--quiet", "--device", "cpu", "--out", str(tmp_path / "run")]
-    small = ["--image-size", "32", "--width", "8", "--judge-width", "8", "--epochs", "1"]
+    small = ["--image-size", "32", "--width", "8", "--discriminator-width", "8", "--epochs", "1"]
     assert main([*start, "--image-size", "62"]) == 2
     assert "multiple of 4" in capsys.readouterr().err
     assert main([*start, "--dataset", "own"]) == 2

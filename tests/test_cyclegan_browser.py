@@ -61,7 +61,7 @@ def test_an_uploaded_picture_is_translated_at_once(server, page) -> None:  # noq
 
 @pytest.mark.slow
 def test_two_minutes_of_fruits_move_and_outlive_a_change_of_page(server, page) -> None:  # noqa: F811
-    open_page(page, f"{server.url}/cyclegan?width=8&judge_width=8")
+    open_page(page, f"{server.url}/cyclegan?width=8&discriminator_width=8")
     button(page, "Train").click()
     expect(button(page, "Pause")).to_be_enabled()
     trip = page.get_by_role("img", name=re.compile("^From apple to orange and back")).last

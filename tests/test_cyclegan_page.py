@@ -17,7 +17,7 @@ from training.store import Run, Status
 from ui.cyclegan_figures import difference, framed, heat, shown, verdicts
 
 PARTS = ("Live", "Translate", "See inside", "Lessons", "Check")
-SMALL = {"width": 8, "judge_width": 8, "image_size": 32}
+SMALL = {"width": 8, "discriminator_width": 8, "image_size": 32}
 
 
 def page() -> None:

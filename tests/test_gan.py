@@ -211,13 +211,13 @@ def test_arrows_point_where_the_loss_falls():
 
 def test_momentum_and_rule_are_followed():
     experiment = make("gan", optimiser="gradient-descent", momentum=0.0, learning_rate_d=0.01)
-    judge = experiment.model.discriminator
+    discriminator = experiment.model.discriminator
     x, fake = experiment.real(), torch.zeros(32, 2)
-    loss = LOSSES["non-saturating"].discriminator(judge(x), judge(fake), 0.0)
-    gradients = torch.autograd.grad(loss, list(judge.parameters()))
-    before = [p.clone() for p in judge.parameters()]
+    loss = LOSSES["non-saturating"].discriminator(discriminator(x), discriminator(fake), 0.0)
+    gradients = torch.autograd.grad(loss, list(discriminator.parameters()))
+    before = [p.clone() for p in discriminator.parameters()]
     experiment.update_discriminator(x, fake)
-    for old, new, gradient in zip(before, judge.parameters(), gradients, strict=True):
+    for old, new, gradient in zip(before, discriminator.parameters(), gradients, strict=True):
         torch.testing.assert_close(new, old - 0.01 * gradient)
 
 
@@ -288,13 +288,13 @@ def test_the_distance_of_gaussians_is_known():
 @pytest.mark.parametrize("name", ["digits", "shapes"])
 def test_the_shipped_classifiers_know_their_images(name):
     images = load_images(name)
-    judge = frechet.load_classifier(frechet.SHIPPED / f"{name}.safetensors", images)
-    assert frechet.accuracy(judge, images) > 0.93
-    real, noise = frechet.yardsticks(judge, images, 300)
+    classifier = frechet.load_classifier(frechet.SHIPPED / f"{name}.safetensors", images)
+    assert frechet.accuracy(classifier, images) > 0.93
+    real, noise = frechet.yardsticks(classifier, images, 300)
     assert real.distance < noise.distance / 20
     assert real.spread > 0.95 * len(images.classes)
     assert real.sure > 0.9
-    one = frechet.compare(judge, images.test[:1].expand(50, -1, -1, -1), images.test[:500])
+    one = frechet.compare(classifier, images.test[:1].expand(50, -1, -1, -1), images.test[:500])
     assert one.spread == pytest.approx(1)
     assert one.distance > real.distance
 

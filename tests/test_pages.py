@@ -177,3 +177,9 @@ def test_a_page_without_any_run_says_what_to_do(stem: str, monkeypatch) -> None:
     assert any("press Train" in info.value for info in tester.info)
     assert not tester.button(key=f"{stem}.train").disabled
     assert len(tester.code) > 1, "the code can be read before"
+
+
+def test_a_setting_in_an_old_address_is_taken_by_its_name_of_today():
+    tester = healthy(opened(FAMILIES["cyclegan"], judge_width="24"))
+    assert not any("judge_width" in warning.value for warning in tester.warning)
+    assert tester.slider("cyclegan.discriminator_width").value == 24

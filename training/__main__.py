@@ -31,7 +31,7 @@ from datasets.pairs import download as download_pairs
 from datasets.pairs import is_here as pairs_are_here
 from registry import FAMILIES, Family
 from training import compare_command, parallel
-from training.config import OWN, ConfigError, RunConfig
+from training.config import OWN, RENAMED, ConfigError, RunConfig
 from training.cyclegan import CycleGANConfig
 from training.devices import best_device
 from training.driver import Command, Report, drive
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         for knob in family.training.CONFIG.knobs():
             sub.add_argument(
-                f"--{knob.name.replace('_', '-')}",
+                *_flags(knob.name),
                 default=knob.default,
                 metavar=knob.kind.upper(),
                 help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
@@ -117,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     _common(sub)
     _common(compare_command.add_to(words))
     return parser
+
+
+def _flags(name: str) -> list[str]:
+    """Return the flag of a setting, and those that it had in earlier versions."""
+    names = [name, *(old for old, new in RENAMED.items() if new == name)]
+    return [f"--{name.replace('_', '-')}" for name in names]
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

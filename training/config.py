@@ -14,6 +14,32 @@ from datasets.toy import TOY
 
 MAX_PROBLEMS = 5  # that one message tells of
 
+# What earlier versions wrote into settings, addresses, flags, tables and weights: its name today.
+RENAMED = {
+    "judge_a": "discriminator_a",
+    "judge_b": "discriminator_b",
+    "judge_width": "discriminator_width",
+    "judges": "discriminators",
+}
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with old names replaced by those of today.
+
+    Weights have dotted names, of which the first part may be old. Where a name comes in both forms,
+    the old one stays, to be refused.
+
+    Examples:
+        >>> current_names({"judge_width": 8, "judge_a.layers.0.bias": 1, "seed": 0})
+        {'discriminator_width': 8, 'discriminator_a.layers.0.bias': 1, 'seed': 0}
+    """
+    named = {}
+    for name, value in values.items():
+        first, dot, rest = name.partition(".")
+        today = f"{RENAMED.get(first, first)}{dot}{rest}"
+        named[name if today in values else today] = value
+    return named
+
 
 class ConfigError(ValueError):
     """A value that a person gave is not usable; the message names the field and what it may be."""
@@ -116,7 +142,7 @@ class RunConfig(BaseModel):
             training.config.ConfigError: batch must be a whole number from 64 to 2048; '7' is not.
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(current_names(values))
         except ValidationError as error:
             raise ConfigError(" ".join(cls._explain(error))) from None
 

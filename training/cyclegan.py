@@ -74,7 +74,7 @@ class CycleGANConfig(RunConfig):
         help="Of either generator. The paper has 6 for 128 pixels and 9 for 256.",
         group="Model",
     )
-    judge_width: int = knob(
+    discriminator_width: int = knob(
         16,
         ge=8,
         le=64,
@@ -154,7 +154,7 @@ def model(config: CycleGANConfig, *, generator: torch.Generator | None = None) -
     return cyclegan(
         width=config.width,
         blocks=config.blocks,
-        judge_width=config.judge_width,
+        discriminator_width=config.discriminator_width,
         generator=generator,
     )
 
@@ -212,8 +212,8 @@ class CycleGANTraining(Experiment):
         "cycle_b",
         "identity_a",
         "identity_b",
-        "judge_a",
-        "judge_b",
+        "discriminator_a",
+        "discriminator_b",
     )
     PICTURE_PATIENCE = 6.0
 
@@ -248,7 +248,10 @@ class CycleGANTraining(Experiment):
         # Without a limit on the gradient: as in the paper.
         return {
             name: Descent(nets, clip=float("inf"), betas=BETAS)
-            for name, nets in (("generators", self.model.generators), ("judges", self.model.judges))
+            for name, nets in (
+                ("generators", self.model.generators),
+                ("discriminators", self.model.discriminators),
+            )
         }
 
     def update(self) -> Mapping[str, Tensor]:
@@ -256,7 +259,9 @@ class CycleGANTraining(Experiment):
             a, b = self.batch()
             rate = self.live["learning_rate"] * self.rate_factor()
             there, back = self.move_generators(a, b, rate)
-            judge_a, judge_b = self.move_judges(a, b, back.fake, there.fake, rate)
+            discriminator_a, discriminator_b = self.move_discriminators(
+                a, b, back.fake, there.fake, rate
+            )
         return {
             "adversarial_ab": there.adversarial,
             "adversarial_ba": back.adversarial,
@@ -264,8 +269,8 @@ class CycleGANTraining(Experiment):
             "cycle_b": back.cycle,
             "identity_a": back.identity,
             "identity_b": there.identity,
-            "judge_a": judge_a,
-            "judge_b": judge_b,
+            "discriminator_a": discriminator_a,
+            "discriminator_b": discriminator_b,
         }
 
     def move_generators(self, a: Tensor, b: Tensor, rate: float) -> list[RoundTrip]:
@@ -275,15 +280,15 @@ class CycleGANTraining(Experiment):
         """
         net = self.model
         there, back = self.lanes.run(
-            lambda: self.round_trip(a, b, net.a_to_b, net.b_to_a, net.judge_b),
-            lambda: self.round_trip(b, a, net.b_to_a, net.a_to_b, net.judge_a),
+            lambda: self.round_trip(a, b, net.a_to_b, net.b_to_a, net.discriminator_b),
+            lambda: self.round_trip(b, a, net.b_to_a, net.a_to_b, net.discriminator_a),
         )
         pairs = zip(there.gradients, back.gradients, strict=True)
         gradients = [one.add_(other) for one, other in pairs]
         self.optimisers["generators"].along(gradients, there.loss + back.loss, rate)
         return [there, back]
 
-    def move_judges(
+    def move_discriminators(
         self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor, rate: float
     ) -> list[Tensor]:
         """Take the discriminators' step, on images out of the pools; return their losses.
@@ -295,15 +300,17 @@ class CycleGANTraining(Experiment):
             pool.exchange(fake, self.generator)
             for pool, fake in zip(self.pools, (fake_a, fake_b), strict=True)
         )
-        (judge_a, of_a), (judge_b, of_b) = self.lanes.run(
-            lambda: self.verdict(net.judge_a, a, old_a),
-            lambda: self.verdict(net.judge_b, b, old_b),
+        (discriminator_a, of_a), (discriminator_b, of_b) = self.lanes.run(
+            lambda: self.discriminator_gradients(net.discriminator_a, a, old_a),
+            lambda: self.discriminator_gradients(net.discriminator_b, b, old_b),
         )
-        self.optimisers["judges"].along(of_a + of_b, judge_a + judge_b, rate)
-        return [judge_a, judge_b]
+        self.optimisers["discriminators"].along(
+            of_a + of_b, discriminator_a + discriminator_b, rate
+        )
+        return [discriminator_a, discriminator_b]
 
     def round_trip(
-        self, x: Tensor, y: Tensor, there: Module, back: Module, judge: Module
+        self, x: Tensor, y: Tensor, there: Module, back: Module, discriminator: Module
     ) -> RoundTrip:
         """Return what the generators lose from x there and back again, and where to go.
 
@@ -315,24 +322,24 @@ class CycleGANTraining(Experiment):
             y: images to leave alone, of the same shape.
             there: the generator from x to y.
             back: the other one.
-            judge: the discriminator of y.
+            discriminator: that of y.
         """
         with self.precision():
             fake, same = there(torch.cat([x, y])).split([len(x), len(y)])
-            adversarial = squared(judge(fake), 1.0)
+            adversarial = squared(discriminator(fake), 1.0)
             cycle, identity = distance(back(fake), x), distance(same, y)
         loss = adversarial + self.live["cycle"] * cycle + self.live["identity"] * identity
         gradients = torch.autograd.grad(loss, self.optimisers["generators"].parameters)
         told = (value.detach() for value in (adversarial, cycle, identity, loss))
         return RoundTrip(exact(fake.detach()), gradients, *told)
 
-    def verdict(
-        self, judge: Module, real: Tensor, fake: Tensor
+    def discriminator_gradients(
+        self, discriminator: Module, real: Tensor, fake: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return what a discriminator loses on images ``(B, 3, S, S)``, and its gradients."""
         with self.precision():
-            loss = judged(judge, real, fake)
-        return loss.detach(), torch.autograd.grad(loss, list(judge.parameters()))
+            loss = discriminator_loss(discriminator, real, fake)
+        return loss.detach(), torch.autograd.grad(loss, list(discriminator.parameters()))
 
     def rate_factor(self) -> float:
         """Return the factor on the learning rate: 1, and at the end a line down to 0."""
@@ -437,12 +444,12 @@ def exact(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def judged(judge: Module, real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Tensor:
     """Return the loss of a discriminator on real and fake images, in one pass.
 
     A scalar; both have the shape ``(B, 3, S, S)``.
     """
-    scores = judge(torch.cat([real, fake]))
+    scores = discriminator(torch.cat([real, fake]))
     return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
 
 

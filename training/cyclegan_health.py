@@ -13,7 +13,7 @@ WAYS = {"ab": ("A to B", "b"), "ba": ("B to A", "a")}
 
 
 def translation_health(rows: Rows, total: int) -> Health:
-    """Judge a CycleGAN.
+    """Assess a CycleGAN.
 
     Args:
         rows: rows of its ``metrics.csv`` so far: ``step``, the losses, and in some ``likeness_ab``,
@@ -24,7 +24,7 @@ def translation_health(rows: Rows, total: int) -> Health:
         One whose state is ``"unknown"``, ``"balanced"``, ``"won"``, ``"collapse"`` or
         ``"inversion"``.
     """
-    told = [row for row in rows if "judge_a" in row and "judge_b" in row]
+    told = [row for row in rows if "discriminator_a" in row and "discriminator_b" in row]
     if len(told) < FEWEST or told[-1]["step"] < EARLY * total:
         return Health("unknown", "Too early to tell.")
     start = (1 - WINDOW) * told[-1]["step"]
@@ -68,7 +68,7 @@ def _inversion(last: Rows) -> Health | None:
 
 def _won(recent: Rows) -> Health | None:
     for words, side in WAYS.values():
-        loss = fmean(row[f"judge_{side}"] for row in recent)
+        loss = fmean(row[f"discriminator_{side}"] for row in recent)
         if loss < WON:
             return Health(
                 "won",
@@ -81,7 +81,7 @@ def _won(recent: Rows) -> Health | None:
 
 
 def _balanced(recent: Rows) -> Health:
-    a, b = (fmean(row[f"judge_{side}"] for row in recent) for side in "ab")
+    a, b = (fmean(row[f"discriminator_{side}"] for row in recent) for side in "ab")
     return Health(
         "balanced",
         f"Balanced: the discriminators' losses are {a:.2f} (A) and {b:.2f} (B); at 0.25 they "

@@ -66,7 +66,7 @@ CONFIG = DCGANConfig
 class DCGANTraining(ImageDuel):
     """A duel of convolutional networks with batch normalisation."""
 
-    def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores_of_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         # Normalised together, half a batch of fakes would tell what the other half is.
         return self.scores(real).float(), self.scores(fake).float()
 

@@ -104,7 +104,7 @@ class DuelConfig(RunConfig):
     seed: int = seed_knob()
 
 
-class Rival(Descent):
+class SwitchableOptimiser(Descent):
     """A :class:`~training.loop.Descent` whose rule can be changed while it runs.
 
     Args:
@@ -155,8 +155,8 @@ class Duel(Experiment):
         """Take up the two networks."""
         self.model = model.to(self.device)
         self.optimisers = {
-            "discriminator": Rival(self.model.discriminator, self.SECOND),
-            "generator": Rival(self.model.generator, self.SECOND),
+            "discriminator": SwitchableOptimiser(self.model.discriminator, self.SECOND),
+            "generator": SwitchableOptimiser(self.model.generator, self.SECOND),
         }
 
     def real(self) -> Tensor:
@@ -227,20 +227,20 @@ class Duel(Experiment):
         Both have the shape ``(B, ...)``; losses are scalars.
         """
         loss = LOSSES[self.live["loss"]]
-        judge = self.model.discriminator
+        discriminator = self.model.discriminator
         with self.precision():
-            scores_real, scores_fake = self.judged(real, fake)
+            scores_real, scores_fake = self.scores_of_both(real, fake)
         value = loss.discriminator(scores_real, scores_fake, self.live["smoothing"])
         if loss.penalised:
             # In full precision: it is a gradient of a gradient.
-            penalty = gradient_penalty(judge, real, fake.float(), self.generator)
+            penalty = gradient_penalty(discriminator, real, fake.float(), self.generator)
             value = value + self.PENALTY * penalty
         self._descend("discriminator", value, "learning_rate_d")
         told = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
         told_real, told_fake = told.mean(1)
         return {"d_loss": value.detach(), "d_real": told_real, "d_fake": told_fake}
 
-    def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores_of_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the discriminator's scores of real and fake examples.
 
         Both have the shape ``(B, ...)``, scores ``(B,)``.
@@ -259,8 +259,8 @@ class Duel(Experiment):
         return {"g_loss": value.detach()}
 
     def _descend(self, who: str, loss: Tensor, rate: str) -> None:
-        rival = self.optimisers[who]
-        rival.rule, rival.momentum = self.live["optimiser"], self.live["momentum"]
+        optimiser = self.optimisers[who]
+        optimiser.rule, optimiser.momentum = self.live["optimiser"], self.live["momentum"]
         # Falling to zero: a duel at a constant rate circles its goal and never arrives.
         falling = self.live[rate] * (1 - self.step / self.total)
-        rival.along(self.gradients(who, loss), loss.detach(), falling)
+        optimiser.along(self.gradients(who, loss), loss.detach(), falling)

@@ -118,10 +118,10 @@ class PlaneGAN(Duel):
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         self.enter(model(config, generator=torch.Generator().manual_seed(config.seed)))
-        vectors = {who: rival.gradient for who, rival in self.optimisers.items()}
-        self.maker = ByHand(self.model.generator, vectors["generator"])
-        self.judge = ByHand(self.model.discriminator[0], vectors["discriminator"])
-        self.judged_last: Tensor  # the scores of its last pass
+        vectors = {who: optimiser.gradient for who, optimiser in self.optimisers.items()}
+        self.fast_generator = ByHand(self.model.generator, vectors["generator"])
+        self.fast_discriminator = ByHand(self.model.discriminator[0], vectors["discriminator"])
+        self.last_scores: Tensor  # the scores of its last pass
         # Looking has a source of its own, so that it never changes the training.
         looking = torch.Generator().manual_seed(1)
         self.latents = self.model.draw(SAMPLES, looking).to(self.device)
@@ -144,21 +144,21 @@ class PlaneGAN(Duel):
     def made(self, count: int) -> Tensor:
         if not self.by_hand:
             return super().made(count)
-        return self.maker.forward(self.model.draw(count, self.generator))
+        return self.fast_generator.forward(self.model.draw(count, self.generator))
 
     def scores(self, x: Tensor) -> Tensor:
         if not self.by_hand:
             return super().scores(x)
-        self.judged_last = self.judge.forward(x).flatten().requires_grad_()
-        return self.judged_last
+        self.last_scores = self.fast_discriminator.forward(x).flatten().requires_grad_()
+        return self.last_scores
 
     def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
         if not self.by_hand:
             return super().gradients(who, loss)
-        slope = torch.autograd.grad(loss, self.judged_last)[0][:, None]
+        slope = torch.autograd.grad(loss, self.last_scores)[0][:, None]
         if who == "discriminator":
-            return self.judge.weight_gradient(slope)
-        return self.maker.weight_gradient(self.judge.input_gradient(slope))
+            return self.fast_discriminator.weight_gradient(slope)
+        return self.fast_generator.weight_gradient(self.fast_discriminator.input_gradient(slope))
 
     def snapshot(self) -> Snapshot:
         """Return fake points, where they are pushed, the bent lattice and the heat map."""

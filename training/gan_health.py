@@ -34,7 +34,7 @@ class Health:
 
 
 def health(rows: Rows, total: int, modes: int = 0) -> Health:
-    """Judge a duel.
+    """Assess a duel.
 
     Args:
         rows: rows of its ``metrics.csv`` so far: ``step``, ``d_real``, ``d_fake`` and, in some,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datasets.own import DataError
+from training.config import current_names
 
 MAX_BYTES = 512 * 2**20
 MAX_HEADER = 4 * 2**20
@@ -111,7 +112,7 @@ def check_fit(header: Header, expected: Mapping[str, Tensor]) -> None:
     Raises:
         DataError: they differ; names the first difference.
     """
-    found = header.entries
+    found = current_names(header.entries)
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     if missing or extra:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from training import parallel
-from training.config import RunConfig
+from training.config import RunConfig, current_names
 
 Snapshot = Mapping[str, np.ndarray]
 
@@ -134,9 +134,10 @@ class Experiment:
         """Take over what ``state_dict`` returned, perhaps on another device."""
         self.step = state["step"]
         self.live = dict(state["live"])
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(current_names(state["model"]))
+        optimisers = current_names(state["optimisers"])
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+            optimiser.load_state_dict(optimisers[name])
         # A checkpoint from a GPU may be opened on a CPU, whose generator state looks different.
         if state["generator"].numel() == self.generator.get_state().numel():
             self.generator.set_state(state["generator"].cpu())

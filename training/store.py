@@ -31,7 +31,7 @@ from datasets.files import write_atomic
 from datasets.own import DataError
 from datasets.own_images import Own, load_own
 from registry import FAMILIES, Family
-from training.config import ConfigError, RunConfig
+from training.config import RENAMED, ConfigError, RunConfig, current_names
 from training.files import read_json, write_json
 from training.headers import check_fit, read_header
 from training.people import Access
@@ -479,7 +479,7 @@ class Run:
                 header = read_header(file, path.stat().st_size)
             check_fit(header, model.state_dict())
             step = int(header.metadata.get("step", 0))
-            model.load_state_dict(safetensors.torch.load_file(path))
+            model.load_state_dict(current_names(safetensors.torch.load_file(path)))
             return step
         except FileNotFoundError:
             raise RunError(f"There are no weights in {self.path} yet.") from None
@@ -590,7 +590,7 @@ def _cell(value: float | None) -> str:
 
 def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
     try:
-        row = {name: float(cell) for name, cell in cells.items() if cell}
+        row = {RENAMED.get(name, name): float(cell) for name, cell in cells.items() if cell}
     except (ValueError, TypeError):
         return None
     if "step" not in row or not abs(row["step"]) <= MAX_COUNT:  # also false for NaN

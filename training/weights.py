@@ -19,7 +19,7 @@ from torch import Tensor
 from datasets.own import DataError
 from datasets.own_images import MAX_CLASSES, MAX_SIZE, MIN_SIDE, Own
 from registry import FAMILIES, Family
-from training.config import OWN, ConfigError, RunConfig
+from training.config import OWN, ConfigError, RunConfig, current_names
 from training.headers import check_fit, read_header
 from training.store import Run, RunError, RunStore
 
@@ -66,7 +66,7 @@ def read_weights(data: bytes) -> Weights:
     except ConfigError as error:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
     check_fit(header, _blueprint(family, config, metadata))
-    tensors = safetensors.torch.load(data)
+    tensors = current_names(safetensors.torch.load(data))
     for name, weight in tensors.items():
         if not torch.isfinite(weight).all():
             raise DataError(f"The weights are of no use: {name} is not finite everywhere.")

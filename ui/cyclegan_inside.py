@@ -21,7 +21,7 @@ def see_inside(view: View, version: float) -> None:
     """Let the visitor show a picture to a discriminator, and ask what each verdict is based on."""
     found = translator_of(view, version)
     st.markdown(
-        "**A discriminator does not judge the image but its patches**: each number it puts out "
+        "**A discriminator does not score the image but its patches**: each number it puts out "
         "depends on 70 x 70 pixels, and it is right as a whole if all of them are. So it looks at "
         "texture and colour, and leaves the layout to the cycle loss."
     )
@@ -36,7 +36,7 @@ def see_inside(view: View, version: float) -> None:
         format_func=lambda is_b: b if is_b else a,
         default=True,
         required=True,
-        key=found.key("judge"),
+        key=found.key("discriminator"),
         persist_state="session",
     )
     kind = left.segmented_control(
@@ -46,10 +46,10 @@ def see_inside(view: View, version: float) -> None:
         required=True,
         key=found.key("shown"),
         persist_state="session",
-        help="Translated: by the generator whose work this discriminator judges.",
+        help="Translated: by the generator whose work this discriminator scores.",
     )
     image = _made(found, chosen.image, kind, of_b)
-    scores = found.judge(image, of_b)
+    scores = found.patch_scores(image, of_b)
     _patches(found, image, scores)
 
 
@@ -66,7 +66,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     controls = st.columns(2)
     row = _place(controls[0], "Row of the verdict", height, found.key(f"row.{height}"))
     column = _place(controls[1], "Column of the verdict", width, found.key(f"column.{width}"))
-    reach = [receptive_field(found.model.judge_a, place) for place in (row, column)]
+    reach = [receptive_field(found.model.discriminator_a, place) for place in (row, column)]
     drawn = _pictures(*shade_of(found), image.tobytes(), row, column, scores, image, reach)
     size = image.shape[1]
     inside = [min(last, size - 1) - max(first, 0) + 1 for first, last in reach]
@@ -76,7 +76,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
         f"**What verdict {row + 1}, {column + 1} sees**: 70 x 70 pixels, of which "
         f"{inside[0]} x {inside[1]} lie in the image. It says {scores[row, column]:.2f}",
     )
-    alts = ("The image that is judged", "Verdicts on its patches", "What one verdict sees")
+    alts = ("The image that is scored", "Verdicts on its patches", "What one verdict sees")
     places = st.columns(3)
     for place, part, caption, alt in zip(places, drawn, words, alts, strict=True):
         picture(place, part, alt, caption)

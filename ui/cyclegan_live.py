@@ -37,7 +37,7 @@ LIGHTS = {
 }
 LOSSES = {
     "adversarial": ("adversarial_ab", "adversarial_ba", "A to B", "B to A"),
-    "discriminator": ("judge_a", "judge_b", "of A", "of B"),
+    "discriminator": ("discriminator_a", "discriminator_b", "of A", "of B"),
     "cycle": ("cycle_a", "cycle_b", "A-B-A", "B-A-B"),
     "identity": ("identity_a", "identity_b", "A", "B"),
 }

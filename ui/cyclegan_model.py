@@ -58,9 +58,9 @@ class Translator:
         return to_bytes(net(signed(torch.from_numpy(image.copy())[None])))[0].numpy()
 
     @torch.no_grad()
-    def judge(self, image: np.ndarray, of_b: bool) -> np.ndarray:
+    def patch_scores(self, image: np.ndarray, of_b: bool) -> np.ndarray:
         """Return how real each patch of one image looks to a discriminator, ``(h, w)``."""
-        net = self.model.judge_b if of_b else self.model.judge_a
+        net = self.model.discriminator_b if of_b else self.model.discriminator_a
         return net(signed(torch.from_numpy(image.copy())[None]))[0, 0].numpy()
 
 

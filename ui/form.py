@@ -13,7 +13,7 @@ from datasets.own import DataError, OwnData, read_own
 from datasets.pairs import PAIRS
 from datasets.toy import TOY
 from registry import Family
-from training.config import MAX_PROBLEMS, OWN, ConfigError, Knob, RunConfig
+from training.config import MAX_PROBLEMS, OWN, ConfigError, Knob, RunConfig, current_names
 from ui.plain import plain, refuse
 from ui.runs import adopt_run
 
@@ -110,6 +110,7 @@ def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
     if first in st.session_state:
         return
     given = {k: v for k, v in st.query_params.items() if k not in ("run", "on")}
+    given = current_names(given)
     if not _is_addressed(family):
         given = {}
     known = {knob.name for knob in knobs}

@@ -45,15 +45,15 @@ def checks(view: View, version: float) -> None:
         return
     path = classifier_path(images.name, studio.run)
     try:
-        judge = load_classifier(path, images)
+        classifier = load_classifier(path, images)
     except NoClassifier as error:
         _offer(studio, images, path, str(error))
         return
-    _report(studio, images, judge)
+    _report(studio, images, classifier)
 
 
-def _report(studio: Studio, images: ImageSet, judge: Classifier) -> None:
-    ours, real, noise, right = _measured(*studio.where[:2], studio, images, judge)
+def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
+    ours, real, noise, right = _measured(*studio.where[:2], studio, images, classifier)
     st.markdown(
         "| | samples | real training images | noise |\n|---|---:|---:|---:|\n"
         f"| Fréchet distance to test images, in a small classifier's features | "
@@ -76,14 +76,14 @@ def _report(studio: Studio, images: ImageSet, judge: Classifier) -> None:
 
 @st.cache_data(max_entries=16, show_spinner="Comparing samples with real images")
 def _measured(
-    run_id: str, version: float, _studio: Studio, _images: ImageSet, _judge: Classifier
+    run_id: str, version: float, _studio: Studio, _images: ImageSet, _classifier: Classifier
 ) -> tuple[Quality, Quality, Quality, float]:
     looking = torch.Generator().manual_seed(8)
     z = _studio.model.draw(COMPARED, looking)
     x = torch.from_numpy(np.ascontiguousarray(_studio.paint(z)))
-    ours = compare(_judge, x, some(_images.test, COMPARED))
-    real, noise = yardsticks(_judge, _images, COMPARED)
-    return ours, real, noise, accuracy(_judge, _images)
+    ours = compare(_classifier, x, some(_images.test, COMPARED))
+    real, noise = yardsticks(_classifier, _images, COMPARED)
+    return ours, real, noise, accuracy(_classifier, _images)
 
 
 def _offer(studio: Studio, images: ImageSet, path: Path, why: str) -> None:

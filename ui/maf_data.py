@@ -133,7 +133,7 @@ def _own_set(side: int) -> DefectSet | None:
 
 def _describe(data: DefectSet) -> None:
     good = int((~data.defective).sum())
-    masks = "with masks" if data.masked else "without masks, so no pixel is judged"
+    masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
     st.caption(
         f"{len(data.train):,} good pictures to learn from in {plain(data.name)}; to test on "
         f"{good:,} good and {len(data.kinds) - good:,} defective "

@@ -36,7 +36,7 @@ OTHER = "another data set"
 
 @dataclass(frozen=True)
 class Clean:
-    """Test images cut in two: one half sets the threshold, the other is what is judged."""
+    """Test images cut in two: one half sets the threshold, the other is what is evaluated."""
 
     validation: Scores
     images: Tensor
@@ -106,7 +106,7 @@ def _show_comparison(
 ) -> None:
     values = getattr(clean.scores, which), getattr(strange, which)
     held_out = getattr(clean.validation, which)
-    result = _judged(*values, held_out)
+    result = _evaluated(*values, held_out)
     title = f"{SCORES[which]} [nats/image]"
     left, right, numbers = st.columns([1.7, 1.1, 0.9])
     names = ("clean", name)
@@ -122,7 +122,7 @@ def _show_comparison(
     st.caption(
         f"{len(values[0])} clean test images against {len(values[1])} others. The threshold is the "
         f"score that 5 % of {len(held_out)} further clean images exceed; those are test images, "
-        "too, but none of those that are judged. AUROC with its 95 % interval by bootstrap."
+        "too, but none of those that are evaluated. AUROC with its 95 % interval by bootstrap."
     )
     st.markdown(f"**The strangest {WORST} of either kind**: image, what was made of it, difference")
     for column, kind, some, scores in zip(
@@ -134,7 +134,7 @@ def _show_comparison(
 
 
 @st.cache_data(max_entries=48, show_spinner=False)
-def _judged(clean: np.ndarray, strange: np.ndarray, held_out: np.ndarray) -> Detection:
+def _evaluated(clean: np.ndarray, strange: np.ndarray, held_out: np.ndarray) -> Detection:
     return detect(clean, strange, held_out)
 
 
