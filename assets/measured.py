@@ -83,12 +83,12 @@ def sampler(run: Run) -> Callable[[], Tensor]:
     model = run.family.training.model(run.config, generator=torch.Generator().manual_seed(0))
     run.load_model(model)
     model.eval()
-    looking = torch.Generator().manual_seed(1)
+    eval_generator = torch.Generator().manual_seed(1)
     if run.family.stem == "vae_plane":
-        return lambda: sample(model, *torch.randn(2, TIMED, LATENT, generator=looking))
+        return lambda: sample(model, *torch.randn(2, TIMED, LATENT, generator=eval_generator))
     if run.family.stem == "gan":
-        return lambda: model(model.draw(TIMED, looking))
-    return lambda: model.sample(TIMED, generator=looking)
+        return lambda: model(model.draw(TIMED, eval_generator))
+    return lambda: model.sample(TIMED, generator=eval_generator)
 
 
 def on_pictures() -> dict:
@@ -120,7 +120,7 @@ def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
         error = float((back(batch) - batch).abs().max())
         if not math.isfinite(error):
             raise SystemExit(f"{stem} does not come back.")
-    told = {
+    facts = {
         "run": stem,
         "what": what,
         "dimensions": batch[0].numel(),
@@ -128,15 +128,15 @@ def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "inverse_error": error,
     }
-    return told, make
+    return facts, make
 
 
 def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, Callable | None]:
     """Return what makes a batch, the size of a latent, and the way to the latents and back."""
-    looking = torch.Generator().manual_seed(1)
+    eval_generator = torch.Generator().manual_seed(1)
 
     def noise(size: int) -> Tensor:
-        return torch.randn(BATCH, size, generator=looking)
+        return torch.randn(BATCH, size, generator=eval_generator)
 
     if stem == "dcgan":
         return lambda: model(noise(model.latent)), model.latent, None
@@ -144,18 +144,18 @@ def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, 
         return lambda: model.decode(noise(model.latent)), model.latent, None
     if stem == "cyclegan":
         side = run.config.image_size
-        pictures = 2 * torch.rand(BATCH, 3, side, side, generator=looking) - 1
+        pictures = 2 * torch.rand(BATCH, 3, side, side, generator=eval_generator) - 1
         return lambda: model.a_to_b(pictures), None, None
     context: tuple[Tensor, ...] = ()
     if stem == "maf":
-        places = torch.rand(BATCH, 2, generator=looking)
+        places = torch.rand(BATCH, 2, generator=eval_generator)
         context = (position_features(places, FREQUENCIES),)
         size = 3 * run.config.patch**2
     else:
         size = model.features
         if model.context:
             context = (torch.eye(model.context)[torch.arange(BATCH) % model.context],)
-    z = model.prior.sample(BATCH, generator=looking)
+    z = model.prior.sample(BATCH, generator=eval_generator)
 
     def back(x: Tensor) -> Tensor:
         return model.forward(model.inverse(x, *context)[0], *context)[0]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached
-from benchmarks.turns import tell
+from benchmarks.turns import log_progress
 from training.cyclegan import CycleGANConfig, build
 from training.loop import train
 
@@ -50,8 +50,8 @@ def _trained(config: CycleGANConfig, name: str) -> dict[str, float]:
         for event in train(experiment, pictures=False, measure_every=1 << 40):
             numbers |= event.metrics
             if event.losses:
-                tell(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")
-    tell("")
+                log_progress(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")
+    log_progress("")
     return {**numbers, "minutes": (time.perf_counter() - start) / 60}
 
 

@@ -9,7 +9,7 @@
    where the error starts a billion times smaller.
 2. Speed: optimiser steps of both in turns, batch 1, float32, at 64 pixels with width 32 and 128
    pixels with width 64; beside them the lab's step with images laid out channels last, and in
-   bfloat16, each alone. The goals are told of the way that the lab takes by itself on this machine,
+   bfloat16, each alone. The goals are for the way that the lab takes by itself on this machine,
    and of float32.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import Contestant, ratios, take_turns, tell
+from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.cyclegan import CycleGAN
 from training.cyclegan import BETAS, CycleGANConfig, CycleGANTraining, gains_by_bfloat16
 from training.cyclegan_tools import ImagePool
@@ -103,7 +103,7 @@ class Standard:
         self._discriminators_learn(False)
         self.adam.zero_grad()
         config = self.twin.config
-        told = {
+        losses = {
             "identity_b": self.absolute(self.a_to_b(b), b),
             "identity_a": self.absolute(self.b_to_a(a), a),
             "adversarial_ab": self._squared(self.discriminator_b(fake_b), 1.0),
@@ -112,10 +112,10 @@ class Standard:
             "cycle_b": self.absolute(back_b, b),
         }
         loss = (
-            config.identity * (told["identity_a"] + told["identity_b"])
-            + told["adversarial_ab"]
-            + told["adversarial_ba"]
-            + config.cycle * (told["cycle_a"] + told["cycle_b"])
+            config.identity * (losses["identity_a"] + losses["identity_b"])
+            + losses["adversarial_ab"]
+            + losses["adversarial_ba"]
+            + config.cycle * (losses["cycle_a"] + losses["cycle_b"])
         )
         loss.backward()
         self.adam.step()
@@ -132,10 +132,10 @@ class Standard:
         ):
             right = self._squared(net(real), 1.0)
             wrong = self._squared(net(fake), 0.0)
-            told[name] = 0.5 * (right + wrong)
-            told[name].backward()
+            losses[name] = 0.5 * (right + wrong)
+            losses[name].backward()
         self.discriminators_adam.step()
-        return {name: value.detach() for name, value in told.items()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def _squared(self, scores: Tensor, wanted: float) -> Tensor:
         return self.square(scores, torch.full_like(scores, wanted))
@@ -236,7 +236,7 @@ def _equality(protocol: Protocol) -> Table:
     columns = ("setting", "same weights", "left alone", "standard beside itself", "float64")
     table = Table("cyclegan: largest difference of any loss from the standard step", columns)
     for name in protocol.settings:
-        tell(f"equality, {name}")
+        log_progress(f"equality, {name}")
         steps = protocol.steps
         cells = [
             same_weights(name, steps),
@@ -246,7 +246,7 @@ def _equality(protocol: Protocol) -> Table:
         # In float64 torch has slow convolutions only.
         double = f"{in_double(name, steps):.0e}" if name == protocol.settings[0] else "-"
         table.rows.append((name, *(f"{value:.0e}" for value in cells), double))
-        tell("")
+        log_progress("")
     table.notes = [
         f"Over the first {protocol.steps} steps, absolute, all eight losses, float32 but for the "
         "last column. Same weights: the standard step is given the lab's before each step. Left "
@@ -298,7 +298,7 @@ def in_double(name: str, steps: int) -> float:
 def make_double(training: CycleGANTraining) -> None:
     """Have a training compute in float64."""
     training.model.double()
-    training.optimisers = training.descents()
+    training.optimisers = training.new_optimisers()
     drawn = training.batch
     training.batch = lambda: [x.double() for x in drawn()]
 

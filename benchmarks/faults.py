@@ -29,7 +29,7 @@ from benchmarks.kills import end_session, patiently, processes_of, serve
 from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table
-from benchmarks.turns import tell
+from benchmarks.turns import log_progress
 from registry import FAMILIES
 from training import driver
 from training import lab as lab_module
@@ -436,9 +436,9 @@ def carry_out(kinds: Sequence[str], rounds: int, moment: random.Random) -> dict[
                 for kind, tally in tallies.items():
                     if not tally.left_out:
                         done = sum(len(t.lost) for t in tallies.values())
-                        tell(f"{done} rounds kept; now: {kind}")
+                        log_progress(f"{done} rounds kept; now: {kind}")
                         _one_round(stand, kind, tally, moment)
-            tell("")
+            log_progress("")
         finally:
             stand.close()
     return tallies

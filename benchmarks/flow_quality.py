@@ -155,7 +155,7 @@ def _take(loop: Iterator[int], steps: int) -> None:
 
 
 def _scores(name: str, training: Training, seeds: tuple[int, ...], truth: Truth) -> list[Score]:
-    """Train once per seed; tell each score on standard error as it comes."""
+    """Train once per seed; print each score to standard error as it comes."""
     scores = []
     for seed in seeds:
         with torch_threads(1):
@@ -163,8 +163,8 @@ def _scores(name: str, training: Training, seeds: tuple[int, ...], truth: Truth)
             log_prob = training(seed)
             score = truth.score(log_prob, time.perf_counter() - start)
         scores.append(score)
-        told = f"KL {score.kl:.4f} +- {score.error:.4f}, NLL - H {score.excess:.4f} nats"
-        print(f"{name}, seed {seed}: {told}, {score.seconds:.0f} s", file=sys.stderr, flush=True)
+        words = f"KL {score.kl:.4f} +- {score.error:.4f}, NLL - H {score.excess:.4f} nats"
+        print(f"{name}, seed {seed}: {words}, {score.seconds:.0f} s", file=sys.stderr, flush=True)
     return scores
 
 

@@ -100,8 +100,8 @@ def score(seed: int, quick: bool, **settings) -> Score:
         fresh = torch.Generator().manual_seed(EVALUATION_SEED)
         x = experiment.model(experiment.model.draw(SAMPLES, fresh))
     found = experiment.truth.score(x)
-    told = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
-    print(f"{settings or 'defaults'}, seed {seed}: {told}, {seconds:.0f} s", file=sys.stderr)
+    words = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+    print(f"{settings or 'defaults'}, seed {seed}: {words}, {seconds:.0f} s", file=sys.stderr)
     return Score(found, seconds)
 
 

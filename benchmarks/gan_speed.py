@@ -27,7 +27,7 @@ from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import Contestant, ratios, take_turns, tell
+from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import load_images
 from models.gan import dcgan
 from training import dcgan as images
@@ -126,7 +126,7 @@ def _duel(rounds: int, iterations: int) -> Table:
     )
     bare = []
     for i in range(rounds):
-        tell(f"bare duel {i + 1} of {rounds}")
+        log_progress(f"bare duel {i + 1} of {rounds}")
         bare.append(_bare_rate(iterations))
     table.rows.append(("bare generator", str(rounds), *spread(bare, 0)))
     try:
@@ -138,7 +138,7 @@ def _duel(rounds: int, iterations: int) -> Table:
         rate = statistics.median(lab)
         verdict = "no verdict: too short" if rounds < 3 else _verdict(rate, DUEL_GOAL)
         table.notes.append(f"Goal {DUEL_GOAL:.0f} with the page open: {rate:.0f}, {verdict}.")
-    tell("")
+    log_progress("")
     table.notes.append(f"Load after {load()}.")
     return table
 
@@ -159,7 +159,7 @@ def _lab_rates(rounds: int, iterations: int) -> list[float]:
         runs = Path(folder) / "runs"
         with server(runs) as lab, _open_page(browser) as page:
             for i in range(rounds):
-                tell(f"duel in the lab {i + 1} of {rounds}")
+                log_progress(f"duel in the lab {i + 1} of {rounds}")
                 page.goto(f"{lab.url}/gan?iterations={iterations}&seed={i}")
                 main = page.get_by_test_id("stMainBlockContainer")
                 main.get_by_role("button", name="Train", exact=True).click()

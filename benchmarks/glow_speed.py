@@ -36,7 +36,7 @@ from benchmarks import peers
 from benchmarks.machine import DEFAULT_THREADS, load, peak_memory, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import Contestant, ratios, take_turns, tell
+from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import ImageSet, is_here, load_images
 from training.devices import knows_bfloat16
 from training.glow import GlowConfig, build
@@ -206,7 +206,7 @@ def run(options: Options) -> Iterator[Table]:
 
 def _memory(name: str) -> float:
     """Return the peak memory in MB of a process that only trains this one."""
-    tell(f"memory of {name}")
+    log_progress(f"memory of {name}")
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.glow_speed", name]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
@@ -233,14 +233,14 @@ def _train_by_the_clock(
     ]
     spent, steps = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     while min(spent.values()) < protocol.training:
-        tell(f"training for {min(spent.values()):.0f} of {protocol.training:.0f} s")
+        log_progress(f"training for {min(spent.values()):.0f} of {protocol.training:.0f} s")
         for c in contestants:
             left = protocol.training - spent[c.name]
             if left > 0:
                 count, seconds, _ = c.turn(min(TURN, left))
                 spent[c.name] += float(seconds)
                 steps[c.name] += int(count)
-    tell("")
+    log_progress("")
     bits = {name: test_bits(s, protocol.tested) for name, s in sides.items()}
     return {name: Quality(steps[name], bits[name], _sampling(s)) for name, s in sides.items()}
 
@@ -250,8 +250,8 @@ def _train_steps(name: str, threads: int, protocol: Protocol) -> tuple[float, fl
     lab = Lab("mixed" if name == MIXED else "float32", CYCLE_STEPS)
     with torch_threads(threads):
         for progress in islice(lab.steps(), protocol.steps):
-            tell(f"{name}: step {progress.step} of {protocol.steps}")
-    tell("")
+            log_progress(f"{name}: step {progress.step} of {protocol.steps}")
+    log_progress("")
     x, labels = next(tests(lab.experiment.images, protocol.tested))
     with torch.no_grad():
         error = lab.inversion_error(x, labels)

@@ -4,7 +4,7 @@ Protocol: a server of its own with an empty folder of runs, and a headless Chrom
 started and stopped before anything counts. Then
 
 1. seven times: from the click on Train to the first frame in which the new run's picture is there,
-   told by the browser's own clock (the click is a real one, its time that of the event). The run
+   by the browser's own clock (the click is a real one, its time that of the event). The run
    before has then shown a later picture: all first ones are equal, a flow starts as the identity;
 2. alternately: the bare generator with its default pictures and metrics, one thread, while the
    browser shows an empty page; and the same config in the lab with the page open. Steps over
@@ -38,7 +38,7 @@ from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import tell
+from benchmarks.turns import log_progress
 from training.config import RunConfig
 from training.loop import train
 from training.realnvp import RealNVPConfig, build
@@ -143,7 +143,7 @@ def run(options: Options) -> Iterator[Table]:
         runs = Path(folder) / "runs"
         with server(runs) as lab, _open_page(browser) as page:
             visit = _Visit(page, lab.url, runs)
-            tell("warming up")
+            log_progress("warming up")
             visit.open(iterations=5000)
             visit.click_train()
             visit.stop()
@@ -151,11 +151,11 @@ def run(options: Options) -> Iterator[Table]:
             table, run_id = _rates(visit, amounts)
             yield table
             keys, ticks = _reruns_seen(visit, run_id, amounts)
-        tell("page script alone")
+        log_progress("page script alone")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             arguments = (str(runs), run_id, amounts.script_runs)
             alone = pool.submit(script_runs, *arguments).result()
-        tell("")
+        log_progress("")
         yield _rerun_table(keys, ticks, alone)
 
 
@@ -165,10 +165,10 @@ def run(options: Options) -> Iterator[Table]:
 def _clicks(visit: _Visit, amounts: Amounts, before: str) -> Table:
     seconds = []
     for i in range(amounts.clicks):
-        tell(f"click {i + 1} of {amounts.clicks}")
+        log_progress(f"click {i + 1} of {amounts.clicks}")
         seconds.append(visit.click_train())
         visit.stop()
-    tell("")
+    log_progress("")
     table = Table(
         "lab: from the click on Train to the first picture in the page",
         ("warm server", "clicks", "s", "min-max", "goal", "reached"),
@@ -186,7 +186,7 @@ def _rates(visit: _Visit, amounts: Amounts) -> tuple[Table, str]:
     visit.close()
     bare, lab = [bare_rate(config)], []
     for i in range(amounts.rounds):
-        tell(f"round {i + 1} of {amounts.rounds}")
+        log_progress(f"round {i + 1} of {amounts.rounds}")
         visit.open(iterations=amounts.iterations)
         visit.click_train()
         run = visit.finish()
@@ -195,7 +195,7 @@ def _rates(visit: _Visit, amounts: Amounts) -> tuple[Table, str]:
         lab.append(rate_of(run))
         visit.close()
         bare.append(bare_rate(config))
-    tell("")
+    log_progress("")
     ratios = [2 * ours / (a + b) for ours, a, b in zip(lab, bare[:-1], bare[1:], strict=True)]
     goal = f"{RATE_GOAL:.2f}", reached(statistics.median(ratios), RATE_GOAL, at_least=True)
     columns = ("trained", "runs", "steps/s", "min-max", "of bare", "min-max", "goal", "reached")
@@ -230,7 +230,7 @@ def _reruns_seen(visit: _Visit, run_id: str, amounts: Amounts) -> tuple[list[flo
     visit.open(iterations=amounts.iterations, run=run_id)
     keys = []
     for i in range(amounts.keys):
-        tell(f"key {i + 1} of {amounts.keys}")
+        log_progress(f"key {i + 1} of {amounts.keys}")
         # There and back again, so that the slider never meets its end.
         keys.append(visit.press("ArrowLeft" if i % 2 else "ArrowRight"))
     visit.page.evaluate(WATCH_TICKS, SCRIPT_STATE)

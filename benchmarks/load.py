@@ -44,7 +44,7 @@ HOUR = 600  # presses of one person, at ten a minute
 SAMPLE = 50  # presses between two readings of the memory
 UPDATE_GOAL, MEMORY_GOAL = 1.5, 0.10  # seconds (95th percentile), share
 PATIENCE = 600.0  # seconds until all runs must have finished
-# Each run tells its own number of steps on every page that shows it.
+# Each run shows its own number of steps on every page that shows it.
 STEPS = re.compile(r"step \*\*[\d,]+\*\* of ([\d,]+)")
 
 

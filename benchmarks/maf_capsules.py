@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table
-from benchmarks.turns import tell
+from benchmarks.turns import log_progress
 from datasets.own import DataError
 from training import detection
 from training.loop import train
@@ -79,10 +79,10 @@ def _trained(config: MAFConfig, name: str) -> tuple[Evaluation, float]:
         experiment = build(config)
         for event in train(experiment, pictures=False, measure_every=1 << 40):
             if event.losses:
-                tell(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")
-        tell("scoring")
+                log_progress(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")
+        log_progress("scoring")
         found = evaluate(experiment)
-    tell("")
+    log_progress("")
     return found, (time.perf_counter() - start) / 60
 
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from benchmarks.machine import DEFAULT_THREADS, load, peak_memory, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import Contestant, ratios, take_turns, tell
+from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, maf
 from training.loop import train
 from training.maf import PRESETS, ImageFlow, MAFConfig
@@ -149,7 +149,7 @@ def _sampling(protocol: Protocol) -> Sampling:
     one, many = torch.randn(1, features), torch.randn(BATCH, features)
     seconds: dict[str, list[float]] = {"one": [], "many": [], "forward": [], "plain": []}
     for i in range(protocol.repeats + 1):
-        tell(f"sampling, round {i} of {protocol.repeats}")
+        log_progress(f"sampling, round {i} of {protocol.repeats}")
         took = {
             "one": _seconds(lambda: model.forward(one)),
             "forward": _seconds(lambda: model.inverse(one)),
@@ -159,13 +159,13 @@ def _sampling(protocol: Protocol) -> Sampling:
             for name, value in took.items():
                 seconds[name].append(value)
     for _ in range(2):
-        tell("the textbook's sampler")
+        log_progress("the textbook's sampler")
         spent = sum(
             _seconds(lambda b=block: b.forward_plain(one, first=protocol.timed))
             for block in blocks_of(model)
         )
         seconds["plain"].append(spent / protocol.timed * features)
-    tell("")
+    log_progress("")
     return Sampling(**seconds)
 
 
@@ -178,13 +178,13 @@ def _seconds(work: Callable[[], object]) -> float:
 @torch.no_grad()
 def _difference(protocol: Protocol) -> float:
     """Return the largest difference of the two samplers on one block of full size."""
-    tell("both samplers on one block")
+    log_progress("both samplers on one block")
     block = blocks_of(random_model())[-1]
     z = torch.randn(1, block.made.features, generator=torch.Generator().manual_seed(1))
     ours, _ = block.forward(z)
     plain, _ = block.forward_plain(z, first=protocol.compared)
     known = block._ordered(ours - plain)[:, : protocol.compared]
-    tell("")
+    log_progress("")
     return float(known.abs().max())
 
 
@@ -222,7 +222,7 @@ def steps_of(name: str) -> Iterator:
 
 def _race(protocol: Protocol) -> tuple[list[Contestant], str]:
     before = load()
-    tell("building both")
+    log_progress("building both")
     contestants = [Contestant(name, DEFAULT_THREADS, steps_of(name)) for name in (OURS, PLAIN)]
     take_turns(contestants, protocol.rounds, protocol.seconds)
     return contestants, before
@@ -230,11 +230,11 @@ def _race(protocol: Protocol) -> tuple[list[Contestant], str]:
 
 def _memory(name: str) -> float:
     """Return the peak memory in MB of a process that only trains this one."""
-    tell(f"memory of {name}")
+    log_progress(f"memory of {name}")
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.maf_speed", name]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
-    tell("")
+    log_progress("")
     return float(done.stdout)
 
 

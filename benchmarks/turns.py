@@ -57,7 +57,7 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, seconds: float) -
     for contestant in contestants:
         contestant.turn(seconds / 2)
     for i in range(rounds):
-        tell(f"round {i + 1} of {rounds}")
+        log_progress(f"round {i + 1} of {rounds}")
         sums = [np.zeros(3) for _ in contestants]
         for _ in range(SLICES):
             for contestant, total in zip(contestants, sums, strict=True):
@@ -65,10 +65,10 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, seconds: float) -
         for contestant, (steps, wall, cpu) in zip(contestants, sums, strict=True):
             contestant.rates.append(steps / wall)
             contestant.cores.append(cpu / wall)
-    tell("")
+    log_progress("")
 
 
-def tell(text: str) -> None:
+def log_progress(text: str) -> None:
     """Say on standard error how far a benchmark is, if somebody watches there."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
-from benchmarks.turns import Contestant, ratios, take_turns, tell
+from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import is_here, load_images
 from datasets.vision import transforms
 from models.vae import VAE
@@ -216,9 +216,9 @@ def _train_all(protocol: Protocol) -> Trained:
             trained[name] = build(config)
             for event in train(trained[name], pictures=False, measure_every=NEVER):
                 if event.step % 50 == 0:
-                    tell(f"{name}: step {event.step:,} of {event.total:,}")
+                    log_progress(f"{name}: step {event.step:,} of {event.total:,}")
             trained[name].model.requires_grad_(False)
-    tell("")
+    log_progress("")
     return trained
 
 
@@ -226,11 +226,11 @@ def _quality(trained: Trained, protocol: Protocol) -> Table:
     columns = ("trained", "epochs", "−ELBO", "reconstruction", "KL", "active", "bound, 200 draws")
     table = Table("vae: nats per test image, summed over pixels", columns)
     for name, experiment in trained.items():
-        tell(f"{name}: measuring")
+        log_progress(f"{name}: measuring")
         row = _nats(experiment.model, experiment.images.test, protocol)
         table.rows.append((name, str(experiment.config.epochs), *row))
     table.rows.append(_shipped_row(protocol))
-    tell("")
+    log_progress("")
     table.notes = [
         f"Hidden units: {HIDDEN} ({VAEConfig().hidden} for the 4,000 digits); latent 2 with "
         "two hidden layers; one cycle of the learning rate up to 2e-3. All test images (10,000 of "
@@ -271,14 +271,14 @@ def _detection(trained: Trained, protocol: Protocol) -> Table:
     for level in (5, *CORRUPTIONS["noise"][1]):
         areas: dict[str, list[float]] = {"bce": [], "elbo": []}
         for seed, experiment in zip(protocol.seeds, models, strict=True):
-            tell(f"noise {level}, seed {seed}")
+            log_progress(f"noise {level}, seed {seed}")
             clean, noisy = _some(experiment, level, seed)
             for name, values in areas.items():
                 scores = np.concatenate([getattr(clean, name), getattr(noisy, name)])
                 truth = np.arange(len(scores)) >= len(scores) // 2
                 values.append(bootstrap_auroc(scores, truth, rounds=10).value)
         table.rows.append((str(level), *spread(areas["bce"], 3), *spread(areas["elbo"], 3)))
-    tell("")
+    log_progress("")
     table.notes = [
         f"Medians and ranges over {len(models)} trainings; for each, {SCORED} clean test images "
         f"and {SCORED} others with Gaussian noise, drawn with its seed. Cross-entropy: of the "

@@ -1,4 +1,4 @@
-"""Zip archives that a stranger may have made, opened only if looking into them can do no harm."""
+"""Zip archives that a stranger may have made, opened only if reading them can do no harm."""
 
 from __future__ import annotations
 

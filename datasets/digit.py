@@ -20,8 +20,8 @@ _MIN_CONTRAST = 20  # grey levels
 def mnist_like(image: Image.Image) -> np.ndarray:
     """Bring a picture of one digit to MNIST's conventions.
 
-    Paper is told from ink by the border, shading of the paper is taken off as a tilted plane, and
-    what is left is cropped, fitted into 20 × 20 pixels with its proportions kept, and laid into
+    The border says what is paper, shading of the paper is taken off as a tilted plane, and what is
+    left is cropped, fitted into 20 × 20 pixels with its proportions kept, and laid into
     28 × 28 by its centre of mass, as LeCun et al. prepared MNIST (Gradient-based learning applied
     to document recognition, 1998, section III.A).
 

@@ -159,7 +159,7 @@ def _check_spread(column: np.ndarray, number: int) -> None:
             f"Column {number} has the same value in three quarters of the rows: "
             "that leaves no density to learn."
         )
-    # float32 has 7 digits: time stamps, say, would lose all that tells one from the other.
+    # float32 has 7 digits: time stamps, say, would lose all that separates one from the other.
     if column.std() < 1e-4 * abs(column.mean()):
         raise DataError(
             f"Column {number} varies by less than a ten-thousandth of its size: "

@@ -1,4 +1,4 @@
-"""Synthetic defects on good pictures, to validate a detector without looking at real defects.
+"""Synthetic defects on good pictures, to validate a detector without using real defects.
 
 They know nothing of any one object: a piece moved elsewhere, a thin scar, a stain, a local bend.
 """
@@ -12,7 +12,7 @@ __all__ = ["synthetic_defects"]
 
 
 def synthetic_defects(pictures: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Damage each picture once, on the object where it can be told from the background.
+    """Damage each picture once, on the object where it can be separated from the background.
 
     Args:
         pictures: good ones, shape ``(N, 3, S, S)``, uint8.

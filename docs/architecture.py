@@ -76,7 +76,7 @@ def drawing() -> str:
             200,
             106,
             "Page",
-            ["form → config", "draws what it is told", "once or twice a second"],
+            ["form → config", "draws what it is sent", "once or twice a second"],
             SERVER,
         ),
         box(

@@ -118,8 +118,8 @@ def _table(family: Family) -> str:
     for knob in family.training.CONFIG.knobs():
         flag = f"`--{knob.name.replace('_', '-')}`"
         default = f"{knob.default:g}" if knob.kind == "float" else str(knob.default)
-        told = f"**{knob.label}.** {knob.help}".replace("|", r"\|")
-        rows.append(f"| {flag} | `{default}` | {told} | {knob.range} |")
+        about = f"**{knob.label}.** {knob.help}".replace("|", r"\|")
+        rows.append(f"| {flag} | `{default}` | {about} | {knob.range} |")
     return "\n".join(rows)
 
 

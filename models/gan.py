@@ -18,7 +18,7 @@ SLOPE = 0.2  # of the rectifiers of a discriminator of images where their input 
 
 
 class GAN(nn.Module):
-    """Two networks against each other: one makes examples, the other tells them from real ones.
+    """Two networks against each other: one makes examples, the other separates them from real ones.
 
     Args:
         generator: latents ``(B, latent)`` to examples ``(B, ...)``.

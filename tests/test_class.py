@@ -316,7 +316,7 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
     wait_until(lambda: is_training(lab, run_id, beyond=50))
     ann.view(run_id)
     monkeypatch.setattr(lab, "rules", Rules(park_minutes=1 / 60))
-    # Looking keeps it at work, even if only somebody else looks.
+    # Viewing keeps it at work, even if only somebody else looks.
     until = time.monotonic() + 2.5
     wait_until(lambda: ben.view(run_id).status.active and time.monotonic() > until)
     assert lab.view(run_id).status.state == "running"

@@ -1,4 +1,4 @@
-"""CycleGAN: its networks, pool, losses and numbers; looking changes nothing, and a kill neither."""
+"""CycleGAN: its networks, pool, losses and numbers; neither evaluation nor a kill changes it."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_all_losses_and_metrics_are_told():
     assert set(fruits.measure()) == set(fruits.METRICS)
 
 
-def test_looking_does_not_change_the_training():
+def test_evaluation_does_not_change_the_training():
     looked, left = make(total=3), make(total=3)
     for event in train(looked, wishes=Wishes(picture=True, losses=True), measure_every=1):
         assert event.metrics

@@ -128,7 +128,7 @@ def test_gradients_by_hand_train_as_those_of_autograd(loss, turns, monkeypatch):
     settings = {"loss": loss, "depth": 3, "hidden": 32, "total": 20, **turns}
     by_hand, autograd = make("gan", **settings), make("gan", **settings)
     assert by_hand.by_hand == (not LOSSES[loss].penalised)
-    list(train(by_hand, measure_every=5))  # looking in between must not disturb either
+    list(train(by_hand, measure_every=5))  # measuring in between must not disturb either
     monkeypatch.setattr(type(autograd), "by_hand", False)
     list(train(autograd, measure_every=5))
     torch.testing.assert_close(
@@ -177,7 +177,7 @@ def test_k_d_and_k_g_are_how_often_each_moves(monkeypatch):
 
 
 @pytest.mark.parametrize("stem", LEAST)
-def test_looking_changes_nothing(stem):
+def test_evaluation_changes_nothing(stem):
     seen, unseen = make(stem), make(stem)
     list(train(seen, log_every=1, measure_every=1))
     list(train(unseen, pictures=False, measure_every=10**9))

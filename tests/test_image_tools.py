@@ -32,10 +32,10 @@ def images(count: int, seed: int = 0) -> torch.Tensor:
 
 def shaken(flow: ImageFlow, size: float = 0.05) -> ImageFlow:
     """Move all weights a little: as built, couplings are the identity and forget the class."""
-    looking = private(9)
+    eval_generator = private(9)
     with torch.no_grad():
         for weight in flow.parameters():
-            weight += size * torch.randn(weight.shape, generator=looking)
+            weight += size * torch.randn(weight.shape, generator=eval_generator)
     return flow.eval().requires_grad_(False)
 
 

@@ -351,7 +351,7 @@ def test_own_images_may_have_many_classes_or_one_or_none_to_train_on():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_looking_does_not_change_the_training(variant):
+def test_evaluation_does_not_change_the_training(variant):
     looked, left = make(variant, total=6), make(variant, total=6)
     wishes = Wishes(picture=True, losses=True)
     state = torch.get_rng_state()

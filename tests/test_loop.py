@@ -16,7 +16,7 @@ from datasets.own import OwnData
 from registry import FAMILIES
 from training.loop import (
     PATIENCE,
-    Descent,
+    Optimiser,
     Progress,
     Tally,
     TrainingDiverged,
@@ -94,7 +94,7 @@ def test_only_plain_numbers_and_arrays_leave_the_trainer():
         assert all(type(value) is np.ndarray for value in (event.snapshot or {}).values())
 
 
-def test_what_is_told_is_what_the_metrics_file_has_columns_for():
+def test_what_is_logged_is_what_the_metrics_file_has_columns_for():
     for variant in VARIANTS:
         experiment = make(variant, total=5)
         last = finish(train(experiment, measure_every=5))[-1]
@@ -125,18 +125,18 @@ def test_pictures_come_each_tenth_and_when_wished_for():
     assert told == [34, 50, 60]
 
 
-def test_losses_are_means_since_they_were_last_told():
+def test_losses_are_means_since_they_were_last_logged():
     every = [e.losses["nll"] for e in train(make(total=30), log_every=1) if e.losses]
     tenth = [e.losses["nll"] for e in train(make(total=30), log_every=10) if e.losses]
     expected = [sum(every[i : i + 10]) / 10 for i in (0, 10, 20)]
     assert tenth == pytest.approx(expected, rel=1e-5)
 
 
-# -- looking ----------------------------------------------------------------------------------
+# -- evaluation -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_looking_does_not_change_the_training(variant):
+def test_evaluation_does_not_change_the_training(variant):
     looked, left = make(variant, total=12), make(variant, total=12)
     wishes = Wishes(picture=True, losses=True)
     state = torch.get_rng_state()
@@ -285,10 +285,10 @@ def test_a_skipped_step_leaves_no_trace_in_the_optimiser():
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
-def test_descent_is_pytorchs_adam_but_for_steps_that_are_not_finite(betas):
+def test_the_optimiser_is_pytorchs_adam_but_for_steps_that_are_not_finite(betas):
     ours, theirs = (nn.Linear(3, 2) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    descent = Descent(ours, weight_decay=0.1, clip=math.inf, betas=betas)
+    optimiser = Optimiser(ours, weight_decay=0.1, clip=math.inf, betas=betas)
     adam = torch.optim.AdamW(theirs.parameters(), weight_decay=0.1, betas=betas, fused=True)
     generator = torch.Generator().manual_seed(0)
     for step in range(12):
@@ -299,13 +299,13 @@ def test_descent_is_pytorchs_adam_but_for_steps_that_are_not_finite(betas):
             theirs(x).square().mean().backward()
             adam.step()
         loss = ours(x).square().mean()
-        descent.step(loss * math.nan if step in (0, 4, 5) else loss, rate)
+        optimiser.step(loss * math.nan if step in (0, 4, 5) else loss, rate)
         for mine, known in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(mine, known, rtol=1e-6, atol=1e-7)
-    assert (int(descent.skipped), int(descent.streak)) == (3, 0)
+    assert (int(optimiser.skipped), int(optimiser.streak)) == (3, 0)
 
 
-def test_means_are_those_of_all_steps_however_many_came_before_they_were_told():
+def test_means_are_those_of_all_steps_however_many_came_before_they_were_logged():
     tally = Tally()
     values = [math.inf if i % 10 == 3 else float(i) for i in range(2 * Tally.AT_ONCE + 7)]
     for i, value in enumerate(values):
@@ -313,11 +313,11 @@ def test_means_are_those_of_all_steps_however_many_came_before_they_were_told():
         if i % 2:
             losses["odd"] = torch.tensor(value)
         tally.add(losses)
-    told = tally.tell()
-    assert told["always"] == pytest.approx(np.mean([v for v in values if math.isfinite(v)]))
-    assert told["odd"] == pytest.approx(np.mean([v for v in values[1::2] if math.isfinite(v)]))
-    assert math.isnan(told["never"])
-    assert tally.tell() == {}
+    means = tally.log_means()
+    assert means["always"] == pytest.approx(np.mean([v for v in values if math.isfinite(v)]))
+    assert means["odd"] == pytest.approx(np.mean([v for v in values[1::2] if math.isfinite(v)]))
+    assert math.isnan(means["never"])
+    assert tally.log_means() == {}
 
 
 def test_means_leave_out_what_is_not_finite():

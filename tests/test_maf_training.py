@@ -98,7 +98,7 @@ def test_bits_do_not_depend_on_units(capsules):
     assert experiment.log_volume == pytest.approx(expected, rel=1e-5)
 
 
-def test_looking_does_not_change_the_training(variant, capsules):
+def test_evaluation_does_not_change_the_training(variant, capsules):
     looked, left = make(variant, capsules), make(variant, capsules)
     wishes = Wishes(picture=True, losses=True)
     state = torch.get_rng_state()

@@ -11,10 +11,10 @@ import pytest
 
 from training.memory import keep_small
 
-TELLS = """
+DUMPS = """
 import sys, threading
-from training.memory import tell_on_signal
-tell_on_signal()
+from training.memory import dump_threads_on_signal
+dump_threads_on_signal()
 waits = threading.Event()
 threading.Thread(target=waits.wait, name="a page", daemon=True).start()
 print("ready", flush=True)
@@ -23,9 +23,9 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no SIGUSR1")
-def test_a_signal_makes_it_tell_where_all_threads_are_and_go_on():
+def test_a_signal_makes_it_print_where_all_threads_are_and_go_on():
     with subprocess.Popen(
-        [sys.executable, "-c", TELLS],
+        [sys.executable, "-c", DUMPS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

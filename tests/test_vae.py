@@ -25,7 +25,7 @@ from models.vae import (
     vae,
 )
 from training import vae as training
-from training.loop import Descent, Wishes, train
+from training.loop import Optimiser, Wishes, train
 from training.vae import VAEConfig, VAETraining, build
 from training.vae_checks import bound_of, check_vae, gain_of, nested
 from training.vae_tools import (
@@ -203,11 +203,11 @@ def test_a_linear_gaussian_model_reaches_probabilistic_pca():
     """Its posterior is Gaussian and its units can be turned apart, so the bound can be tight."""
     x = correlated()
     model, best = linear_vae(6, 2), probabilistic_pca(x, 2)
-    descent, generator = Descent(model, clip=math.inf), seeded(3)
+    optimiser, generator = Optimiser(model, clip=math.inf), seeded(3)
     for step in range(600):
         noise = torch.randn(len(x), 2, generator=generator, dtype=torch.float64)
         terms = model.terms(x, noise)
-        descent.step((terms.reconstruction + terms.kl).mean(), 0.1 * (1 - step / 600))
+        optimiser.step((terms.reconstruction + terms.kl).mean(), 0.1 * (1 - step / 600))
     with torch.no_grad():
         noise = torch.randn(200, len(x), 2, generator=seeded(4), dtype=torch.float64)
         log_weights = model.log_weights(x, noise)
@@ -362,7 +362,7 @@ def test_beta_rises_over_the_warm_up():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_looking_does_not_change_the_training(network):
+def test_evaluation_does_not_change_the_training(network):
     looked, left = make(6, network=network), make(6, network=network)
     wishes = Wishes(picture=True, losses=True)
     state = torch.get_rng_state()

@@ -33,20 +33,20 @@ def exact_log_prob(vae, x: torch.Tensor) -> torch.Tensor:
 def test_the_elbo_is_never_above_the_true_log_likelihood_and_more_draws_come_closer():
     from models.vae import importance_bound
 
-    vae, looking = linear_vae(), seeded(1)
-    x = torch.randn(200, 2, generator=looking).double()
+    vae, eval_generator = linear_vae(), seeded(1)
+    x = torch.randn(200, 2, generator=eval_generator).double()
     exact = float(exact_log_prob(vae, x).mean())
     bounds = []
     for draws in (1, 16, 2048):
-        noise = torch.randn(draws, len(x), LATENT, generator=looking).double()
+        noise = torch.randn(draws, len(x), LATENT, generator=eval_generator).double()
         bounds.append(float(importance_bound(vae.log_weights(x, noise)).mean()))
     assert bounds[0] < bounds[1] < exact + 0.01
     assert bounds[2] == pytest.approx(exact, abs=0.3)
 
 
 def test_samples_have_the_spread_of_the_density_and_not_that_of_its_means():
-    vae, looking = linear_vae(), seeded(2)
-    x = sample(vae, *torch.randn(2, 200_000, LATENT, generator=looking).double())
+    vae, eval_generator = linear_vae(), seeded(2)
+    x = sample(vae, *torch.randn(2, 200_000, LATENT, generator=eval_generator).double())
     decoder = vae.decoder[0]
     noise = torch.eye(2).double() * vae.likelihood.log_scale.exp() ** 2
     expected = decoder.weight @ decoder.weight.T + noise

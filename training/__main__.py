@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
         parallel.check(run.family)
         torch.set_num_threads(parallel.threads(run.family.training))
-        parallel.tell(run)
+        parallel.announce(run)
         final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)

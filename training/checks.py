@@ -36,8 +36,8 @@ class Check:
 
 def check_plane_flow(flow: Flow, plane: Plane) -> list[Check]:
     """Measure a flow beside the density that it was trained on. Takes a second or two."""
-    looking = torch.Generator().manual_seed(4)
-    x = plane.held_out(5000, looking)[:5000]
+    eval_generator = torch.Generator().manual_seed(4)
+    x = plane.held_out(5000, eval_generator)[:5000]
     checks = [
         _check_inverse(flow, x),
         _check_log_det(flow, x[:64]),

@@ -89,7 +89,7 @@ class Entrant:
         key: its word on the command line.
         title: its name in tables and figures.
         stem: the family it is of.
-        likelihood: ``"exact"``, ``"bound"`` (the NLL is at most what it tells) or ``"none"``.
+        likelihood: ``"exact"``, ``"bound"`` (the NLL is at most that) or ``"none"``.
         settings: of its config, where they differ from what its page offers.
     """
 

@@ -128,7 +128,7 @@ def write_files(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def report(comparison: Comparison, files: list[Path]) -> tuple[str, str]:
-    """Return what the command tells at its end: words for a person, one line of JSON."""
+    """Return what the command prints at its end: words for a person, one line of JSON."""
     rows = rows_of(comparison)
     sentences = [verdict.words() for verdict in verdicts(rows)]
     written = "Written: " + ", ".join(str(path) for path in files)

@@ -196,7 +196,7 @@ def _curve(key: str, part: str, column: str, width: int, runs: Sequence) -> list
     return points
 
 
-LEARNED_BY_HEART = 0.05  # nats that a test NLL rises by before it is told
+OVERFITTED = 0.05  # nats that a test NLL rises by before it is reported
 
 
 def overfitted(points: Sequence[Point]) -> list[tuple[str, Point, Point]]:
@@ -206,7 +206,7 @@ def overfitted(points: Sequence[Point]) -> list[tuple[str, Point, Point]]:
         own = [p for p in points if (p.entrant, p.part) == (key, "test")]
         if own:
             least, last = min(own, key=lambda p: p.mean), own[-1]
-            if last.mean > least.mean + LEARNED_BY_HEART and last.step > least.step:
+            if last.mean > least.mean + OVERFITTED and last.step > least.step:
                 found.append((key, least, last))
     return found
 
@@ -271,8 +271,8 @@ def verdict(rows: Sequence[Row], one: str, two: str, column: str = "nll_test") -
         two: key of the other one.
         column: a key of ``NLL_OF``.
     """
-    told = [(row.entrant, row.seed, getattr(row, column)) for row in rows]
-    nll = {(key, seed): value for key, seed, value in told if value is not None}
+    values = [(row.entrant, row.seed, getattr(row, column)) for row in rows]
+    nll = {(key, seed): value for key, seed, value in values if value is not None}
     seeds = [seed for key, seed in nll if key == one and (two, seed) in nll]
     if not seeds:
         return None
@@ -295,8 +295,8 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     best = sorted(means, key=means.__getitem__)[:2]
     if len(best) == 2 and set(best) not in [set(pair) for pair in pairs]:
         pairs.append(tuple(best))
-    told = [verdict(rows, *pair, column) for pair in pairs for column in NLL_OF]
-    return [found for found in told if found is not None]
+    found = [verdict(rows, *pair, column) for pair in pairs for column in NLL_OF]
+    return [one for one in found if one is not None]
 
 
 # -- tables ------------------------------------------------------------------------------------
@@ -338,10 +338,10 @@ def table(rows: Sequence[Row]) -> list[dict[str, str]]:
     lines = []
     # A data set without an end has no split, one without Gaussians no modes.
     rare = ("nll_split_test", "modes", "steps")
-    told = [c for c in rare[:2] if any(getattr(row, c) is not None for row in rows)]
+    present = [c for c in rare[:2] if any(getattr(row, c) is not None for row in rows)]
     if len({row.steps for row in rows if row.state == "finished"}) > 1:  # equal seconds
-        told.append("steps")
-    shown = [line for line in TABLE if line[1] not in rare or line[1] in told]
+        present.append("steps")
+    shown = [line for line in TABLE if line[1] not in rare or line[1] in present]
     for key in dict.fromkeys(row.entrant for row in rows):
         own = [row for row in rows if row.entrant == key]
         done = sum(row.state == "finished" for row in own)
@@ -392,8 +392,8 @@ def table_csv(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """Return what the command line tells at its end, on one line."""
-    told = [asdict(verdict) | {"words": verdict.words()} for verdict in verdicts(rows)]
-    for line in told:  # JSON has no infinity
+    """Return what the command line prints at its end, on one line."""
+    found = [asdict(verdict) | {"words": verdict.words()} for verdict in verdicts(rows)]
+    for line in found:  # JSON has no infinity
         line["half_width"] = line["half_width"] if math.isfinite(line["half_width"]) else None
-    return json.dumps({"runs": [asdict(row) for row in rows], "verdicts": told})
+    return json.dumps({"runs": [asdict(row) for row in rows], "verdicts": found})

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from datasets.plane import OWN
 from datasets.toy import TOY
 
-MAX_PROBLEMS = 5  # that one message tells of
+MAX_PROBLEMS = 5  # that one message names
 
 # What earlier versions wrote into settings, addresses, flags, tables and weights: its name today.
 RENAMED = {

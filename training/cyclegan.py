@@ -17,7 +17,7 @@ from models.cyclegan import CycleGAN, cyclegan
 from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
 from training.devices import Lanes, knows_bfloat16
-from training.loop import Descent, Experiment, Progress, Snapshot, train
+from training.loop import Experiment, Optimiser, Progress, Snapshot, train
 
 THREADS = 8  # its convolutions use what the machine has to spare
 
@@ -235,7 +235,7 @@ class CycleGANTraining(Experiment):
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
         self.model = model(config, generator=weights).to(self.device)
-        self.optimisers = self.descents()
+        self.optimisers = self.new_optimisers()
         self.lanes = Lanes(self.device, 2)
         self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
         self.pools = [ImagePool(POOL, self.device) for _ in range(2)]
@@ -243,11 +243,11 @@ class CycleGANTraining(Experiment):
         last = CHANNELS_LAST.get(self.device.type, False)
         self.layout = torch.channels_last if last else torch.contiguous_format
 
-    def descents(self) -> dict[str, Descent]:
+    def new_optimisers(self) -> dict[str, Optimiser]:
         """Return what moves the generators, and what moves the discriminators."""
         # Without a limit on the gradient: as in the paper.
         return {
-            name: Descent(nets, clip=float("inf"), betas=BETAS)
+            name: Optimiser(nets, clip=float("inf"), betas=BETAS)
             for name, nets in (
                 ("generators", self.model.generators),
                 ("discriminators", self.model.discriminators),
@@ -330,8 +330,8 @@ class CycleGANTraining(Experiment):
             cycle, identity = distance(back(fake), x), distance(same, y)
         loss = adversarial + self.live["cycle"] * cycle + self.live["identity"] * identity
         gradients = torch.autograd.grad(loss, self.optimisers["generators"].parameters)
-        told = (value.detach() for value in (adversarial, cycle, identity, loss))
-        return RoundTrip(exact(fake.detach()), gradients, *told)
+        values = (value.detach() for value in (adversarial, cycle, identity, loss))
+        return RoundTrip(exact(fake.detach()), gradients, *values)
 
     def discriminator_gradients(
         self, discriminator: Module, real: Tensor, fake: Tensor

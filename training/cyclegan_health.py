@@ -1,4 +1,4 @@
-"""The health of a translation, read off the numbers that its training tells."""
+"""The health of a translation, read off the numbers that its training logs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def translation_health(rows: Rows, total: int) -> Health:
         One whose state is ``"unknown"``, ``"balanced"``, ``"won"``, ``"collapse"`` or
         ``"inversion"``.
     """
-    told = [row for row in rows if "discriminator_a" in row and "discriminator_b" in row]
-    if len(told) < FEWEST or told[-1]["step"] < EARLY * total:
+    logged = [row for row in rows if "discriminator_a" in row and "discriminator_b" in row]
+    if len(logged) < FEWEST or logged[-1]["step"] < EARLY * total:
         return Health("unknown", "Too early to tell.")
-    start = (1 - WINDOW) * told[-1]["step"]
-    recent = [row for row in told if row["step"] >= start]
+    start = (1 - WINDOW) * logged[-1]["step"]
+    recent = [row for row in logged if row["step"] >= start]
     if len(recent) < FEWEST:
-        recent = told[-FEWEST:]
+        recent = logged[-FEWEST:]
     settled = [row for row in rows if "likeness_ab" in row and row["step"] >= SETTLED * total]
     # Twice in a row: one picture of a training that moves is no state.
     last = settled[-2:] if len(settled) > 1 else []

@@ -144,7 +144,7 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     Args:
         pairs: the two sets.
         count: test images of either, at most; the first ones.
-        carry: translates images; to B if it is told so, else to A.
+        carry: translates images: to B if its second argument is true, else to A.
     """
     found: dict[str, dict[str, float]] = {}
     kinds = pairs.domains if pairs.masks_a is not None else (None, None)

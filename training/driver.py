@@ -36,7 +36,7 @@ Command = tuple
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What whoever watches a run is told.
+    """What whoever watches a run is sent.
 
     Attributes:
         status: where it stands.
@@ -104,7 +104,7 @@ def drive(
     send: Callable[[Report], None],
     receive: Callable[[float | None], Command | None],
 ) -> Status:
-    """Train a run to its end, or until it is told to stop, from its last checkpoint if it has one.
+    """Train a run to its end, or until a command stops it, from its last checkpoint if it has one.
 
     Args:
         run: its folder; this call holds its lock.
@@ -115,7 +115,7 @@ def drive(
 
     Returns:
         The last status: finished, stopped, interrupted, diverged or failed. Errors of the training
-        are told there, not raised.
+        are reported there, not raised.
 
     Raises:
         filelock.Timeout: another process trains this run.
@@ -171,7 +171,7 @@ class _Drive:
         self.allowed = math.inf  # steps until the next pause
         self.parts: deque[str | None] = deque()  # what those steps are about
         self.unsaved = True  # something happened since
-        self.told = -1  # step of the last row of metrics.csv
+        self.logged = -1  # step of the last row of metrics.csv
 
     def _restore(self) -> None:
         seconds = 0.0
@@ -193,7 +193,7 @@ class _Drive:
         self.run.start_metrics(self.columns, self.experiment.step)
         self.run.drop_snapshots(self.experiment.step)
         known = self.run.metrics()
-        self.told = max((row["step"] for row in known), default=-1)
+        self.logged = max((row["step"] for row in known), default=-1)
         with self._saving():
             self.events.begin(known)
         self.status = replace(self.status, state="running")
@@ -241,7 +241,7 @@ class _Drive:
         return float(self.experiment.live.get(DELAY, 0.0)) if self.allowed == math.inf else 0.0
 
     def _take(self, event: Progress, cost: float) -> None:
-        """Keep what an event brings, and tell of it if a report is due."""
+        """Keep what an event brings, and send a report if one is due."""
         seconds = time.monotonic() - self.started
         self.status = replace(
             self.status,
@@ -251,7 +251,7 @@ class _Drive:
         )
         self.unsaved = True
         self.rate.mark(event.step)
-        if (event.losses or event.metrics) and event.step > self.told:
+        if (event.losses or event.metrics) and event.step > self.logged:
             row = {"step": event.step, "seconds": seconds, **event.losses, **event.metrics}
             row["learning_rate"] = self.experiment.live.get("learning_rate")
             self.rows.append(row)

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.gan import GAN
 from training.config import RunConfig, knob, seed_knob
 from training.gan_losses import LOSSES, explained, gradient_penalty, realness
-from training.loop import Descent, Experiment
+from training.loop import Experiment, Optimiser
 
 PARTS = ("discriminator", "generator")
 
@@ -87,7 +87,7 @@ class DuelConfig(RunConfig):
         le=0.4,
         step=0.05,
         label="Label smoothing",
-        help="The discriminator is told that real examples are real with this much less than "
+        help="The target for real examples is 1 minus this, not 1: less than "
         "certainty. For the cross-entropy and least-squares losses.",
         live=True,
     )
@@ -104,8 +104,8 @@ class DuelConfig(RunConfig):
     seed: int = seed_knob()
 
 
-class SwitchableOptimiser(Descent):
-    """A :class:`~training.loop.Descent` whose rule can be changed while it runs.
+class SwitchableOptimiser(Optimiser):
+    """A :class:`~training.loop.Optimiser` whose rule can be changed while it runs.
 
     Args:
         module: its parameters become views into one vector.
@@ -204,22 +204,22 @@ class Duel(Experiment):
         Returns:
             Losses, and how real (0 to 1) the discriminator took real and fake examples to be.
         """
-        told: dict[str, Tensor] = {}
+        logged: dict[str, Tensor] = {}
         fake = None
         if self.part != "generator":
             for _ in range(self.live["d_steps"]):
                 x = self.real()
                 with torch.set_grad_enabled(self.part is None), self.precision():
                     fake = self.made(len(x))
-                told |= self.update_discriminator(x, fake.detach())
+                logged |= self.update_discriminator(x, fake.detach())
         if self.part != "discriminator":
             for _ in range(self.live["g_steps"]):
                 if fake is None:
                     with self.precision():
                         fake = self.made(self.config.batch)
-                told |= self.update_generator(fake)
+                logged |= self.update_generator(fake)
                 fake = None
-        return told
+        return logged
 
     def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Take one step of the discriminator; ``fake`` comes without history.
@@ -236,9 +236,9 @@ class Duel(Experiment):
             penalty = gradient_penalty(discriminator, real, fake.float(), self.generator)
             value = value + self.PENALTY * penalty
         self._descend("discriminator", value, "learning_rate_d")
-        told = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
-        told_real, told_fake = told.mean(1)
-        return {"d_loss": value.detach(), "d_real": told_real, "d_fake": told_fake}
+        taken = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
+        d_real, d_fake = taken.mean(1)
+        return {"d_loss": value.detach(), "d_real": d_real, "d_fake": d_fake}
 
     def scores_of_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the discriminator's scores of real and fake examples.

@@ -21,7 +21,7 @@ from datasets.own import DataError
 from models.classifier import Classifier
 from training.headers import check_fit, read_header
 from training.image_flow import CHUNK
-from training.loop import Descent, one_cycle
+from training.loop import Optimiser, one_cycle
 from training.store import Run
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "classifiers"
@@ -47,11 +47,11 @@ def train_classifier(images: ImageSet, *, steps: int = STEPS, seed: int = 0) -> 
         raise NoClassifier("All images are of one class, so there is nothing to tell apart.")
     weights = torch.Generator().manual_seed(seed)
     model = Classifier(images.shape[0], len(images.classes), generator=weights)
-    descent, generator = Descent(model), torch.Generator().manual_seed(seed)
+    optimiser, generator = Optimiser(model), torch.Generator().manual_seed(seed)
     for step in range(steps):
         x, labels = images.batch(BATCH, generator)
         loss = torch.nn.functional.cross_entropy(model(x / 255), labels)
-        descent.step(loss, RATE * one_cycle(step / steps))
+        optimiser.step(loss, RATE * one_cycle(step / steps))
     return model.eval().requires_grad_(False)
 
 
@@ -162,10 +162,10 @@ def yardsticks(model: Classifier, images: ImageSet, count: int) -> tuple[Quality
         images: its images.
         count: of either, as many as there are samples.
     """
-    looking = torch.Generator().manual_seed(7)
+    eval_generator = torch.Generator().manual_seed(7)
     real = some(images.test, COMPARED)
     others = some(images.train, count)
-    noise = torch.randint(0, 256, others.shape, generator=looking, dtype=torch.uint8)
+    noise = torch.randint(0, 256, others.shape, generator=eval_generator, dtype=torch.uint8)
     return compare(model, others, real), compare(model, noise, real)
 
 

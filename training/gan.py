@@ -122,9 +122,9 @@ class PlaneGAN(Duel):
         self.fast_generator = ByHand(self.model.generator, vectors["generator"])
         self.fast_discriminator = ByHand(self.model.discriminator[0], vectors["discriminator"])
         self.last_scores: Tensor  # the scores of its last pass
-        # Looking has a source of its own, so that it never changes the training.
-        looking = torch.Generator().manual_seed(1)
-        self.latents = self.model.draw(SAMPLES, looking).to(self.device)
+        # Evaluation has a source of its own, so that it never changes the training.
+        eval_generator = torch.Generator().manual_seed(1)
+        self.latents = self.model.draw(SAMPLES, eval_generator).to(self.device)
         self.lattice = lattice(config.prior).to(self.device)
         self.window = widened(self.plane.box())
         self.grid = grid_points(self.window, GRID).to(self.device)

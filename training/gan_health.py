@@ -1,4 +1,4 @@
-"""The health of a duel, read off the numbers that its training tells."""
+"""The health of a duel, read off the numbers that its training logs."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def health(rows: Rows, total: int, modes: int = 0) -> Health:
         total: steps of the whole training.
         modes: how many modes the data have; 0 if that is not known.
     """
-    told = [row for row in rows if "d_real" in row and "d_fake" in row]
-    if not told or told[-1]["step"] < EARLY * total:
+    logged = [row for row in rows if "d_real" in row and "d_fake" in row]
+    if not logged or logged[-1]["step"] < EARLY * total:
         return Health("unknown", "Too early to tell.")
-    start = (1 - WINDOW) * told[-1]["step"]
-    recent = [row for row in told if row["step"] >= start]
+    start = (1 - WINDOW) * logged[-1]["step"]
+    recent = [row for row in logged if row["step"] >= start]
     if len(recent) < FEWEST:
-        recent = told[-FEWEST:]
+        recent = logged[-FEWEST:]
     if len(recent) < FEWEST:
         return Health("unknown", "Too early to tell.")
     real = fmean(row["d_real"] for row in recent)

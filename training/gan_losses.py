@@ -36,10 +36,10 @@ class Loss:
 def _cross_entropy(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
     """Discriminator of the first paper: the cross-entropy of its answers, scores ``(B,)``."""
     # softplus(-s) is -log D(x), softplus(s) is -log(1 - D(x)), with D = sigmoid(s).
-    told = softplus(-real)
+    loss = softplus(-real)
     if smoothing:
-        told = (1 - smoothing) * told + smoothing * softplus(real)
-    return told.mean() + softplus(fake).mean()
+        loss = (1 - smoothing) * loss + smoothing * softplus(real)
+    return loss.mean() + softplus(fake).mean()
 
 
 def _saturating(fake: Tensor) -> Tensor:

@@ -59,10 +59,10 @@ class Measured:
         """
         return dequantise(self.images, _private(3))
 
-    def told(self) -> Tensor | None:
-        """Return what the flow is told of the images.
+    def context(self) -> Tensor | None:
+        """Return the context of the images for the flow.
 
-        Shape ``(N, classes)``, or ``None`` if it is told nothing.
+        Shape ``(N, classes)``, or ``None`` if it takes none.
         """
         return context_of(self.flow, self.labels)
 
@@ -88,7 +88,7 @@ def jacobian_checks(measured: Measured) -> list[Check]:
     size = one.flow.features
     if size > JACOBIAN:
         return []
-    error = log_det_error(one.flow, one.floats(), one.told())
+    error = log_det_error(one.flow, one.floats(), one.context())
     return [
         Check(
             "Log-determinant against autograd",
@@ -126,7 +126,7 @@ def log_det_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> 
     Args:
         flow: the flow.
         x: one image, ``(1, C, H, W)``.
-        context: what the flow is told of it, ``(1, K)``.
+        context: its context, ``(1, K)``.
     """
     exact = copy.deepcopy(flow).double()
     context = None if context is None else context.double()
@@ -142,7 +142,7 @@ def log_det_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> 
 
 
 def _check_inverse(some: Measured) -> Check:
-    error = inverse_error(some.flow, some.floats(), some.told())
+    error = inverse_error(some.flow, some.floats(), some.context())
     return Check(
         "Inverse error",
         f"{error:.2g} grey levels",
@@ -160,7 +160,7 @@ def _check_mixed(some: Measured) -> list[Check]:
         return []
     flow = copy.deepcopy(some.flow)  # others may be using this one
     with mixed_precision(flow, True):
-        error = inverse_error(flow, some.floats(), some.told())
+        error = inverse_error(flow, some.floats(), some.context())
     return [
         Check(
             "The same in mixed precision",
@@ -175,7 +175,7 @@ def _check_mixed(some: Measured) -> list[Check]:
 
 
 def _check_cancel(some: Measured) -> Check:
-    error = cancel_error(some.flow, some.floats(), some.told())
+    error = cancel_error(some.flow, some.floats(), some.context())
     return Check(
         "Log-determinants of both ways",
         f"{error:.2g} nats",
@@ -208,7 +208,7 @@ def _check_range(some: Measured) -> Check:
 def _check_latents(some: Measured) -> list[Check]:
     if not isinstance(some.flow.prior, Gaussian):
         return []
-    z, _ = some.flow.inverse(some.floats(), some.told())
+    z, _ = some.flow.inverse(some.floats(), some.context())
     levels = [f"{float(z[:, place].square().mean()):.2f}" for place in some.flow.latent_slices]
     return [
         Check(
@@ -242,17 +242,17 @@ def _check_bits(measured: Measured) -> list[Check]:
 
 
 def _check_classes(some: Measured) -> list[Check]:
-    """Measure the flow as a classifier, and what it pays when it is not told the class."""
+    """Measure the flow as a classifier, and what it pays when it does not know the class."""
     by_class = log_prob_by_class(some.flow, some.floats())
-    told = by_class.gather(1, some.labels[:, None])[:, 0]
+    right_class = by_class.gather(1, some.labels[:, None])[:, 0]
     costs = bits_per_dim(log_mean_exp(by_class), some.flow, some.dims)
-    costs = float((costs - bits_per_dim(told, some.flow, some.dims)).mean())
+    costs = float((costs - bits_per_dim(right_class, some.flow, some.dims)).mean())
     limit = math.log2(some.flow.context) / some.dims
     right = float((posterior(by_class).argmax(1) == some.labels).float().mean())
     count = f"{len(some.images)} test images"
     return [
         Check(
-            "What not being told the class costs",
+            "What not knowing the class costs",
             f"{costs:+.4f} bits/dim",
             f"at most {limit:.4f}: log₂ {some.flow.context} bits per image",
             costs <= limit + 1e-6,
@@ -304,7 +304,7 @@ def accounting(
     Args:
         flow: the flow.
         x: dequantised images, ``(B, C, H, W)``; the terms are means over them.
-        context: what the flow is told of each, ``(B, K)``.
+        context: of each, ``(B, K)``.
         dims: pixels times channels that count.
 
     Returns:
@@ -382,8 +382,8 @@ def other_sets(images: ImageSet, inner: int, count: int) -> Mapping[str, Tensor]
         inner: pixels per side without the padding. What is made here is padded alike.
         count: images of each set.
     """
-    looking = _private(6)
-    order = torch.randperm(len(images.test), generator=looking)[:count]
+    eval_generator = _private(6)
+    order = torch.randperm(len(images.test), generator=eval_generator)[:count]
     side = images.shape[1]
     test = crop(images.test[order], inner, side)
     pixels = test.shape[2] * test.shape[3]
@@ -391,13 +391,15 @@ def other_sets(images: ImageSet, inner: int, count: int) -> Mapping[str, Tensor]
     sets["inverted"] = 255 - test
     sets["half the contrast"] = test // 2
     order = (
-        torch.rand(len(test), 1, pixels, generator=looking).argsort(2).expand_as(test.flatten(2))
+        torch.rand(len(test), 1, pixels, generator=eval_generator)
+        .argsort(2)
+        .expand_as(test.flatten(2))
     )
     sets["pixels shuffled"] = test.flatten(2).gather(2, order).view_as(test)
-    greys = torch.randint(256, (len(test), 1, 1, 1), generator=looking, dtype=torch.uint8)
+    greys = torch.randint(256, (len(test), 1, 1, 1), generator=eval_generator, dtype=torch.uint8)
     sets["one grey"] = greys.expand_as(test)
     sets["black"] = torch.zeros_like(test)
-    sets["noise"] = torch.randint(256, test.shape, generator=looking, dtype=torch.uint8)
+    sets["noise"] = torch.randint(256, test.shape, generator=eval_generator, dtype=torch.uint8)
     before = (side - inner) // 2
     frame = (before, side - inner - before) * 2
     return {name: torch.nn.functional.pad(values, frame) for name, values in sets.items()}

@@ -118,8 +118,8 @@ class ImageDuel(Duel):
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
         self.enter(family.model(config, self.images.shape, len(self.classes), generator=weights))
-        looking = torch.Generator().manual_seed(1)
-        self.latents = self.model.draw(MEASURED, looking).to(self.device)
+        eval_generator = torch.Generator().manual_seed(1)
+        self.latents = self.model.draw(MEASURED, eval_generator).to(self.device)
 
     def real(self) -> Tensor:
         images, _ = self.images.batch(self.config.batch, self.generator)

@@ -18,7 +18,7 @@ from models.image_layers import ConvNet
 from training import parallel
 from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.devices import knows_bfloat16
-from training.loop import Descent, Experiment, Snapshot, one_cycle
+from training.loop import Experiment, Optimiser, Snapshot, one_cycle
 
 COLUMNS = 6  # samples of each class in a picture
 ROWS = 10  # rows of a picture where there are no classes
@@ -147,12 +147,12 @@ class ImageFlowTraining(Experiment):
         ).to(self.device)
         x, labels = self._batch(512)
         self.model.initialise(x, self.context(labels))
-        self.optimisers = {"adam": Descent(self.model)}
-        # Looking has a generator of its own, so that it never changes the training.
-        looking = torch.Generator().manual_seed(1)
+        self.optimisers = {"adam": Optimiser(self.model)}
+        # Evaluation has a generator of its own, so that it never changes the training.
+        eval_generator = torch.Generator().manual_seed(1)
         rows = self.picture_labels()
         self.latents = self.model.prior.sample(
-            len(rows), generator=looking, temperature=TEMPERATURE, device=self.device
+            len(rows), generator=eval_generator, temperature=TEMPERATURE, device=self.device
         )
 
     def update(self) -> Mapping[str, Tensor]:
@@ -169,7 +169,7 @@ class ImageFlowTraining(Experiment):
         return bits_per_dim(self.model.log_prob(x, self.context(labels)), self.model, self.dims)
 
     def context(self, labels: Tensor) -> Tensor | None:
-        """Return what a conditional model is told of the labels ``(B,)``: one-hot, ``(B, K)``."""
+        """Return the context of labels ``(B,)`` for a conditional model: one-hot, ``(B, K)``."""
         return one_hot(labels, self.model.context)
 
     def picture_labels(self) -> Tensor:
@@ -214,9 +214,9 @@ class ImageFlowTraining(Experiment):
             shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
             some = shuffled[:MEASURED].to(self.device)
             images, labels = images[some], labels[some]
-        looking = torch.Generator(self.device).manual_seed(3)
+        eval_generator = torch.Generator(self.device).manual_seed(3)
         parts = zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
-        bits = [self.bits_per_dim(dequantise(x, looking), y) for x, y in parts]
+        bits = [self.bits_per_dim(dequantise(x, eval_generator), y) for x, y in parts]
         return {"bits_per_dim_test": float(torch.cat(bits).mean())}
 
     def _batch(self, count: int) -> tuple[Tensor, Tensor]:

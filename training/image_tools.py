@@ -4,7 +4,7 @@ Images go in as uint8 ``(B, C, H, W)`` of the flow's own size, and come out as f
 [0, 1]. Everything is computed in the flow's own precision (float32), without gradients, a few
 hundred images at a time, and draws from private generators.
 
-A class-conditional flow needs to be told a class for all it does: one-hot vectors ``(B, K)`` here,
+A class-conditional flow needs a class for all it does: one-hot vectors ``(B, K)`` here,
 called the context. Between two classes there are vectors between them.
 """
 
@@ -25,7 +25,7 @@ CHUNK = 256  # images at a time
 
 
 def context_of(flow: ImageFlow, labels: Tensor) -> Tensor | None:
-    """Return what the flow is told of the classes ``(B,)``, ``None`` if it takes none."""
+    """Return the context of the classes ``(B,)``; ``None`` if the flow takes none."""
     return one_hot(labels, flow.context)
 
 
@@ -38,7 +38,7 @@ def encode(
     Args:
         flow: the flow.
         images: uint8, ``(B, C, H, W)``.
-        context: what the flow is told of each, ``(B, K)``.
+        context: of each, ``(B, K)``.
         seed: of the dequantisation noise; left out, each pixel is put at the middle of the values
             that its byte stands for, which always gives the same latents.
     """
@@ -101,7 +101,7 @@ def interpolate(
 ) -> Tensor:
     """Return images on the way between two, both ends included, shape ``(steps, C, H, W)``.
 
-    What a conditional flow is told goes in a straight line from one class to the other.
+    The context of a conditional flow goes in a straight line from one class to the other.
 
     Args:
         flow: the flow.
@@ -146,7 +146,7 @@ def attributes(
     """Measure directions with up to ``per_class`` images of each class.
 
     Args:
-        flow: the flow; a conditional one is told the class of each image.
+        flow: the flow; a conditional one is given the class of each image.
         images: uint8, ``(N, C, H, W)``.
         labels: their classes, shape ``(N,)``.
         classes: K.

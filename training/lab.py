@@ -28,7 +28,7 @@ from training.config import RunConfig
 from training.devices import slots, threads_for, usable_cores
 from training.housekeeping import Kept, plan
 from training.line import in_turn, waits
-from training.memory import keep_small, tell_on_signal
+from training.memory import dump_threads_on_signal, keep_small
 from training.people import EVERYBODY, Access, Person, owned_by
 from training.rules import Rules, load_rules
 from training.store import Run, RunError, RunStore
@@ -70,7 +70,7 @@ class Worker:
     device: str
     core: int | None = None  # the one it keeps to
     stopping_since: float | None = None
-    told: bool = False  # to end, because of a limit
+    ending: bool = False  # because of a limit
     silent: bool = False  # its end of the connection is closed
     ended: bool = False  # its last report has come
 
@@ -217,7 +217,7 @@ class Lab:
             elif worker is not None:
                 if command[0] == "stop" and worker.stopping_since is None:
                     worker.stopping_since = time.monotonic()
-                self._tell(worker, command)
+                self._send(worker, command)
 
     def view(self, run_id: str) -> View | None:
         """Return what to show of a run, live or from its folder; ``None`` if there is none.
@@ -539,11 +539,11 @@ class Lab:
                 elif idle and now - self._looked[run_id] > idle * 60:
                     words = f"Nobody looked at it for {idle:g} minutes, so it made room."
                     command = "park", f"{words} It goes on when its owner comes back."
-                if command and not worker.told:
-                    worker.told = True
-                    self._tell(worker, command)
+                if command and not worker.ending:
+                    worker.ending = True
+                    self._send(worker, command)
 
-    def _tell(self, worker: Worker, command: tuple) -> None:
+    def _send(self, worker: Worker, command: tuple) -> None:
         with suppress(OSError):
             worker.connection.send(command)
 
@@ -583,9 +583,9 @@ class Lab:
         limit = self.rules.run_mb
         with self._lock:
             for run_id, worker in self._workers.items():
-                if limit and sizes.get(run_id, 0) > limit * 1e6 and not worker.told:
-                    worker.told = True
-                    self._tell(worker, ("stop", f"It takes more than {limit:g} MB: {BEYOND}."))
+                if limit and sizes.get(run_id, 0) > limit * 1e6 and not worker.ending:
+                    worker.ending = True
+                    self._send(worker, ("stop", f"It takes more than {limit:g} MB: {BEYOND}."))
 
 
 def get_lab() -> Lab:
@@ -600,7 +600,7 @@ def get_lab() -> Lab:
             root = os.environ.get("GENLAB_RUNS") or Path(__file__).parent.parent / "runs"
             lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
             keep_small(lab.done)
-            tell_on_signal()
+            dump_threads_on_signal()
             if lab.rules.metrics_port:
                 _serve_metrics(lab)
         return lab

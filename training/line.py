@@ -1,4 +1,4 @@
-"""The queue of a lab: slots go to people in turn, and each is told about how long it takes."""
+"""The queue of a lab: slots go to people in turn, and each sees about how long it takes."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ Snapshot = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a training tells after each step: plain numbers and CPU arrays, no tensor or figure.
+    """What a training reports after each step: plain numbers and CPU arrays, no tensor or figure.
 
     Attributes:
         step: optimiser steps done.
         total: optimiser steps in all.
-        losses: means since the last time they were told; empty at the steps in between.
+        losses: means since the last time they were logged; empty at the steps in between.
         metrics: measured on held-out data; empty at the steps in between.
         snapshot: arrays to draw, or ``None``.
         skipped: steps skipped so far because the loss or its gradient was not finite.
@@ -73,7 +73,7 @@ class Experiment:
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(getattr(config, "seed", 0))
         self.model: torch.nn.Module
-        self.optimisers: dict[str, Descent] = {}
+        self.optimisers: dict[str, Optimiser] = {}
         self.part: str | None = None  # what the next step is about; all of it if ``None``
         self.landmarks: tuple[int, ...] = ()  # steps whose pictures are kept beside every tenth
 
@@ -143,8 +143,8 @@ class Experiment:
             self.generator.set_state(state["generator"].cpu())
 
 
-class Descent:
-    """Adam on all parameters as one vector: clipping, weight decay, and no non-finite step.
+class Optimiser:
+    """Adam on one flat vector of all parameters: clipping, weight decay, and no non-finite step.
 
     One vector instead of a hundred small tensors saves about a tenth of a step of a small network.
     A step whose loss or gradient is not finite is skipped on the device, without waiting for it,
@@ -310,7 +310,7 @@ class Wishes:
 
 
 class Tally:
-    """Means of losses, kept on the device until they are told.
+    """Means of losses, kept on the device until they are logged.
 
     Non-finite steps do not enter the mean. Added up many at a time: in a small network, each
     operation of a step counts.
@@ -331,7 +331,7 @@ class Tally:
             if len(values) == self.AT_ONCE:
                 self._add_up(name)
 
-    def tell(self) -> dict[str, float]:
+    def log_means(self) -> dict[str, float]:
         """Return the means since the last call (NaN where no step was finite) and start again."""
         for name in tuple(self.values):
             self._add_up(name)
@@ -377,17 +377,17 @@ def train(
     def progress(first: bool = False) -> Progress:
         step = experiment.step
         last = step == total
-        tell = (step % log_every == 0 or last or wishes.losses) and not first
+        log = (step % log_every == 0 or last or wishes.losses) and not first
         measured = step % measure_every == 0 or last
         picture = step in milestones or wishes.picture or (first and pictures)
         wishes.picture = wishes.losses = False
         return Progress(
             step,
             total,
-            losses=tally.tell() if tell else {},
+            losses=tally.log_means() if log else {},
             metrics=experiment.measure() if measured else {},
             snapshot=experiment.snapshot() if picture else None,
-            skipped=experiment.skipped if tell else 0,
+            skipped=experiment.skipped if log else 0,
         )
 
     parallel.begin(experiment)

@@ -21,7 +21,7 @@ from datasets.synthetic import synthetic_defects
 from models.maf import ConditionalFlow, maf, position_features
 from training import detection
 from training.config import RunConfig, knob, seed_knob
-from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
+from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 
 HELD_OUT = 0.2  # share of the good training pictures that calibrate and validate
 LOOKED_AT = 24  # pictures of each sort behind the live numbers
@@ -269,7 +269,7 @@ class DefectFlow(Experiment):
         self.model = self.flow(torch.Generator().manual_seed(config.seed))
         self.model.to(self.device)
         self.initialise()
-        self.optimisers = {"adam": Descent(self.model, weight_decay=config.weight_decay)}
+        self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
         self._epoch: tuple[int, Tensor] | None = None
         self._looked: tuple[int, tuple] | None = None
 
@@ -325,7 +325,7 @@ class DefectFlow(Experiment):
         raise NotImplementedError
 
     def picture_context(self) -> Tensor | None:
-        """Return what the model is told to draw one picture, a row per point that it draws.
+        """Return the context to draw one picture, a row per point that it draws.
 
         Shape ``(n, context)``, or ``None`` without any.
         """
@@ -375,7 +375,7 @@ class DefectFlow(Experiment):
         noise = torch.rand(levels.shape, generator=generator, device=levels.device)
         return (levels.float() + noise - self.mean) / self.scale
 
-    # -- looking --------------------------------------------------------------------------------
+    # -- evaluation -----------------------------------------------------------------------------
 
     @torch.no_grad()
     def measure(self) -> Mapping[str, float]:
@@ -402,8 +402,8 @@ class DefectFlow(Experiment):
         """
         if self._looked is None or self._looked[0] != self.step:
             sets = self.fit[:LOOKED_AT], self.held_out[:LOOKED_AT], self.damaged
-            looking = torch.Generator(self.device).manual_seed(3)
-            seen = tuple(self.raw_maps(some, self.coarse, looking) for some in sets)
+            eval_generator = torch.Generator(self.device).manual_seed(3)
+            seen = tuple(self.raw_maps(some, self.coarse, eval_generator) for some in sets)
             self._looked = self.step, seen
         return self._looked[1]
 
@@ -528,8 +528,8 @@ class ImageFlow(DefectFlow):
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
-        looking = torch.Generator().manual_seed(1)
-        x = self.model.sample(4, generator=looking)
+        eval_generator = torch.Generator().manual_seed(1)
+        x = self.model.sample(4, generator=eval_generator)
         return {"samples": np.stack([self.picture_of(one[None]) for one in x])}
 
     def picture_of(self, x: Tensor) -> np.ndarray:

@@ -35,7 +35,7 @@ class Evaluation:
         names: of the test pictures.
         kinds: what each of them shows.
         score: of each test picture, higher is more unlike the good ones.
-        cells: where, as coarse as the model tells, shape ``(M, m, m)``, nats per dimension away
+        cells: where, as coarse as the model, shape ``(M, m, m)``, nats per dimension away
             from the good ones at that place.
         config: of the model.
         calibration: what the good training pictures decided.

@@ -63,14 +63,14 @@ def _states(
     model: ConditionalFlow, z: Tensor, context: Tensor | None, per_block: int
 ) -> Iterator[tuple[int, float, Tensor]]:
     """Yield the picture so far: what a block has finished, and before that what it started from."""
-    told, done = model._encoded(context), 0
+    encoded, done = model._encoded(context), 0
     layers = list(model.layers)
     for i, layer in enumerate(layers):
         if not isinstance(layer, MaskedAutoregressive):
             continue  # it belongs to the block before it
         after = list(takewhile(lambda m: not isinstance(m, MaskedAutoregressive), layers[i + 1 :]))
         before, due = layer._ordered(z), 0.0
-        for known, _, size in layer.forward_steps(z, told if layer.context else None):
+        for known, _, size in layer.forward_steps(z, encoded if layer.context else None):
             if size >= due or size == z.shape[1]:
                 due = size + z.shape[1] / per_block
                 state = layer._ordered(torch.cat([known[:, :size], before[:, size:]], dim=1))
@@ -103,8 +103,8 @@ def jacobian(block: MaskedAutoregressive, x: Tensor, rows: int, context: Tensor 
         ``d z_i / d x_j``, shape ``(rows, D)``.
     """
     many = x.detach().expand(rows, -1).clone().requires_grad_()
-    told = None if context is None else context.expand(rows, -1)
-    z = block._ordered(block.inverse(many, told)[0])
+    repeated = None if context is None else context.expand(rows, -1)
+    z = block._ordered(block.inverse(many, repeated)[0])
     (gradient,) = torch.autograd.grad(z[torch.arange(rows), torch.arange(rows)].sum(), many)
     return block._ordered(gradient)
 

@@ -31,7 +31,7 @@ def keep_small(done: threading.Event) -> None:
     threading.Thread(target=trim, name="lab-trim", daemon=True).start()
 
 
-def tell_on_signal() -> None:
+def dump_threads_on_signal() -> None:
     """Write where all threads are to standard error whenever this process gets ``SIGUSR1``."""
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)

@@ -7,7 +7,7 @@ same batch: same data, same noise, same checkpoint; only the order of some sums 
 The first process, the leader, does all the rest: folder, metrics, pictures, progress bar. The
 others follow it step by step.
 
-``DistributedDataParallel`` hooks into ``backward()``, which :class:`~training.loop.Descent` does
+``DistributedDataParallel`` hooks into ``backward()``, which :class:`~training.loop.Optimiser` does
 not call: it has the gradient as one vector, and adds that up in one go. What DDP does better,
 sending the first gradients while the last are computed, pays for models larger than these.
 
@@ -164,8 +164,8 @@ def join(wanted: str | None) -> str:
     return device
 
 
-def tell(run: Run) -> None:
-    """Tell the followers which run it is."""
+def announce(run: Run) -> None:
+    """Send the followers the path of the run."""
     if size() > 1:
         _with_all(dist.broadcast_object_list, [str(run.path.absolute())], src=0)
 
@@ -181,7 +181,7 @@ def follow(device: str) -> int:
     from training.store import Run
 
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # the leader is told, too, and ends in order
+        signal.signal(name, signal.SIG_IGN)  # the leader gets it, too, and ends in order
     try:
         where = [""]
         _with_all(dist.broadcast_object_list, where, src=0)

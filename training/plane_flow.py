@@ -13,7 +13,7 @@ from datasets.own import OwnData
 from datasets.plane import Plane, load_plane
 from models.flow import Flow
 from training.config import PlaneConfig
-from training.loop import Descent, Experiment, Snapshot, one_cycle
+from training.loop import Experiment, Optimiser, Snapshot, one_cycle
 from training.plane_metrics import Truth, summarise
 
 GRID = 96  # cells along each side of a density picture
@@ -50,11 +50,13 @@ class PlaneFlow(Experiment):
         weights = torch.Generator().manual_seed(config.seed)
         self.model: Flow = build(generator=weights).to(self.device)
         self.model.initialise(self.plane.batch(2048, self.generator))
-        self.optimisers = {"adam": Descent(self.model, weight_decay=config.weight_decay)}
-        # Latents, grid and held-out points have a generator of their own: looking never changes
+        self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
+        # Latents, grid and held-out points have a generator of their own: evaluation never changes
         # the training.
-        looking = torch.Generator().manual_seed(1)
-        self.latents = self.model.prior.sample(SAMPLES, generator=looking, device=self.device)
+        eval_generator = torch.Generator().manual_seed(1)
+        self.latents = self.model.prior.sample(
+            SAMPLES, generator=eval_generator, device=self.device
+        )
         self.grid = grid_points(self.plane.box(), GRID).to(self.device)
 
     def update(self) -> Mapping[str, Tensor]:
@@ -73,9 +75,9 @@ class PlaneFlow(Experiment):
 
     @torch.no_grad()
     def target(self) -> Snapshot:
-        looking = torch.Generator(self.device).manual_seed(2)
+        eval_generator = torch.Generator(self.device).manual_seed(2)
         arrays = {
-            "samples": self.plane.held_out(SAMPLES, looking)[:SAMPLES].cpu().numpy(),
+            "samples": self.plane.held_out(SAMPLES, eval_generator)[:SAMPLES].cpu().numpy(),
             "box": np.array(self.plane.box(), dtype=np.float32),
         }
         if self.plane.density is not None:

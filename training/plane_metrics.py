@@ -22,8 +22,8 @@ from datasets.toy import GaussianMixture
 SAMPLES = 20_000  # with few, a perfect generator looks bad
 BINS = 40  # along each side of a histogram
 REACH = 3.0  # standard deviations around a mode within which a sample is good
-TIMED = 10_000  # samples whose time is told
-REPEATS = 5  # of that time; the median is told
+TIMED = 10_000  # samples that are timed
+REPEATS = 5  # of that time; the median is reported
 COVERED = 0.1  # of the samples that a mode should get, for it to count as covered
 
 
@@ -123,8 +123,8 @@ class Truth:
 
     def floor(self, count: int = SAMPLES) -> Mapping[str, float]:
         """Return what a perfect generator scores: fresh samples of the truth itself."""
-        looking = torch.Generator().manual_seed(4)
-        return self.score(self.plane.standardise(self.plane.density.sample(count, looking)))
+        eval_generator = torch.Generator().manual_seed(4)
+        return self.score(self.plane.standardise(self.plane.density.sample(count, eval_generator)))
 
 
 def kl(masses: Tensor, counts: Tensor) -> float:
@@ -205,11 +205,11 @@ def summarise(
         the truth), ``modes`` and ``good`` as in :meth:`Truth.score`; for a finite set and an exact
         NLL ``nll_split_train`` and ``nll_split_test``, over its two parts.
     """
-    looking = torch.Generator(plane.mean.device).manual_seed(6)
+    eval_generator = torch.Generator(plane.mean.device).manual_seed(6)
     numbers: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
-    numbers["sample_seconds"] = _median_time(lambda: draw(TIMED, looking).cpu())
+    numbers["sample_seconds"] = _median_time(lambda: draw(TIMED, eval_generator).cpu())
     if truth is not None:
-        found, floor = truth.score(draw(SAMPLES, looking)), truth.floor()
+        found, floor = truth.score(draw(SAMPLES, eval_generator)), truth.floor()
         for name in ("kl", "js"):
             numbers |= {f"{name}_samples": found.pop(name), f"{name}_floor": floor[name]}
         numbers |= found

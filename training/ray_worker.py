@@ -65,7 +65,7 @@ class Cluster:
 
 
 def find_cluster() -> Cluster | None:
-    """Return the cluster that the lab is told to use, or ``None``.
+    """Return the cluster that the lab is to use, or ``None``.
 
     Raises:
         RunError: ray is not installed, or no cluster answers.
@@ -232,7 +232,7 @@ class _Relay:
         self.heard = False  # from this actor
         self.last = Report(run.status())
         self.ending: tuple[str, str] | None = None  # the lab wants it to end like this
-        self.note = ""  # what has happened to the run, besides what its reports tell
+        self.note = ""  # what has happened to the run, besides what its reports say
         self.actor = self._hire()
 
     def go(self) -> None:
@@ -248,7 +248,7 @@ class _Relay:
                 self._finish("interrupted", f"{cause} That was {TRIES} times without progress.")
                 return
             self.note = f"{cause} It goes on from its last checkpoint."
-            self._tell(replace(self.last.status, state="starting", message=self.note))
+            self._report(replace(self.last.status, state="starting", message=self.note))
             paused = self.last.status.state == "paused"
             self.heard = False
             self.actor = self._hire()
@@ -297,7 +297,7 @@ class _Relay:
             if asked["num_cpus"] > free.get("CPU", 0) or asked["num_gpus"] > free.get("GPU", 0):
                 words = " and ".join(f"{n} {k[4:-1].upper()}" for k, n in asked.items() if n)
                 waits = f"{self.note} It waits for a place on the cluster: {words}.".strip()
-                self._tell(replace(self.last.status, state="starting", message=waits))
+                self._report(replace(self.last.status, state="starting", message=waits))
         for reference in stream:
             report = ray.get(reference)
             self.heard = True
@@ -334,7 +334,7 @@ class _Relay:
                     ray.kill(self.actor)
             self.actor.obey.remote(command)
 
-    def _tell(self, status: Status) -> None:
+    def _report(self, status: Status) -> None:
         with self.lock:
             self.send(Report(status, live=self.last.live))
 

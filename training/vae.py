@@ -17,7 +17,7 @@ from training import parallel
 from training.config import knob, seed_knob
 from training.devices import knows_bfloat16
 from training.image_flow import PictureConfig
-from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
+from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 from training.vae_tools import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 
 THREADS = 8  # its matrix products use what the machine has to spare
@@ -183,14 +183,14 @@ class VAETraining(Experiment):
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
         self.model = model(config, images.shape, len(self.classes), generator=weights).to(device)
-        self.optimisers = {"adam": Descent(self.model, clip=CLIP)}
+        self.optimisers = {"adam": Optimiser(self.model, clip=CLIP)}
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         self.mixed = config.precision == "mixed" and knows_bfloat16(self.device)
-        # Looking has a generator of its own, so that it never changes the training.
-        looking = torch.Generator().manual_seed(1)
-        latents = torch.randn(ROWS * COLUMNS, config.latent, generator=looking)
+        # Evaluation has a generator of its own, so that it never changes the training.
+        eval_generator = torch.Generator().manual_seed(1)
+        latents = torch.randn(ROWS * COLUMNS, config.latent, generator=eval_generator)
         self.latents = latents.to(self.device)
-        mixed = torch.randperm(len(images.test), generator=looking)[:POINTS]
+        mixed = torch.randperm(len(images.test), generator=eval_generator)[:POINTS]
         self.seen = self.images.test[mixed.to(self.device)]
         self.seen_labels = images.test_labels[mixed]
 
@@ -261,8 +261,8 @@ class VAETraining(Experiment):
         On the same thousand test images while it trains, on all of them at the end.
         """
         images = self.images.test if self.step == self.total else self.seen
-        looking = torch.Generator(self.device).manual_seed(3)
-        terms = elbo_terms(self.model, images, generator=looking)
+        eval_generator = torch.Generator(self.device).manual_seed(3)
+        terms = elbo_terms(self.model, images, generator=eval_generator)
         return {
             "elbo_test": -float((terms.reconstruction + terms.kl).mean()),
             "active_units": active_units(encode(self.model, images)),

@@ -12,7 +12,7 @@ from datasets.own import OwnData
 from datasets.plane import Plane, load_plane
 from models.vae import VAE, importance_bound, plane_vae
 from training.config import PlaneConfig, knob
-from training.loop import Descent, Experiment, Progress, Snapshot, one_cycle, train
+from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 from training.plane_flow import HELD_OUT, SAMPLES
 from training.plane_metrics import Truth, summarise
 
@@ -76,10 +76,10 @@ class PlaneVAE(Experiment):
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
         weights = torch.Generator().manual_seed(config.seed)  # on the CPU: the same everywhere
         self.model: VAE = model(config, generator=weights).to(self.device)
-        self.optimisers = {"adam": Descent(self.model, weight_decay=config.weight_decay)}
-        # What is looked at has a source of its own: looking never changes the training.
-        looking = torch.Generator().manual_seed(1)
-        self.latents = torch.randn(2, SAMPLES, LATENT, generator=looking).to(self.device)
+        self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
+        # Evaluation has a source of its own, so that it never changes the training.
+        eval_generator = torch.Generator().manual_seed(1)
+        self.latents = torch.randn(2, SAMPLES, LATENT, generator=eval_generator).to(self.device)
         self._shown = self.plane.held_out(SAMPLES, torch.Generator(self.device).manual_seed(2))
 
     def update(self) -> Mapping[str, Tensor]:
@@ -112,8 +112,8 @@ class PlaneVAE(Experiment):
     @torch.no_grad()
     def measure(self) -> Mapping[str, float]:
         """Return the negative ELBO of 20,000 held-out points, nats in data units."""
-        looking, x = self._held_out()
-        terms = self.model.terms(x, self._noise(looking, len(x)))
+        eval_generator, x = self._held_out()
+        terms = self.model.terms(x, self._noise(eval_generator, len(x)))
         return {"bound_test": float((terms.reconstruction + terms.kl).mean()) + self._volume}
 
     @torch.no_grad()
@@ -127,9 +127,9 @@ class PlaneVAE(Experiment):
             return sample(self.model, *self._noise(generator, 2, count))
 
         numbers = summarise(self.model, self.plane, Truth.of(self.plane), draw)
-        looking, x = self._held_out()
+        eval_generator, x = self._held_out()
         few = x[:TIGHT_POINTS]
-        weights = self.model.log_weights(few, self._noise(looking, TIGHT, len(few)))
+        weights = self.model.log_weights(few, self._noise(eval_generator, TIGHT, len(few)))
         bound = float(-importance_bound(weights).mean()) + self._volume
         return {**numbers, "tight_bound": bound}
 
@@ -138,8 +138,8 @@ class PlaneVAE(Experiment):
         return self.plane.log_volume
 
     def _held_out(self) -> tuple[torch.Generator, Tensor]:
-        looking = torch.Generator(self.device).manual_seed(3)
-        return looking, self.plane.held_out(HELD_OUT, looking)
+        eval_generator = torch.Generator(self.device).manual_seed(3)
+        return eval_generator, self.plane.held_out(HELD_OUT, eval_generator)
 
     def _noise(self, generator: torch.Generator, *shape: int) -> Tensor:
         return torch.randn(*shape, LATENT, generator=generator, device=self.device)

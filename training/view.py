@@ -61,7 +61,7 @@ class View:
         self.seq += 1
 
     def seconds_left(self) -> float | None:
-        """Return how long it still trains at its present pace, if that can be told."""
+        """Return how long it still trains at its present pace, if that can be estimated."""
         return (self.status.total - self.status.step) / self.rate if self.rate else None
 
 
@@ -82,7 +82,7 @@ def thin(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """
     if len(rows) <= CURVE:
         return rows
-    # Metrics may come at steps at which no losses are told.
+    # Metrics may come at steps at which no losses are logged.
     counts = Counter(name for row in rows for name in row)
     rare = {name for name, count in counts.items() if count <= CURVE // 4}
     first, last = rows[0]["step"], rows[-1]["step"]

@@ -104,13 +104,13 @@ def _curves(comparison: Comparison, pairs: Pairs, over: str, left, right) -> Non
         words += f" {' and '.join(silent)}: no likelihood, no curve."
     right.caption(words)
     if rises := overfitted(points):
-        told = [
+        rising = [
             f"{ENTRANTS[key].title} from {least.mean:.2f} (step {least.step:,}) to {last.mean:.2f}"
             for key, least, last in rises
         ]
         right.caption(
-            f"The test NLL rises while that of training falls: {'; '.join(told)}. Points that "
-            "come again and again are learned by heart. What counts here is the end all the same: "
+            f"The test NLL rises while that of training falls: {'; '.join(rising)}. Points that "
+            "come again and again are overfitted. What counts here is the end all the same: "
             "a step chosen on the test points would flatter."
         )
 
@@ -147,7 +147,7 @@ def _who_wins(rows: list[Row], active: bool) -> None:
     found = verdicts(rows)
     st.markdown("\n".join(f"- {verdict.words()}" for verdict in found))
     if not found:
-        st.markdown("Who wins is told when two models with a likelihood have ended a seed.")
+        st.markdown("The winner is named when two models with a likelihood have ended a seed.")
 
 
 def _table(rows: list[Row]) -> None:

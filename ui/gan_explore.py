@@ -190,7 +190,7 @@ def _neighbours(
 def _drag(studio: Studio) -> None:
     st.markdown(
         "**Drag two directions of the latent space** and see the image change. They are drawn at "
-        "random, at right angles to each other; nobody told the generator what they should mean."
+        "random, at right angles to each other; the training gave them no meaning."
     )
     controls, one, many = st.columns([1, 0.7, 1.6])
     with controls:

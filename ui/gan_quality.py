@@ -78,8 +78,8 @@ def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
 def _measured(
     run_id: str, version: float, _studio: Studio, _images: ImageSet, _classifier: Classifier
 ) -> tuple[Quality, Quality, Quality, float]:
-    looking = torch.Generator().manual_seed(8)
-    z = _studio.model.draw(COMPARED, looking)
+    eval_generator = torch.Generator().manual_seed(8)
+    z = _studio.model.draw(COMPARED, eval_generator)
     x = torch.from_numpy(np.ascontiguousarray(_studio.paint(z)))
     ours = compare(_classifier, x, some(_images.test, COMPARED))
     real, noise = yardsticks(_classifier, _images, COMPARED)

@@ -36,8 +36,8 @@ def checks(view: View, version: float) -> None:
         return
     if not desk.fits:
         st.info(
-            "The checks need real images of the classes that this flow was told of, and those on "
-            "this machine are of others."
+            "The checks need real images of the classes that this flow was conditioned on, and "
+            "those on this machine are of others."
         )
         return
     if desk.trained.stand_in:
@@ -144,7 +144,7 @@ def _accounting(desk: Desk) -> None:
 def _terms(
     run_id: str, version: float, which: bytes, _desk: Desk, _measured: Measured
 ) -> tuple[list[Term], float]:
-    return accounting(_measured.flow, _measured.floats(), _measured.told(), _desk.trained.dims)
+    return accounting(_measured.flow, _measured.floats(), _measured.context(), _desk.trained.dims)
 
 
 # -- nearest training images ---------------------------------------------------------------------

@@ -81,7 +81,7 @@ class Desk:
 
     @property
     def fits(self) -> bool:
-        """Whether the real images have the classes that the flow was told of."""
+        """Whether the real images have the classes that the flow was conditioned on."""
         return not self.conditional or self.trained.images.classes == self.trained.classes
 
     @property
@@ -229,7 +229,7 @@ class Rating:
     """What a flow thinks of one image.
 
     Attributes:
-        bits: bits/dim, not told the class.
+        bits: bits/dim, without the class.
         shares: p(class | image), one entry for a flow without classes.
         stranger: share of test images that need fewer bits than this one.
         usual: the middle nine tenths of the bits/dim of test images.
@@ -269,7 +269,7 @@ def _rate(run_id: str, version: float, pixels: bytes, _desk: Desk, _mine: Mine) 
 
 @st.cache_data(max_entries=16, show_spinner="Rating test images")
 def typical_bits(run_id: str, version: float, _desk: Desk) -> np.ndarray:
-    """Return bits/dim of some test images, not told their classes."""
+    """Return bits/dim of some test images, without their classes."""
     images = _desk.trained.images.test
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))[:COMPARED]
     return bits(_desk.trained.flow, images[order], _desk.trained.dims).numpy()

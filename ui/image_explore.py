@@ -62,7 +62,7 @@ def explore(view: View, version: float) -> None:
     choose_part(desk, "Explore", parts)
     if not desk.fits:
         st.info(
-            "The other parts need real images of the classes that this flow was told of: "
+            "The other parts need real images of the classes that this flow was conditioned on: "
             f"{plain(', '.join(desk.trained.classes[:MANY]))}."
         )
 
@@ -98,7 +98,7 @@ def _sample(desk: Desk) -> None:
     words += (
         "A row is a class; a column has the same latents in every row."
         if labels
-        else "This flow was not told classes, so it cannot be asked for one."
+        else "This flow is not conditioned on classes, so it cannot be asked for one."
     )
     with shown:
         sheet(drawn, f"Samples at temperature {temperature}", words)
@@ -136,8 +136,8 @@ def _samples_png(
         x = sample(flow, torch.zeros(60, dtype=torch.int64), temperature=temperature, seed=seed)
         seconds = time.perf_counter() - start
         return png(tile(_desk.shown(x), 10, shade)), seconds
-    looking = torch.Generator().manual_seed(seed)
-    z = flow.prior.sample(10, generator=looking, temperature=temperature)
+    eval_generator = torch.Generator().manual_seed(seed)
+    z = flow.prior.sample(10, generator=eval_generator, temperature=temperature)
     wanted = torch.tensor(labels).repeat_interleave(10)
     x = decode(flow, z.repeat(len(labels), 1), context_of(flow, wanted))
     seconds = time.perf_counter() - start
@@ -164,7 +164,7 @@ def _interpolate(desk: Desk) -> None:
         "temperature."
     )
     if desk.conditional and start.label != end.label:
-        words += " What the flow is told goes straight from one class to the other, too."
+        words += " The context goes straight from one class to the other, too."
     sheet(drawn, "Images between two real ones", words)
 
 
@@ -239,7 +239,7 @@ def _attributes(desk: Desk) -> None:
             "The whole way of each slider, the other as it stands. The vectors come from "
             f"{count:,} training images"
         )
-        words += "; the class that the flow is told goes along." if desk.conditional else "."
+        words += "; the class goes along." if desk.conditional else "."
         sheet(ways, "The whole way of each slider", words)
 
 
@@ -283,9 +283,9 @@ def _push(
     given = context_of(flow, torch.tensor([base.label, target]))
     z = encode(flow, base.image, None if given is None else given[:1])
     z = z + strengths[:, None] * ways.towards(base.label, target) + amounts[:, None] * ways.thicker
-    # Beyond the other class there is nothing to be told.
-    told = None if given is None else blend(given[0], given[1], strengths.clamp(0, 1))
-    return desk.shown(decode(flow, z, told))
+    # Beyond the other class there is no context.
+    context = None if given is None else blend(given[0], given[1], strengths.clamp(0, 1))
+    return desk.shown(decode(flow, z, context))
 
 
 @st.cache_resource(max_entries=6, show_spinner="Encoding training images")
@@ -347,11 +347,11 @@ def _levels_png(
     flow = _desk.trained.flow
     context = context_of(flow, _base.labels)
     many = encode(flow, _base.image, context).expand(10, -1)
-    told = None if context is None else context.expand(10, -1)
+    repeated = None if context is None else context.expand(10, -1)
     rows, real = [], _desk.shown(_base.image)
     for level in range(len(flow.levels)):
         z = resample_level(flow, many, level, temperature=temperature, seed=level)
-        rows += [real, _desk.shown(decode(flow, z, told))]
+        rows += [real, _desk.shown(decode(flow, z, repeated))]
     labels = [f"level {i + 1}" for i in range(len(flow.levels))]
     labels[0] += ", fine"
     labels[-1] += ", coarse"
@@ -367,7 +367,7 @@ def _surprise(desk: Desk) -> None:
         "mean less likely. One tick is one image, the diamond is the mean of its row."
     )
     values, examples = _others(desk.run_id, desk.version, desk)
-    title = "bits/dim, not told the class" if desk.conditional else "bits/dim"
+    title = "bits/dim, without the class" if desk.conditional else "bits/dim"
     chart = strips(values, title, desk.shade, wide_range=True)
     st.vega_lite_chart(*chart, key=desk.key("surprise"), alt="Bits/dim of several sets of images")
     usual = float(values["test images"].mean())

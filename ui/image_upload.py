@@ -99,7 +99,7 @@ def _show(desk: Desk, mine: Mine) -> None:
         if desk.conditional:
             _posterior(desk, rating.shares)
         else:
-            st.caption("This flow was not told classes, so it cannot say which this is.")
+            st.caption("This flow is not conditioned on classes, so it cannot say which this is.")
 
 
 def _posterior(desk: Desk, shares: list[float]) -> None:
@@ -133,8 +133,8 @@ def _upload_png(
     context = context_of(flow, _base.labels)
     z = encode(flow, _base.image, context)
     scales = z.new_tensor([1.0, 0.75, 0.5, 0.25, 0.0])[:, None]
-    told = None if context is None else context.expand(len(scales), -1)
-    shrunk = _desk.shown(decode(flow, z * scales, told))
+    repeated = None if context is None else context.expand(len(scales), -1)
+    shrunk = _desk.shown(decode(flow, z * scales, repeated))
     pair = np.concatenate([_desk.shown(_base.image), shrunk[:1]])
     error = int(np.abs(np.diff(pair.astype(int), axis=0)).max())
     return png(tile(pair, 2, shade, width=340)), png(tile(shrunk, 5, shade, width=340)), error

@@ -56,7 +56,7 @@ def write_figures(
         found: the test pictures, scored.
         folder: where they go; older files of these names are replaced.
         steps: optimiser steps, shape ``(n,)``.
-        nll: of the training at those steps, nats; NaN where it was not told.
+        nll: of the training at those steps, nats; NaN where it was not logged.
         nll_held_out: of held-out good pictures, nats; NaN where it was not measured.
 
     Raises:
@@ -80,8 +80,8 @@ def curve_figure(steps: np.ndarray, nll: np.ndarray, nll_held_out: np.ndarray) -
         (nll, colours.model, "training"),
         (nll_held_out, colours.data, "held out"),
     ):
-        told = np.isfinite(values)
-        axes.plot(steps[told], values[told], color=colour, label=label)
+        logged = np.isfinite(values)
+        axes.plot(steps[logged], values[logged], color=colour, label=label)
     axes.set_xlabel("Optimiser step")
     axes.set_ylabel("NLL (nats)")
     axes.legend(frameon=False)

@@ -164,14 +164,14 @@ def _jacobian_png(
 def _inner_point(experiment: DefectFlow, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return a held-out picture, or its middle patch, as it comes to a block, and its context."""
     x, context = experiment.one_point()
-    told = experiment.model._encoded(context)
+    encoded = experiment.model._encoded(context)
     passed = 0
     for layer in reversed(experiment.model.layers):
         if isinstance(layer, MaskedAutoregressive):
             passed += 1
             if passed == number:
                 break
-            x, _ = layer.inverse(x, told if layer.context else None)
+            x, _ = layer.inverse(x, encoded if layer.context else None)
         else:
             x, _ = layer.inverse(x)
-    return x, told if experiment.model.encoder is not None else None
+    return x, encoded if experiment.model.encoder is not None else None

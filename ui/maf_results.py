@@ -1,4 +1,4 @@
-"""Results on the test pictures: who is told from whom, at which threshold, and where it is seen."""
+"""Results on the test images: how well scores separate defective from good ones, and where."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def time_left(view: View) -> str:
 
 
 def line_words(view: View) -> str:
-    """Return where a run stands in the queue, and how long it waits as far as can be told."""
+    """Return where a run stands in the queue, and how long it waits as far as can be estimated."""
     if view.held:
         return "waits for another run of its owner to end"
     words = f"{view.ahead} before it" if view.ahead else "next in line"

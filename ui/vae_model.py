@@ -45,7 +45,7 @@ class TrainedVAE:
 
 
 class VAEDesk(Desk):
-    """The desk of an autoencoder, which is never told a class."""
+    """The desk of an autoencoder, which is never given a class."""
 
     trained: TrainedVAE
 
