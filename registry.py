@@ -115,7 +115,7 @@ FAMILIES: dict[str, Family] = {
                 "exact, one pass",
                 "one pass; small matrices are inverted",
                 "as large as the data",
-                "long training; gives pictures without an object a high density",
+                "long training; gives images without an object a high density",
             ),
         ),
         Family(
@@ -176,7 +176,7 @@ FAMILIES: dict[str, Family] = {
                 "none",
                 "a second network, tied by the cycle loss",
                 "one pass per translation",
-                "none: a picture becomes a picture",
+                "none: an image becomes an image",
                 "shapes hardly change; a round trip may hide its input in faint patterns",
             ),
         ),

@@ -4,7 +4,7 @@ Two protocols, and one file, ``assets/measured.json``:
 
 - in the plane, a comparison on equal terms (the command stands in the file); ``--runs FOLDER``
   takes one that is there already;
-- on pictures, the runs that ship with the lab: time for a batch of samples, and how far a flow
+- on images, the runs that ship with the lab: time for a batch of samples, and how far a flow
   misses on the way from its samples to the latents and back.
 
 Times are processor time of one core: medians of rounds in which each model has its turn, so that a
@@ -91,7 +91,7 @@ def sampler(run: Run) -> Callable[[], Tensor]:
     return lambda: model.sample(TIMED, generator=eval_generator)
 
 
-def on_pictures() -> dict:
+def on_images() -> dict:
     """Measure the shipped runs."""
     found, work = {}, {}
     for page, shipped in SHIPPED.items():
@@ -144,8 +144,8 @@ def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, 
         return lambda: model.decode(noise(model.latent)), model.latent, None
     if stem == "cyclegan":
         side = run.config.image_size
-        pictures = 2 * torch.rand(BATCH, 3, side, side, generator=eval_generator) - 1
-        return lambda: model.a_to_b(pictures), None, None
+        images = 2 * torch.rand(BATCH, 3, side, side, generator=eval_generator) - 1
+        return lambda: model.a_to_b(images), None, None
     context: tuple[Tensor, ...] = ()
     if stem == "maf":
         places = torch.rand(BATCH, 2, generator=eval_generator)
@@ -194,7 +194,7 @@ def measure(folder: Path) -> None:
         "machine": f"one core of {machine()}, torch {torch.__version__}",
         "batch": BATCH,
         "rounds": ROUNDS,
-        "pictures": on_pictures(),
+        "images": on_images(),
         "plane": in_the_plane(folder),
     }
     write_json(FILE, values)

@@ -13,7 +13,7 @@ from benchmarks.options import FAMILIES, Options, Unavailable
 # name: (module, belongs to the everyday set, what it measures)
 BENCHMARKS = {
     "flows": ("flow_speed", True, "steps/s of a RealNVP beside normflows and zuko; a minute"),
-    "lab": ("lab_speed", True, "click to picture, steps/s with the page open, rerun; 3 minutes"),
+    "lab": ("lab_speed", True, "click to image, steps/s with the page open, rerun; 3 minutes"),
     "glow": ("glow_speed", False, "Glow beside normflows: speed, memory, bits/dim; 30 minutes"),
     "maf": ("maf_speed", False, "MAF: sampling and training at full size; 10 minutes"),
     "capsules": ("maf_capsules", False, "MAF on MVTec's capsules, three seeds; hours"),

@@ -47,7 +47,7 @@ def _trained(config: CycleGANConfig, name: str) -> dict[str, float]:
     numbers: dict[str, float] = {}
     with torch_threads(DEFAULT_THREADS):
         experiment = build(config)
-        for event in train(experiment, pictures=False, measure_every=1 << 40):
+        for event in train(experiment, snapshots=False, measure_every=1 << 40):
             numbers |= event.metrics
             if event.losses:
                 log_progress(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")

@@ -190,7 +190,7 @@ def undisturbed(config) -> tuple[dict[str, torch.Tensor], list[int]]:
     """
     experiment, steps = NICE.training.build(config), []
     with torch_threads(1):
-        for event in train(experiment, pictures=False):
+        for event in train(experiment, snapshots=False):
             if event.losses or event.metrics:
                 steps.append(event.step)
     return experiment.model.state_dict(), steps

@@ -124,7 +124,7 @@ def _lab(
 def _lab_training(module, config) -> Training:
     def training(seed: int) -> LogProb:
         experiment = module.build(config.replace(seed=seed))
-        for _ in train(experiment, pictures=False, measure_every=config.iterations):
+        for _ in train(experiment, snapshots=False, measure_every=config.iterations):
             pass
         return experiment.model.log_prob
 

@@ -49,13 +49,13 @@ def run(options: Options) -> Iterator[Table]:
 
 
 def lab_steps() -> Iterator[Progress]:
-    """Train the lab's RealNVP without end, with losses but without pictures and metrics."""
+    """Train the lab's RealNVP without end, with losses but without images and metrics."""
     config = RealNVPConfig(
         dataset="two_moons", noise=NOISE, batch=BATCH, blocks=COUPLINGS, hidden=HIDDEN
     )
     experiment = build(config)
     experiment.total = NEVER
-    return train(experiment, pictures=False, measure_every=NEVER)
+    return train(experiment, snapshots=False, measure_every=NEVER)
 
 
 def lab_sampler(seed: int = 0) -> peers.Sampler:

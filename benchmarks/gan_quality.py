@@ -4,7 +4,7 @@
    deviation 0.05 at a spacing of 1) with more steps. Scored on 20,000 fresh samples, beside as
    many of the truth itself: modes covered (each with at least a tenth of its samples), the share
    within 3 standard deviations of a mode, KL and JS over 40 x 40 bins. One thread; seconds are of
-   the training alone, with its metrics and without pictures.
+   the training alone, with its metrics and without images.
 2. The ring with one setting changed at a time: how many of the seeds end with all modes covered,
    and how many collapsed (less than three quarters of the modes).
 
@@ -93,7 +93,7 @@ def score(seed: int, quick: bool, **settings) -> Score:
     experiment = gan.build(config)
     with torch_threads(1):
         start = time.perf_counter()
-        for _ in train(experiment, pictures=False):
+        for _ in train(experiment, snapshots=False):
             pass
         seconds = time.perf_counter() - start
     with torch.no_grad():

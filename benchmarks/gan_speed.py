@@ -49,13 +49,13 @@ def run(options: Options) -> Iterator[Table]:
 
 
 def lab_steps(precision: str) -> Iterator:
-    """Train the lab's DCGAN with losses, but without pictures and metrics."""
+    """Train the lab's DCGAN with losses, but without images and metrics."""
     config = images.CONFIG(
         dataset="shapes", maps=MAPS, latent=LATENT, batch=BATCH, precision=precision
     )
     experiment = images.build(config)
     experiment.total = NEVER
-    loop = train(experiment, pictures=False, measure_every=NEVER)
+    loop = train(experiment, snapshots=False, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures
     return loop
 
@@ -144,7 +144,7 @@ def _duel(rounds: int, iterations: int) -> Table:
 
 
 def _bare_rate(iterations: int) -> float:
-    """Train in this process with the default pictures and metrics; return steps/s."""
+    """Train in this process with the default images and metrics; return steps/s."""
     with torch_threads(1):
         events = train(gan.build(gan.CONFIG(iterations=iterations)))
         next(events)

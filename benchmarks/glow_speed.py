@@ -95,8 +95,8 @@ class Lab:
         self.model = self.experiment.model
 
     def steps(self) -> Iterator[Progress]:
-        """Train with losses, but without pictures and metrics."""
-        loop = train(self.experiment, pictures=False, measure_every=NEVER)
+        """Train with losses, but without images and metrics."""
+        loop = train(self.experiment, snapshots=False, measure_every=NEVER)
         next(loop)  # comes before the first step, and measures
         return loop
 

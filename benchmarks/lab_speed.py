@@ -3,10 +3,10 @@
 Protocol: a server of its own with an empty folder of runs, and a headless Chromium; one run is
 started and stopped before anything counts. Then
 
-1. seven times: from the click on Train to the first frame in which the new run's picture is there,
+1. seven times: from the click on Train to the first frame in which the new run's snapshot is there,
    by the browser's own clock (the click is a real one, its time that of the event). The run
-   before has then shown a later picture: all first ones are equal, a flow starts as the identity;
-2. alternately: the bare generator with its default pictures and metrics, one thread, while the
+   before has then shown a later snapshot: all first ones are equal, a flow starts as the identity;
+2. alternately: the bare generator with its default snapshots and metrics, one thread, while the
    browser shows an empty page; and the same config in the lab with the page open. Steps over
    seconds from the first event to the last, for the lab from the run's ``metrics.csv``. A round is
    the lab between two bare ones, its ratio the lab's rate over the mean of the two;
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "pages/realnvp.py"
-PICTURE = 'img[alt^="Learned density"]'  # the live picture of a run
-LATER_PICTURE = f'{PICTURE}:not([alt$=" step 0"])'
+SNAPSHOT = 'img[alt^="Learned density"]'  # the live snapshot of a run
+LATER_SNAPSHOT = f'{SNAPSHOT}:not([alt$=" step 0"])'
 SCRIPT_STATE = "data-test-script-state"  # set by Streamlit on its root element
 SLIDER = "Hidden units"
 
@@ -72,14 +72,14 @@ ARGUMENTS = [
 # person could see.
 WATCH_CLICK = """([selector, patience]) => {
   const key = (img) => img.alt + " " + img.src;
-  const pictures = () => [...document.querySelectorAll(selector)];
-  const before = new Set(pictures().map(key));
+  const snapshots = () => [...document.querySelectorAll(selector)];
+  const before = new Set(snapshots().map(key));
   const fresh = (img) => img.complete && img.naturalWidth > 0 && !before.has(key(img));
   window.measured = new Promise((resolve, reject) => {
     document.addEventListener("click", (event) => {
       const look = (now) => {
-        if (pictures().some(fresh)) resolve((now - event.timeStamp) / 1000);
-        else if (now - event.timeStamp > patience * 1000) reject("no picture came");
+        if (snapshots().some(fresh)) resolve((now - event.timeStamp) / 1000);
+        else if (now - event.timeStamp > patience * 1000) reject("no snapshot came");
         else requestAnimationFrame(look);
       };
       requestAnimationFrame(look);
@@ -131,7 +131,7 @@ QUICK = Amounts(clicks=3, rounds=1, iterations=1000, keys=6, script_runs=6)
 
 
 def run(options: Options) -> Iterator[Table]:
-    """Yield three tables: click to picture, steps per second, reruns.
+    """Yield three tables: click to snapshot, steps per second, reruns.
 
     Raises:
         Unavailable: there is no browser, no Playwright, or no app.
@@ -170,13 +170,13 @@ def _clicks(visit: _Visit, amounts: Amounts, before: str) -> Table:
         visit.stop()
     log_progress("")
     table = Table(
-        "lab: from the click on Train to the first picture in the page",
+        "lab: from the click on Train to the first snapshot in the page",
         ("warm server", "clicks", "s", "min-max", "goal", "reached"),
         notes=[f"Load before {before}, after {load()}."],
     )
     median = statistics.median(seconds)
     verdict = f"{CLICK_GOAL:.2f}", reached(median, CLICK_GOAL)
-    table.rows.append(("click to picture", str(len(seconds)), *spread(seconds), *verdict))
+    table.rows.append(("click to snapshot", str(len(seconds)), *spread(seconds), *verdict))
     return table
 
 
@@ -324,8 +324,8 @@ class _Visit:
         self.page.goto("about:blank")
 
     def click_train(self) -> float:
-        """Click on Train; return the seconds until the new run's picture is there."""
-        self.page.evaluate(WATCH_CLICK, [PICTURE, self.PATIENCE])
+        """Click on Train; return the seconds until the new run's snapshot is there."""
+        self.page.evaluate(WATCH_CLICK, [SNAPSHOT, self.PATIENCE])
         self._button("Train").click()
         return self.page.evaluate("() => window.measured")
 
@@ -339,7 +339,7 @@ class _Visit:
 
     def stop(self) -> None:
         """Once it has learned something, click on Stop; wait until Train can be clicked again."""
-        self.page.wait_for_selector(LATER_PICTURE)
+        self.page.wait_for_selector(LATER_SNAPSHOT)
         self._button("Stop").click()
         self._wait_for("Train")
         self._settle()

@@ -2,8 +2,8 @@
 
 Both are trained as ``python -m training maf`` trains them with the flags in the titles, the
 whole-image model from where the page starts it. Everything that could be chosen was chosen on
-rendered capsules or on splits of the good training pictures; the test pictures are scored once, at
-the end. The threshold is the score that 5 % of the held-out good training pictures exceed. Without
+rendered capsules or on splits of the good training images; the test images are scored once, at
+the end. The threshold is the score that 5 % of the held-out good training images exceed. Without
 the real set under a folder of ``GENLAB_DATA`` there is nothing to measure.
 """
 
@@ -28,7 +28,7 @@ from training.maf_scores import Evaluation, evaluate
 
 SEEDS = (0, 1, 2)
 # What differs from where the page starts. Small defects are gone at 128 pixels: chosen on synthetic
-# defects on held-out good training pictures.
+# defects on held-out good training images.
 CHANGED = {"patches": {"resolution": 256, "epochs": 400}, "image": {}}
 QUICK_EPOCHS = 1
 
@@ -77,7 +77,7 @@ def _trained(config: MAFConfig, name: str) -> tuple[Evaluation, float]:
     start = time.perf_counter()
     with torch_threads(DEFAULT_THREADS):
         experiment = build(config)
-        for event in train(experiment, pictures=False, measure_every=1 << 40):
+        for event in train(experiment, snapshots=False, measure_every=1 << 40):
             if event.losses:
                 log_progress(f"{name}, seed {config.seed}: step {event.step:,} of {event.total:,}")
         log_progress("scoring")
@@ -108,7 +108,7 @@ def _protocol(one: Evaluation) -> str:
     bad = int(one.defective.sum())
     trivial = detection.all_defective(one.defective)
     return (
-        f"{len(one.kinds) - bad} good and {bad} defective test pictures; calling all defective has "
+        f"{len(one.kinds) - bad} good and {bad} defective test images; calling all defective has "
         f"accuracy {trivial.accuracy:.3f} and balanced accuracy {trivial.balanced_accuracy:.3f}. "
         f"Intervals: bootstrap, one training each. {DEFAULT_THREADS} threads, load {load()}."
     )

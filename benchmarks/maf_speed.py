@@ -34,7 +34,7 @@ from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, maf
 from training.loop import train
 from training.maf import PRESETS, ImageFlow, MAFConfig
-from training.maf import load as load_pictures
+from training.maf import load as load_images
 
 OURS, PLAIN = "Generative Lab", "plain masked layers"
 BATCH = 16  # images sampled at once
@@ -211,11 +211,11 @@ def _sampling_table(found: Sampling, protocol: Protocol) -> Table:
 
 
 def steps_of(name: str) -> Iterator:
-    """Train with the lab's layers or plain ones, without pictures and metrics."""
+    """Train with the lab's layers or plain ones, without images and metrics."""
     kind, settings = (ImageFlow if name == OURS else PlainFlow), config()
-    experiment = kind(settings, load_pictures(settings))
+    experiment = kind(settings, load_images(settings))
     experiment.total = NEVER
-    loop = train(experiment, pictures=False, log_every=NEVER, measure_every=NEVER)
+    loop = train(experiment, snapshots=False, log_every=NEVER, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures
     return loop
 

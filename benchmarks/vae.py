@@ -134,12 +134,12 @@ def dataset() -> str:
 
 
 def lab_steps(precision: str) -> Iterator:
-    """Train the example's network in the lab, without end, pictures or metrics."""
+    """Train the example's network in the lab, without end, images or metrics."""
     sizes = {"latent": LATENT, "hidden": HIDDEN, "batch": BATCH}
     config = VAEConfig(dataset=dataset(), learning_rate=RATE, precision=precision, **sizes)
     experiment = build(config)
     experiment.total = NEVER
-    loop = train(experiment, pictures=False, measure_every=NEVER)
+    loop = train(experiment, snapshots=False, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures
     return loop
 
@@ -214,7 +214,7 @@ def _train_all(protocol: Protocol) -> Trained:
     with torch_threads(1):  # the same numbers, however many cores there are
         for name, config in configs.items():
             trained[name] = build(config)
-            for event in train(trained[name], pictures=False, measure_every=NEVER):
+            for event in train(trained[name], snapshots=False, measure_every=NEVER):
                 if event.step % 50 == 0:
                     log_progress(f"{name}: step {event.step:,} of {event.total:,}")
             trained[name].model.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 It does what Streamlit's front end does on the wire: one websocket, a message per rerun with the
 state of all widgets, ticks of fragments at the pace that the server asks for, and a download of
-each picture that the page shows for the first time.
+each image that the page shows for the first time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Update:
     Attributes:
         kind: ``page``, ``click`` or ``tick``.
         seconds: how long it took.
-        bytes: what came, pictures left out.
+        bytes: what came, images left out.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Visitor:
         self._values: dict[str, WidgetState] = {}
         self._ticks: dict[str, asyncio.Task] = {}
         self._query, self._page, self._hash = "", "", ""
-        self._pictures: set[str] = set()
+        self._images: set[str] = set()
         self._busy = asyncio.Lock()
         self._socket: ClientConnection | None = None
 
@@ -195,7 +195,7 @@ class Visitor:
             await self._socket.send(message.SerializeToString())
             size = await self._take_answer()
             self.updates.append(Update(kind, time.perf_counter() - began, size))
-            await self._fetch_pictures()
+            await self._fetch_images()
 
     async def _take_answer(self) -> int:
         size = 0
@@ -252,7 +252,7 @@ class Visitor:
             if element.HasField("markdown"):
                 self.watch(element.markdown.body)
             if element.HasField("imgs"):
-                self._pictures |= {img.url for img in element.imgs.imgs if img.url.startswith("/")}
+                self._images |= {img.url for img in element.imgs.imgs if img.url.startswith("/")}
 
     def _start_ticking(self, order) -> None:
         async def tick() -> None:
@@ -278,8 +278,8 @@ class Visitor:
                 return task.exception()
         return None
 
-    async def _fetch_pictures(self) -> None:
-        fresh, self._pictures = self._pictures, set()
+    async def _fetch_images(self) -> None:
+        fresh, self._images = self._images, set()
         for path in fresh:
             # One that has been replaced meanwhile is gone, as for a browser.
             with contextlib.suppress(httpx.HTTPError):

@@ -1,1 +1,1 @@
-"""Where data comes from: toy densities, the user's own points and pictures, image sets."""
+"""Where data comes from: toy densities, the user's own points and images, image sets."""

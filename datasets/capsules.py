@@ -1,4 +1,4 @@
-"""Rendered capsules: pictures of a two-coloured capsule, good or with one of five defects.
+"""Rendered capsules: images of a two-coloured capsule, good or with one of five defects.
 
 They stand in for MVTec AD's capsules, with the same defect names and layout, and with masks that
 are exact because the defect was drawn. Everything follows from a seed.
@@ -18,7 +18,7 @@ from datasets.defects import GOOD, DefectSet, save_layout
 KINDS = ("crack", "faulty_imprint", "poke", "scratch", "squeeze")
 OVERSAMPLING = 2
 
-# The capsule lies along x; units are widths of the picture, its centre is the origin.
+# The capsule lies along x; units are widths of the image, its centre is the origin.
 HALF, CAP, BODY, SEAM = 0.425, 0.137, 0.130, 0.005  # half length, two radii, where they meet
 BLACK, ORANGE, PRINT, LOGO, PAPER = np.array(
     [(27, 25, 36), (184, 82, 61), (214, 160, 146), (96, 97, 112), (217, 216, 219)], np.float32
@@ -28,7 +28,7 @@ _LIGHT = (-0.15, -0.55, 0.82)
 
 @dataclass(frozen=True)
 class _Look:
-    """How one capsule lies and is lit; drawn once per picture."""
+    """How one capsule lies and is lit; drawn once per image."""
 
     shift: np.ndarray
     angle: float
@@ -61,7 +61,7 @@ class _Defect:
     paint: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # cover and colour
 
     def part(self, rows: slice) -> _Defect:
-        """Return the same for some rows of the picture."""
+        """Return the same for some rows of the image."""
         return replace(
             self,
             creases=None if self.creases is None else self.creases[rows],
@@ -81,7 +81,7 @@ def render(
         rng: where everything random about it comes from.
 
     Returns:
-        The picture, shape ``(size, size, 3)``, uint8, and the mask of its defect, shape
+        The image, shape ``(size, size, 3)``, uint8, and the mask of its defect, shape
         ``(size, size)``, booleans.
     """
     look = look or _Look.draw(rng)
@@ -90,7 +90,7 @@ def render(
     defect = _defect(kind, side, rng, look)
     scene, changed = _scene(x, y, look, defect)
     small = _shrunk(scene)
-    # Sensor noise has about the same strength whatever the size of the picture.
+    # Sensor noise has about the same strength whatever the size of the image.
     small += 0.006 * rng.standard_normal(small.shape, np.float32)
     small += 0.004 * rng.standard_normal((size, size, 1), np.float32)
     mask = _shrunk(changed.astype(np.float32)) > 0.3
@@ -116,7 +116,7 @@ def _shrunk(v: np.ndarray) -> np.ndarray:
 def _scene(
     x: np.ndarray, y: np.ndarray, look: _Look, defect: _Defect
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the picture, from 0 to 1, and where the defect changed it."""
+    """Return the image, from 0 to 1, and where the defect changed it."""
     scene = _paper(x, y, look)
     changed = np.zeros_like(x, dtype=bool)
     # The capsule lies across the middle: the other half of the rows is paper.
@@ -220,11 +220,11 @@ def _word(text: str) -> np.ndarray:
     """Return a printed word as coverage, large, shape ``(h, w)``."""
     font = ImageFont.load_default(120)
     left, top, right, bottom = font.getbbox(text, stroke_width=5 if text == "500" else 1)
-    picture = Image.new("L", (right - left + 16, bottom - top + 16))
-    ImageDraw.Draw(picture).text(
+    image = Image.new("L", (right - left + 16, bottom - top + 16))
+    ImageDraw.Draw(image).text(
         (8 - left, 8 - top), text, fill=255, font=font, stroke_width=5 if text == "500" else 1
     )
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(2)), dtype=np.float32) / 255
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(2)), dtype=np.float32) / 255
 
 
 def _printed(text: str, x: np.ndarray, y: np.ndarray, radius: float, roll: float) -> np.ndarray:
@@ -244,10 +244,10 @@ def _printed(text: str, x: np.ndarray, y: np.ndarray, radius: float, roll: float
 
 
 def _grown(mask: np.ndarray, by: float) -> np.ndarray:
-    """Return a mask widened by so many widths of the picture."""
+    """Return a mask widened by so many widths of the image."""
     reach = 2 * max(1, round(by * mask.shape[1])) + 1
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(picture.filter(ImageFilter.MaxFilter(reach))) > 0
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.filter(ImageFilter.MaxFilter(reach))) > 0
 
 
 # -- defects ----------------------------------------------------------------------------------
@@ -274,19 +274,19 @@ def _spot(rng: np.random.Generator, *, margin: float = 0.03) -> np.ndarray:
 def _lines(
     side: int, paths: list[np.ndarray], width: float, *, blur: float = 0.6, fill: bool = False
 ) -> np.ndarray:
-    """Return the coverage of lines through places ``(n, 2)``, width in widths of the picture."""
+    """Return the coverage of lines through places ``(n, 2)``, width in widths of the image."""
     scale = 3 * side
-    picture = Image.new("L", (scale, scale))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("L", (scale, scale))
+    pen = ImageDraw.Draw(image)
     for path in paths:
         points = [tuple(p) for p in (path + 0.5) * scale]
         if fill:
             pen.polygon(points, fill=255)
         else:
             pen.line(points, fill=255, width=max(1, round(width * scale)), joint="curve")
-    picture = picture.resize((side, side), Image.Resampling.BOX)
-    picture = picture.filter(ImageFilter.GaussianBlur(blur * side / 256))
-    return np.asarray(picture, dtype=np.float32) / 255
+    image = image.resize((side, side), Image.Resampling.BOX)
+    image = image.filter(ImageFilter.GaussianBlur(blur * side / 256))
+    return np.asarray(image, dtype=np.float32) / 255
 
 
 def _walk(
@@ -417,7 +417,7 @@ def _dent(
 # -- sets -------------------------------------------------------------------------------------
 
 
-TRAIN, TEST_GOOD, TEST_EACH = 200, 30, 20  # pictures in a whole set
+TRAIN, TEST_GOOD, TEST_EACH = 200, 30, 20  # images in a whole set
 
 
 def rendered_capsules(
@@ -432,20 +432,20 @@ def rendered_capsules(
 
     Args:
         size: pixels on each side.
-        train: good pictures to learn from.
-        good: good pictures in the test part.
-        each: pictures of each of the five defects.
-        seed: same seed, same pictures.
+        train: good images to learn from.
+        good: good images in the test part.
+        each: images of each of the five defects.
+        seed: same seed, same images.
     """
     kinds = [GOOD] * (train + good) + [kind for kind in KINDS for _ in range(each)]
     counts: dict[str, int] = {}
-    pictures, masks = [], []
+    images, masks = [], []
     for kind in kinds:
         number = counts[kind] = counts.get(kind, 0) + 1
-        picture, mask = _numbered(kind, number, size, seed)
-        pictures.append(picture)
+        image, mask = _numbered(kind, number, size, seed)
+        images.append(image)
         masks.append(mask)
-    stack = np.stack(pictures).transpose(0, 3, 1, 2).copy()
+    stack = np.stack(images).transpose(0, 3, 1, 2).copy()
     return DefectSet(
         name="rendered capsules",
         train=stack[:train],
@@ -455,22 +455,22 @@ def rendered_capsules(
     )
 
 
-def rendered_test_picture(place: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one test picture of :func:`rendered_capsules` as it is by default, without the others.
+def rendered_test_image(place: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one test image of :func:`rendered_capsules` as it is by default, without the others.
 
     Returns:
-        The picture, shape ``(3, size, size)``, uint8, and its mask, ``(size, size)``, booleans.
+        The image, shape ``(3, size, size)``, uint8, and its mask, ``(size, size)``, booleans.
     """
     if place < TEST_GOOD:
-        picture, mask = _numbered(GOOD, TRAIN + place + 1, size, 0)
+        image, mask = _numbered(GOOD, TRAIN + place + 1, size, 0)
     else:
         kind, number = divmod(place - TEST_GOOD, TEST_EACH)
-        picture, mask = _numbered(KINDS[kind], number + 1, size, 0)
-    return picture.transpose(2, 0, 1), mask
+        image, mask = _numbered(KINDS[kind], number + 1, size, 0)
+    return image.transpose(2, 0, 1), mask
 
 
 def _numbered(kind: str, number: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    # A generator per picture: more of one kind leave the others as they are.
+    # A generator per image: more of one kind leave the others as they are.
     return render(kind, size, np.random.default_rng((seed, (GOOD, *KINDS).index(kind), number)))
 
 

@@ -18,7 +18,7 @@ _MIN_CONTRAST = 20  # grey levels
 
 
 def mnist_like(image: Image.Image) -> np.ndarray:
-    """Bring a picture of one digit to MNIST's conventions.
+    """Bring an image of one digit to MNIST's conventions.
 
     The border says what is paper, shading of the paper is taken off as a tilted plane, and what is
     left is cropped, fitted into 20 × 20 pixels with its proportions kept, and laid into
@@ -26,13 +26,13 @@ def mnist_like(image: Image.Image) -> np.ndarray:
     to document recognition, 1998, section III.A).
 
     Args:
-        image: Any picture, dark on light or light on dark; transparent places count as white.
+        image: Any image, dark on light or light on dark; transparent places count as white.
 
     Returns:
         A light digit on black, with shape (28, 28), uint8.
 
     Raises:
-        DataError: The picture is blank, cannot be decoded, or has less than 4 pixels a side or more
+        DataError: The image is blank, cannot be decoded, or has less than 4 pixels a side or more
             than 16 megapixels.
     """
     ink = _cleaned(_ink(_grey(image)))
@@ -53,13 +53,13 @@ def mnist_like(image: Image.Image) -> np.ndarray:
 def _grey(image: Image.Image) -> np.ndarray:
     """Decode to grey levels with shape (h, w), at most 200 a side: averaging takes noise off."""
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels.")
+        raise DataError(f"The image has more than {MAX_PIXELS // 1_000_000} megapixels.")
     if min(image.size) < 4:
-        raise DataError(f"The picture has only {image.width} × {image.height} pixels.")
+        raise DataError(f"The image has only {image.width} × {image.height} pixels.")
     try:
         grey = flatten(image).convert("L")
     except Exception as error:
-        raise DataError("The picture cannot be read: the file is damaged.") from error
+        raise DataError("The image cannot be read: the file is damaged.") from error
     grey.thumbnail((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX)
     return np.asarray(grey, np.float64)
 
@@ -72,7 +72,7 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     if -smooth.min() > smooth.max():
         ink, smooth = -ink, -smooth
     if smooth.max() < max(_MIN_CONTRAST, 6 * noise):
-        raise DataError("The picture is blank: no digit stands out from the paper.")
+        raise DataError("The image is blank: no digit stands out from the paper.")
     full = np.median(ink[ink > smooth.max() / 2])
     ink = (ink / full).clip(0, 1)
     ink[ink < max(0.1, 4 * noise / full)] = 0

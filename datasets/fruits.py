@@ -1,6 +1,6 @@
 """Rendered apples and oranges: two worlds without pairs, of which everything is known.
 
-Shape, light, texture, stalk and ground vary from picture to picture. The mask of each fruit and the
+Shape, light, texture, stalk and ground vary from image to image. The mask of each fruit and the
 hue it was painted with are exact, so that a translation can be measured. Everything follows from a
 seed.
 """
@@ -21,7 +21,7 @@ HUES = {APPLE: (357.0, 5.0), ORANGE: (30.0, 3.0)}  # mean and standard deviation
 BORDER = 15.0  # the hue rule: a fruit is an orange above it, an apple below, ...
 REDDEST, YELLOWEST = -45.0, 60.0  # ... and neither beyond these
 VIVID = 0.22  # chroma from which a pixel of a warm hue counts as fruit
-CHUNK = 128  # pictures drawn at once
+CHUNK = 128  # images drawn at once
 
 _LIGHTS = 0.62  # how far the light may come from the side
 _BRUSHES = 6  # waves that a texture is made of
@@ -29,7 +29,7 @@ _BRUSHES = 6  # waves that a texture is made of
 
 @dataclass(frozen=True, eq=False)
 class Fruits:
-    """Pictures of one kind of fruit.
+    """Images of one kind of fruit.
 
     Attributes:
         images: shape ``(n, 3, s, s)``, uint8.
@@ -44,13 +44,13 @@ class Fruits:
 
 
 def render_fruits(kind: str, count: int, size: int, *, seed: int = 0) -> Fruits:
-    """Draw pictures of one kind of fruit.
+    """Draw images of one kind of fruit.
 
     Args:
         kind: ``"apple"`` or ``"orange"``.
         count: how many; the first of them are the same however many there are.
         size: pixels on each side.
-        seed: same seed, same pictures.
+        seed: same seed, same images.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
@@ -82,7 +82,7 @@ def hue_and_chroma(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_hue(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the mean hue of each picture inside its mask, in degrees, shape ``(n,)``.
+    """Return the mean hue of each image inside its mask, in degrees, shape ``(n,)``.
 
     The mean goes around the circle of hues, and each pixel counts by its chroma: grey has no hue.
 
@@ -98,9 +98,9 @@ def mean_hue(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def is_kind(kind: str, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tell by the hue rule which pictures show a kind of fruit, shape ``(n,)``, booleans.
+    """Tell by the hue rule which images show a kind of fruit, shape ``(n,)``, booleans.
 
-    A picture shows an orange if the mean hue inside its mask is between 15 and 60 degrees, an apple
+    An image shows an orange if the mean hue inside its mask is between 15 and 60 degrees, an apple
     if it is between -45 and 15, and neither if it is grey there or of another hue.
     """
     hue = mean_hue(images, masks)
@@ -134,15 +134,15 @@ def overlap(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _column(values: np.ndarray) -> np.ndarray:
-    """Make numbers, one per picture, spread over its pixels: ``(n,)`` to ``(n, 1, 1)``."""
+    """Make numbers, one per image, spread over its pixels: ``(n,)`` to ``(n, 1, 1)``."""
     return values.astype(np.float32)[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """What is drawn at random of some pictures; the first axis counts them."""
+    """What is drawn at random of some images; the first axis counts them."""
 
-    place: np.ndarray  # (n, 2), of the fruit's centre; units are widths of the picture
+    place: np.ndarray  # (n, 2), of the fruit's centre; units are widths of the image
     radius: np.ndarray
     squash: np.ndarray  # height over width
     tilt: np.ndarray  # radians
@@ -159,7 +159,7 @@ class _Look:
     stalk: np.ndarray  # (n, 3): length, lean, bend
     ground: np.ndarray  # (n, 2, 3), of the wall and of the table: hue, saturation, brightness
     horizon: np.ndarray
-    grain: np.ndarray  # one seed of the noise per picture
+    grain: np.ndarray  # one seed of the noise per image
 
     @classmethod
     def draw(cls, kind: str, n: int, rng: np.random.Generator) -> _Look:
@@ -207,7 +207,7 @@ class _Look:
 def _render(
     kind: str, look: _Look, size: int, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pictures, masks and hues of the first ``count`` looks."""
+    """Return images, masks and hues of the first ``count`` looks."""
     look = look.first(count)
     steps = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     x, y = steps[None, None, :], steps[None, :, None]
@@ -222,9 +222,9 @@ def _render(
     skin = _skin(kind, look, u / edge, v / edge)
     scene += cover[:, None] * (skin - scene)
     _top(kind, look, scene, u, v, size)
-    # Noise comes last, from a generator per picture: a size has its own.
-    for picture, seed in zip(scene, look.grain, strict=True):
-        picture += 0.012 * np.random.default_rng(seed).standard_normal(picture.shape, np.float32)
+    # Noise comes last, from a generator per image: a size has its own.
+    for image, seed in zip(scene, look.grain, strict=True):
+        image += 0.012 * np.random.default_rng(seed).standard_normal(image.shape, np.float32)
     images = (scene.clip(0, 1) * 255 + 0.5).astype(np.uint8)
     return images, cover > 0.5, (look.hue + 180) % 360 - 180
 

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FRUITS = "fruits"
-TRAIN, TEST = 400, 100  # rendered pictures of each fruit
+TRAIN, TEST = 400, 100  # rendered images of each fruit
 MAX_LOADED = 600 * 2**20  # bytes of a set at the size it is used in; beyond, a part is taken
 FOLDER = "cyclegan"  # below a data root, where downloads go
 MIRRORS = (
@@ -250,7 +250,7 @@ def _known(name: str, where: Path, size: int) -> PairSet:
     counts = [len(part) for part in parts]
     a, b = PAIRS[name].domains
     note = (
-        f"{counts[0]:,} pictures of A ({a}) and {counts[1]:,} of B ({b}) to learn from, "
+        f"{counts[0]:,} images of A ({a}) and {counts[1]:,} of B ({b}) to learn from, "
         f"{counts[2]} and {counts[3]} to test on, from {where}. {PAIRS[name].about}"
     )
     if left:
@@ -260,7 +260,7 @@ def _known(name: str, where: Path, size: int) -> PairSet:
 
 
 def _archive_sources(path: Path) -> list[Source]:
-    """Return the pictures in a downloaded archive by their place below its one folder."""
+    """Return the images in a downloaded archive by their place below its one folder."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(".jpg")]
@@ -281,7 +281,7 @@ def _member_reader(path: Path, name: str) -> Callable[[], bytes]:
 
 
 def _thinned(sources: list[Source], size: int) -> tuple[list[Source], int]:
-    """Return as many pictures as fit into memory, evenly over the files, and how many do not."""
+    """Return as many images as fit into memory, evenly over the files, and how many do not."""
     most = MAX_LOADED // (3 * size * size)
     if len(sources) <= most:
         return sources, 0
@@ -299,10 +299,10 @@ def read_pairs_folder(path: str | Path, size: int) -> OwnPairs:
 
     Args:
         path: the folder.
-        size: pixels per side; each picture is cropped to its central square and resized.
+        size: pixels per side; each image is cropped to its central square and resized.
 
     Raises:
-        DataError: it cannot be read, or does not hold two sets of at least five usable pictures.
+        DataError: it cannot be read, or does not hold two sets of at least five usable images.
     """
     skipped: list[str] = []
     root = Path(path).resolve()
@@ -321,16 +321,16 @@ def read_pairs_zip(data: bytes, name: str, size: int) -> OwnPairs:
 
 
 def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> OwnPairs:
-    """Read two sets of pictures that were uploaded; a fixed fifth of each is held out.
+    """Read two sets of images that were uploaded; a fixed fifth of each is held out.
 
     Args:
-        a: names and contents of the pictures of A, or of one zip of them.
+        a: names and contents of the images of A, or of one zip of them.
         b: the same of B.
-        size: pixels per side; each picture is cropped to its central square and resized.
+        size: pixels per side; each image is cropped to its central square and resized.
         domains: what A and B show.
 
     Raises:
-        DataError: a set has fewer than six usable pictures, or they are too large together.
+        DataError: a set has fewer than six usable images, or they are too large together.
     """
     skipped: list[str] = []
     halves = []
@@ -340,7 +340,7 @@ def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> Ow
         if len(images) <= MIN_EACH:
             why = f" Left out: {left[0]}" if left else ""
             raise DataError(
-                f"Set {name} has {len(images)} pictures that can be used; at least "
+                f"Set {name} has {len(images)} images that can be used; at least "
                 f"{MIN_EACH + 1} are needed.{why}"
             )
         held_out = fixed_fifth(np.zeros(len(images), np.int64))
@@ -351,7 +351,7 @@ def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> Ow
 
 
 def _uploaded(files: Files, skipped: list[str]) -> list[Source]:
-    """Return uploaded files as pictures of one class, whatever folders a zip has them in."""
+    """Return uploaded files as images of one class, whatever folders a zip has them in."""
     if len(files) == 1 and files[0][0].lower().endswith(".zip"):
         return [(place[-1:], read) for place, read in zip_sources(files[0][1], skipped)]
     return [((bare_name(name),), lambda data=data: data) for name, data in files]
@@ -371,14 +371,14 @@ def _own(
 def _parts(
     sources: list[Source], size: int, skipped: list[str], most: int = MAX_PAIRS
 ) -> list[np.ndarray]:
-    """Decode pictures in the paper's layout; return those of each of ``PARTS``.
+    """Decode images in the paper's layout; return those of each of ``PARTS``.
 
     Raises:
         DataError: there are no two training sets, or too much is in them.
     """
     folders = {place[-2].lower() for place, _ in sources if len(place) > 1}
     if not {"traina", "trainb"} <= folders:
-        raise DataError("There must be folders trainA and trainB with pictures in them.")
+        raise DataError("There must be folders trainA and trainB with images in them.")
     images, items = decode(sources, size, 3, skipped, most)
     labels = np.array([item.label == "B" for item in items], bool)
     held_out = np.array([bool(item.held_out) for item in items], bool)
@@ -395,12 +395,12 @@ def _own_set(own: OwnPairs | None, size: int) -> PairSet:
         raise DataMissing("There are no two sets of your own yet: upload them first.")
     if own.size != size:
         raise DataError(
-            f"Your pictures were read with {own.size} pixels a side, not {size}: set the image "
+            f"Your images were read with {own.size} pixels a side, not {size}: set the image "
             "size to that, or read them again."
         )
     counts = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
     note = (
-        f"{counts[0]:,} pictures of A and {counts[1]:,} of B to learn from, {counts[2]} and "
+        f"{counts[0]:,} images of A and {counts[1]:,} of B to learn from, {counts[2]} and "
         f"{counts[3]} to test on, from {own.name}."
     )
     arrays = (own.train_a, own.train_b, own.test_a, own.test_b)

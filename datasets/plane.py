@@ -151,8 +151,8 @@ def load_plane(name: str, noise: float | None = None, own: OwnData | None = None
 
     Args:
         name: A key of `toy.TOY`, or "own" for the user's data.
-        noise: The noise of a toy set, or the blur of a user's picture, in data units from 0.02 to
-            0.5. None takes the set's default, for a picture half a pixel. A picture's longer side
+        noise: The noise of a toy set, or the blur of a user's image, in data units from 0.02 to
+            0.5. None takes the set's default, for an image half a pixel. An image's longer side
             measures 4 units. Points are left as they are.
         own: The user's data; used only if `name` is "own".
 
@@ -177,15 +177,15 @@ def load_plane(name: str, noise: float | None = None, own: OwnData | None = None
 
 def _own_plane(own: OwnData | None, noise: float | None) -> Plane:
     if own is None:
-        raise DataError("There is no data of your own yet: upload a table or a picture first.")
+        raise DataError("There is no data of your own yet: upload a table or an image first.")
     array = torch.from_numpy(own.array.copy())
     if own.kind == "points":
         return _finite_plane(own.name, array, None)
-    density = _picture_density(array, noise)
+    density = _image_density(array, noise)
     return Plane(own.name, density, density.mean, density.std)
 
 
-def _picture_density(weights: Tensor, noise: float | None) -> PixelDensity:
+def _image_density(weights: Tensor, noise: float | None) -> PixelDensity:
     if noise is not None and not NOISE_MIN <= noise <= NOISE_MAX:
         raise ValueError(f"noise must be between {NOISE_MIN} and {NOISE_MAX}, got {noise}.")
     h, w = weights.shape

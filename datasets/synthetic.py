@@ -1,4 +1,4 @@
-"""Synthetic defects on good pictures, to validate a detector without using real defects.
+"""Synthetic defects on good images, to validate a detector without using real defects.
 
 They know nothing of any one object: a piece moved elsewhere, a thin scar, a stain, a local bend.
 """
@@ -11,15 +11,15 @@ from PIL import Image, ImageDraw, ImageFilter
 __all__ = ["synthetic_defects"]
 
 
-def synthetic_defects(pictures: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Damage each picture once, on the object where it can be separated from the background.
+def synthetic_defects(images: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Damage each image once, on the object where it can be separated from the background.
 
     Args:
-        pictures: good ones, shape ``(N, 3, S, S)``, uint8.
+        images: good ones, shape ``(N, 3, S, S)``, uint8.
         seed: same seed, same defects.
 
     Returns:
-        The damaged pictures and their masks ``(N, S, S)``, booleans: pixels changed by more than
+        The damaged images and their masks ``(N, S, S)``, booleans: pixels changed by more than
         8 of 255 levels in some channel.
 
     References:
@@ -28,8 +28,8 @@ def synthetic_defects(pictures: np.ndarray, *, seed: int = 0) -> tuple[np.ndarra
     """
     ways = (_cut_paste, _scar, _stain, _bend)
     damaged, masks = [], []
-    for number, picture in enumerate(pictures):
-        image = picture.transpose(1, 2, 0).astype(np.float32)
+    for number, original in enumerate(images):
+        image = original.transpose(1, 2, 0).astype(np.float32)
         for attempt in range(20):
             rng = np.random.default_rng((seed, number, attempt))
             changed = ways[number % len(ways)](image, _place(image, rng), rng)
@@ -39,7 +39,7 @@ def synthetic_defects(pictures: np.ndarray, *, seed: int = 0) -> tuple[np.ndarra
         damaged.append(changed.clip(0, 255).round().astype(np.uint8).transpose(2, 0, 1))
         masks.append(mask)
     if not damaged:
-        return pictures.copy(), np.zeros((0, *pictures.shape[2:]), dtype=bool)
+        return images.copy(), np.zeros((0, *images.shape[2:]), dtype=bool)
     return np.stack(damaged), np.stack(masks)
 
 
@@ -61,16 +61,16 @@ def _blended(image: np.ndarray, other: np.ndarray, cover: np.ndarray) -> np.ndar
 
 def _drawn(size: int, paths: list[np.ndarray], width: float, blur: float) -> np.ndarray:
     """Return the coverage of lines through ``(column, row)`` pixels; of areas if width is 0."""
-    picture = Image.new("L", (4 * size, 4 * size))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("L", (4 * size, 4 * size))
+    pen = ImageDraw.Draw(image)
     for path in paths:
         points = [tuple(p) for p in 4 * path + 2]
         if width:
             pen.line(points, fill=255, width=max(1, round(4 * width)), joint="curve")
         else:
             pen.polygon(points, fill=255)
-    picture = picture.resize((size, size), Image.Resampling.BOX)
-    cover = picture.filter(ImageFilter.GaussianBlur(blur))
+    image = image.resize((size, size), Image.Resampling.BOX)
+    cover = image.filter(ImageFilter.GaussianBlur(blur))
     return np.asarray(cover, dtype=np.float32) / 255
 
 

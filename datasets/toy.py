@@ -300,7 +300,7 @@ class PixelDensity(Density):
 
     Args:
         weights: The mass of each pixel up to a factor, at least 0, with shape (h, w). The first
-            row is the top one, as in a picture.
+            row is the top one, as in an image.
         box: The edges (x0, x1, y0, y1) of the grid, in data units; y points upwards.
         noise: The standard deviation of the blur, in data units. 0 leaves the pixels sharp.
 

@@ -47,7 +47,7 @@ def frame(x: float, y: float, w: float, h: float, title: str) -> str:
 
 
 def drawing() -> str:
-    """Return the picture: who imports whom on the left, who talks to whom on the right."""
+    """Return the drawing: who imports whom on the left, who talks to whom on the right."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         "<title>Processes and modules of Generative Lab</title>",

@@ -144,7 +144,7 @@ class InvertibleConv(nn.Module):
 class InvertibleLinear(InvertibleConv):
     """The same matrix for the coordinates of a vector ``(B, D)``: ``log_det = sum log|s|``.
 
-    A 1x1 convolution over a picture of one pixel.
+    A 1x1 convolution over an image of one pixel.
 
     References:
         Glow (Kingma, Dhariwal, 2018), section 3.2, equation 10. https://arxiv.org/abs/1807.03039

@@ -25,7 +25,7 @@ PARTS = Parts(
     },
     files={
         "gif": ("Heat maps over the training (GIF)", film_of),
-        "scores.csv": ("Scores of the test pictures (CSV)", scores_of),
+        "scores.csv": ("Scores of the test images (CSV)", scores_of),
         "curve.png": ("NLL over the training (PNG)", figure_of("nll_curve.png")),
         "histogram.png": ("Histogram of the scores (PNG)", figure_of("nll_hist_good_defect.png")),
         "roc.png": ("ROC curve (PNG)", figure_of("roc_curve.png")),
@@ -33,7 +33,7 @@ PARTS = Parts(
 )
 
 family = begin_page("maf")
-chosen = variant(family, {"In the plane": FAMILIES["maf_plane"]}, first="On pictures")
+chosen = variant(family, {"In the plane": FAMILIES["maf_plane"]}, first="On images")
 if chosen is family:
     family_page(
         family,

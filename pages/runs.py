@@ -8,7 +8,7 @@ from ui.runs_desk import bring_in, desk
 set_up("Runs")
 st.title("Runs", anchor=False)
 st.markdown(
-    "Every training is a folder with its settings, curves, pictures and weights. "
+    "Every training is a folder with its settings, curves, snapshots and weights. "
     "Tick one to rename, open, resume, download or delete it; tick several to compare them."
 )
 desk()

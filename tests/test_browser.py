@@ -208,14 +208,14 @@ def test_a_training_is_watched_left_and_controlled_and_never_lost(server, page) 
     open_page(page, f"{server.url}/nice?{SLOW}")
     button(page, "Train").click()
 
-    pictures: set[str] = set()
+    snapshots: set[str] = set()
 
-    def five_pictures() -> bool:
-        pictures.add(learned(page).get_attribute("src"))
-        return len(pictures) >= 5
+    def five_snapshots() -> bool:
+        snapshots.add(learned(page).get_attribute("src"))
+        return len(snapshots) >= 5
 
     expect(button(page, "Pause")).to_be_enabled()
-    until(five_pictures, 60, "fewer than five different pictures in a minute")
+    until(five_snapshots, 60, "fewer than five different snapshots in a minute")
 
     seen = step_of(page)
     slider = page.get_by_test_id("stSidebar").get_by_role("slider", name="Hidden units")
@@ -274,7 +274,7 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
 
 
 @pytest.mark.slow
-def test_the_end_leaves_pictures_history_and_downloads(server, page) -> None:
+def test_the_end_leaves_snapshots_history_and_downloads(server, page) -> None:
     open_page(page, f"{server.url}/nice?{SMALL}")
     button(page, "Train").click()
     last = page.get_by_role("img", name="Learned density at step 1000")
@@ -341,7 +341,7 @@ BAD_FILES = {
     "text.csv": (b"x,y\n" + b"1,2\n" * 30 + b"three,4\n", "line 32"),
     "nan.csv": (b"1,2\n3,4\n" * 20 + b"nan,1\n", "line 41"),
     "column.csv": (b"1\n2\n3\n" * 20, "two"),
-    "not.png": (b"this is a text and no picture", "not a PNG"),
+    "not.png": (b"this is a text and no image", "not a PNG"),
     "huge.png": (None, "megapixels"),
 }
 
@@ -422,7 +422,7 @@ def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_pat
         open_page(page, f"{server.url}/glow?{SMALL_GLOW}")
         button(page, "Train").click()
         expect(button(page, "Pause")).to_be_enabled()
-        until(lambda: 0 < sample_step(page) < 1000, message="no picture of the training came")
+        until(lambda: 0 < sample_step(page) < 1000, message="no snapshot of the training came")
         page.get_by_test_id("stSidebar").get_by_role("link", name="NICE").click()
         expect(page.get_by_role("heading", name="NICE", exact=True)).to_be_visible()
         page.get_by_test_id("stSidebar").get_by_role("link", name="Glow").click()

@@ -84,7 +84,7 @@ def undisturbed(stem: str) -> dict[str, torch.Tensor]:
     module = FAMILIES[stem].training
     torch.set_num_threads(threads_for(module))  # as the command line does: other sums are others
     experiment = module.build(module.CONFIG(**SMALL[stem]))
-    for _ in train(experiment, pictures=False, measure_every=10**9):
+    for _ in train(experiment, snapshots=False, measure_every=10**9):
         pass
     return experiment.model.state_dict()
 
@@ -169,7 +169,7 @@ BAD = {
     "data that is not there": ["nice", "--data", "{new}.csv", "--out", "{new}"],
     "data that is a folder": ["nice", "--data", "{full}", "--out", "{new}"],
     "data that is text": ["nice", "--data", "{full}/thesis.tex", "--out", "{new}"],
-    "a picture that is none": ["nice", "--data", "{full}/fake.png", "--out", "{new}"],
+    "an image that is none": ["nice", "--data", "{full}/fake.png", "--out", "{new}"],
     "saved data that is none": ["nice", "--data", "{full}/fake.npz", "--out", "{new}"],
     "unknown device": ["nice", "--device", "abacus", "--out", "{new}"],
     "a device that is not here": ["nice", "--device", "cuda:63", "--out", "{new}"],
@@ -340,10 +340,10 @@ def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monke
     assert same(weights(other), weights(run))
 
 
-def test_a_picture_is_learned(tmp_path, quickly):
+def test_an_image_is_learned(tmp_path, quickly):
     image = np.full((8, 12), 255, np.uint8)
     image[2:6, 1:5] = 0
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     Image.fromarray(image).save(file)
     path = tmp_path / "run"
     final, _ = quickly("realnvp", *flags(SMALL["realnvp"]), "--data", file, "--out", path)

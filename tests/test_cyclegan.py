@@ -239,7 +239,7 @@ def test_all_losses_and_metrics_are_told():
 
 def test_evaluation_does_not_change_the_training():
     looked, left = make(total=3), make(total=3)
-    for event in train(looked, wishes=Wishes(picture=True, losses=True), measure_every=1):
+    for event in train(looked, wishes=Wishes(snapshot=True, losses=True), measure_every=1):
         assert event.metrics
         looked.target()
         looked.state_dict()
@@ -366,7 +366,7 @@ def test_a_step_that_is_not_finite_is_skipped():
     assert experiment.skipped == 2
 
 
-def test_the_picture_of_the_first_epoch_is_kept():
+def test_the_snapshot_of_the_first_epoch_is_kept():
     events = train(make(total=20), measure_every=20)
     steps = [event.step for event in events if event.snapshot]
     assert steps == sorted({*range(0, 21, 2), 7})
@@ -446,7 +446,7 @@ def test_the_light_shows_what_the_numbers_say():
         assert found.advice
 
 
-def test_early_blurs_and_a_single_picture_are_no_collapse():
+def test_early_blurs_and_a_single_snapshot_are_no_collapse():
     blurs = rows(12, variety_ab=0.1)
     assert translation_health(blurs, 2000).state == "balanced"
     once = {**rows(1, variety_ab=0.1)[0], "step": 400}

@@ -1,4 +1,4 @@
-"""CycleGAN's page in a real browser: a picture is translated at once, a training can be watched."""
+"""CycleGAN's page in a real browser: an image is translated at once, a training can be watched."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def part(tab, name: str) -> None:
 
 
 def apple() -> bytes:
-    """A picture that the shipped generators have not seen."""
+    """An image that the shipped generators have not seen."""
     pixels = render_fruits(APPLE, 1, 128, seed=99).images[0].transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def test_an_uploaded_picture_is_translated_at_once(server, page) -> None:  # noqa: F811
+def test_an_uploaded_image_is_translated_at_once(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/cyclegan")
     expect(page.get_by_text("ships with the lab")).to_be_visible()
-    as_orange = page.get_by_role("img", name="The picture as orange", exact=True)
+    as_orange = page.get_by_role("img", name="The image as orange", exact=True)
     expect(as_orange).to_be_visible()
     before = as_orange.get_attribute("src")
     part(page, "Upload")
@@ -53,7 +53,7 @@ def test_an_uploaded_picture_is_translated_at_once(server, page) -> None:  # noq
     assert as_orange.get_attribute("src") != before
     expect(page.get_by_text(re.compile("What changed"))).to_have_count(2)
     with page.expect_download() as download:
-        page.get_by_role("button", name="The picture as orange (PNG)").click()
+        page.get_by_role("button", name="The image as orange (PNG)").click()
     assert download.value.suggested_filename == "mine-as-orange.png"
     with Image.open(download.value.path()) as image:
         assert image.size == (64, 64)
@@ -65,13 +65,13 @@ def test_two_minutes_of_fruits_move_and_outlive_a_change_of_page(server, page) -
     button(page, "Train").click()
     expect(button(page, "Pause")).to_be_enabled()
     trip = page.get_by_role("img", name=re.compile("^From apple to orange and back")).last
-    pictures: set[str] = set()
+    images: set[str] = set()
 
-    def three_pictures() -> bool:
-        pictures.add(trip.get_attribute("src"))
-        return len(pictures) > 3  # one may be of the run that ships with the lab
+    def three_images() -> bool:
+        images.add(trip.get_attribute("src"))
+        return len(images) > 3  # one may be of the run that ships with the lab
 
-    until(three_pictures, 120, "fewer than three different pictures in two minutes")
+    until(three_images, 120, "fewer than three different images in two minutes")
     seen = step_of(page)
     page.get_by_test_id("stSidebar").get_by_role("link", name="NICE").click()
     expect(page.get_by_role("heading", name="NICE", exact=True)).to_be_visible()

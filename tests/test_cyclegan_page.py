@@ -45,7 +45,7 @@ def own() -> OwnPairs:
 
 
 def made(path: Path, **settings) -> Run:
-    """Return a run as it is after its first pictures."""
+    """Return a run as it is after its first snapshots."""
     family = FAMILIES["cyclegan"]
     config = family.training.CONFIG(**{**SMALL, **settings})
     data = own() if config.dataset == "own" else None
@@ -96,7 +96,7 @@ def test_every_part_is_drawn(run, part):
         assert ("hue" in words) == (run.config.dataset == "fruits")
 
 
-def picture(size: tuple[int, int] = (90, 60), mode: str = "RGB") -> bytes:
+def image(size: tuple[int, int] = (90, 60), mode: str = "RGB") -> bytes:
     image = Image.new("RGB", size, (200, 30, 30))
     buffer = io.BytesIO()
     image.convert(mode).save(buffer, "PNG")
@@ -107,12 +107,12 @@ def test_an_upload_is_translated_and_a_bad_one_refused(run):
     tester = opened(run, "Translate")
     tester.segmented_control[0].set_value("Upload").run()
     assert tester.info
-    for name, data in (("a.png", b"no picture"), ("b.png", picture((5000, 4000)))):
+    for name, data in (("a.png", b"no image"), ("b.png", image((5000, 4000)))):
         tester.file_uploader[0].upload(name, data, "image/png").run()
         assert not tester.exception
         assert name in tester.error[0].value
     for mode in ("L", "RGBA", "P"):
-        tester.file_uploader[0].upload("good.png", picture(mode=mode), "image/png").run()
+        tester.file_uploader[0].upload("good.png", image(mode=mode), "image/png").run()
         assert not tester.exception
         assert not tester.error
         assert len(tester.image) == 8
@@ -199,26 +199,26 @@ def test_two_uploads_become_two_sets():
     tester = opened_data("own")
     assert tester.info
     tester.text_input[0].set_value("red").run()
-    pictures = [(f"{i}.png", picture((40 + i, 30)), "image/png") for i in range(7)]
-    tester.file_uploader[0].set_value(pictures).run()
+    images = [(f"{i}.png", image((40 + i, 30)), "image/png") for i in range(7)]
+    tester.file_uploader[0].set_value(images).run()
     assert tester.session_state["found"] == (None, False)
-    tester.file_uploader[1].set_value([*pictures[:6], ("x.png", b"no", "image/png")]).run()
+    tester.file_uploader[1].set_value([*images[:6], ("x.png", b"no", "image/png")]).run()
     assert not tester.exception
     own, ready = tester.session_state["found"]
     assert ready
     assert own.domains == ("red", "B")
     assert len(own.train_a) == 6
     assert [line for line in own.skipped if "x.png" in line]
-    tester.file_uploader[1].set_value(pictures[:1]).run()
+    tester.file_uploader[1].set_value(images[:1]).run()
     assert not tester.exception
     assert "Set B has 1" in tester.error[0].value
     assert tester.session_state["found"] == (None, False)
 
 
-# -- pictures ----------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------
 
 
-def test_pictures_show_what_they_are_given():
+def test_images_show_what_they_are_given():
     image = np.zeros((3, 16, 16), np.uint8)
     other = image.copy()
     other[:, 4:8, 4:8] = 255

@@ -143,7 +143,7 @@ def test_each_kind_is_told_from_all_good_ones():
     assert {kind: area.value for kind, area in found.items()} == {"crack": 0.5, "poke": 0.875}
 
 
-def test_pixel_auroc_is_over_all_pixels_of_all_pictures():
+def test_pixel_auroc_is_over_all_pixels_of_all_images():
     maps = np.random.default_rng(0).normal(size=(3, 8, 8))
     masks = np.zeros((3, 8, 8), bool)
     assert math.isnan(pixel_auroc(maps, masks))

@@ -84,7 +84,7 @@ BLANK = {
 
 
 @pytest.mark.parametrize("case", BLANK)
-def test_blank_pictures_are_refused(case):
+def test_blank_images_are_refused(case):
     with pytest.raises(DataError, match=r"blank|only 1 × 1") as caught:
         mnist_like(Image.fromarray(BLANK[case]))
     assert str(caught.value).endswith(".")

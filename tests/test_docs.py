@@ -75,7 +75,7 @@ def test_the_documentation_is_built_without_a_warning(conf, tmp_path):
     assert "AdditiveCoupling" in (html / "api" / "models.layers.html").read_text("utf-8")
 
 
-def test_the_picture_of_the_architecture_is_what_its_script_draws():
+def test_the_drawing_of_the_architecture_is_what_its_script_draws():
     spec = importlib.util.spec_from_file_location("drawing", ROOT / "docs" / "architecture.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -86,7 +86,7 @@ def undisturbed(stem: str, steps: int, **values) -> dict[str, torch.Tensor]:
     """The weights after so many steps of a training that nobody watches or interrupts."""
     module = FAMILIES[stem].training
     experiment = module.build(module.CONFIG(**{**SMALL[stem], **values}))
-    for _ in itertools.islice(train(experiment, pictures=False, measure_every=10**9), steps + 1):
+    for _ in itertools.islice(train(experiment, snapshots=False, measure_every=10**9), steps + 1):
         pass
     return experiment.model.state_dict()
 
@@ -143,7 +143,7 @@ def test_metrics_are_kept_as_they_were_told(finished):
     assert seconds == sorted(seconds)
 
 
-def test_the_first_report_of_a_training_has_the_untrained_picture(finished):
+def test_the_first_report_of_a_training_has_the_untrained_snapshot(finished):
     run, _, watcher = finished
     first = next(report for report in watcher.reports if report.snapshot is not None)
     assert (first.step, first.status.step, first.status.state) == (0, 0, "running")
@@ -151,12 +151,12 @@ def test_the_first_report_of_a_training_has_the_untrained_picture(finished):
     assert np.array_equal(first.snapshot["density"], untrained["density"])
 
 
-def test_live_pictures_come_beside_those_of_the_tenths(finished):
+def test_live_snapshots_come_beside_those_of_the_tenths(finished):
     _, status, watcher = finished
     steps = [report.step for report in watcher.reports if report.snapshot is not None]
     assert steps == sorted(set(steps))
     assert set(range(0, 1001, 100)) <= set(steps)
-    assert len(steps) <= 11 + status.seconds / driver.PICTURE_EVERY + 1
+    assert len(steps) <= 11 + status.seconds / driver.SNAPSHOT_EVERY + 1
 
 
 def test_a_finished_run_has_nothing_left_to_do(finished):
@@ -281,10 +281,10 @@ def test_a_step_is_one_step_and_two_quick_ones_are_two(run, at):
     assert same(weights(run), undisturbed("nice", at + 14)), "a pause never splits a step"
 
 
-def test_each_single_step_brings_its_picture_and_its_loss(run):
+def test_each_single_step_brings_its_snapshot_and_its_loss(run):
     _, watcher = go(run, {7: [("pause",), ("step",)], 8: [("step",)], 9: [("stop",)]})
-    pictures = {r.step for r in watcher.reports if r.snapshot is not None}
-    assert {8, 9} <= pictures
+    snapshots = {r.step for r in watcher.reports if r.snapshot is not None}
+    assert {8, 9} <= snapshots
     assert {8, 9} <= {row["step"] for row in watcher.rows() if "nll" in row}
     assert {8, 9} <= set(run.snapshot_steps())
 

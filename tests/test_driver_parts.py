@@ -35,12 +35,12 @@ def go(run: Run, *plan: Command, at: int = 3) -> tuple[Status, Slow]:
     return drive(run, device="cpu", send=watcher.send, receive=watcher.receive), watcher
 
 
-def pictures(watcher: Watcher) -> dict[int, dict]:
+def snapshots(watcher: Watcher) -> dict[int, dict]:
     return {r.step: r.snapshot for r in watcher.reports if r.snapshot is not None}
 
 
 def changed(before: dict, after: dict) -> set[str]:
-    """Which arrays of a picture differ, but the arrows: both sides move those."""
+    """Which arrays of a snapshot differ, but the arrows: both sides move those."""
     names = set(before) - {"arrows"}
     return {name for name in names if not (before[name] == after[name]).all()}
 
@@ -63,7 +63,7 @@ def test_a_pause_shows_the_step_at_which_it_holds(run):
     _, watcher = go(run, at=7)
     paused = [report for report in watcher.reports if report.status.state == "paused"]
     assert paused[-1].status.step == 7
-    assert max(pictures(watcher)) == 7
+    assert max(snapshots(watcher)) == 7
     assert 7 in run.snapshot_steps()
 
 
@@ -71,7 +71,7 @@ def test_a_part_of_a_step_moves_only_that_part(run):
     steps = [("step",), ("step", "discriminator"), ("step", "generator"), ("step",)]
     status, watcher, _ = in_pauses(run, *steps)
     assert status.step == 4
-    seen = pictures(watcher)
+    seen = snapshots(watcher)
     assert set(seen) >= {1, 2, 3, 4}
     assert changed(seen[1], seen[2]) == {"realness"}
     assert changed(seen[2], seen[3]) == {"samples", "lattice"}

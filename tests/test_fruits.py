@@ -20,7 +20,7 @@ from datasets.fruits import (
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [32, 64, 96])
-def test_pictures_have_the_shape_that_was_asked_for(kind, size):
+def test_images_have_the_shape_that_was_asked_for(kind, size):
     fruits = render_fruits(kind, 5, size)
     assert fruits.images.shape == (5, 3, size, size)
     assert fruits.images.dtype == np.uint8
@@ -33,7 +33,7 @@ def test_pictures_have_the_shape_that_was_asked_for(kind, size):
     assert not edge.any(), "whole fruits"
 
 
-def test_the_same_seed_gives_the_same_pictures_however_many():
+def test_the_same_seed_gives_the_same_images_however_many():
     few, many = render_fruits(APPLE, 3, 32, seed=4), render_fruits(APPLE, 140, 32, seed=4)
     assert np.array_equal(few.images, many.images[:3])
     assert np.array_equal(few.hues, many.hues[:3])
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_pictures_however_many():
     assert not np.array_equal(many.images[0], many.images[128])
 
 
-def test_pictures_vary_in_all_that_they_should():
+def test_images_vary_in_all_that_they_should():
     for kind in KINDS:
         fruits = render_fruits(kind, 60, 48)
         places = np.array([np.argwhere(mask).mean(0) for mask in fruits.masks])

@@ -146,7 +146,7 @@ def test_a_loss_can_be_changed_to_one_with_a_penalty_and_back():
 @pytest.mark.parametrize("stem", LEAST)
 def test_a_part_moves_only_its_network(stem):
     experiment = make(stem)
-    list(train(experiment, pictures=False, measure_every=10**9))
+    list(train(experiment, snapshots=False, measure_every=10**9))
     for part, other in (("discriminator", "generator"), ("generator", "discriminator")):
         own, others = getattr(experiment.model, part), getattr(experiment.model, other)
         before = weights(own), list(map(torch.clone, others.parameters()))
@@ -180,19 +180,19 @@ def test_k_d_and_k_g_are_how_often_each_moves(monkeypatch):
 def test_evaluation_changes_nothing(stem):
     seen, unseen = make(stem), make(stem)
     list(train(seen, log_every=1, measure_every=1))
-    list(train(unseen, pictures=False, measure_every=10**9))
+    list(train(unseen, snapshots=False, measure_every=10**9))
     assert torch.equal(weights(seen.model), weights(unseen.model))
 
 
 @pytest.mark.parametrize("stem", LEAST)
 def test_resume_is_bit_for_bit(stem):
     whole, first, second = make(stem), make(stem), make(stem)
-    list(train(whole, pictures=False, measure_every=10**9))
-    for event in train(first, pictures=False, measure_every=10**9):
+    list(train(whole, snapshots=False, measure_every=10**9))
+    for event in train(first, snapshots=False, measure_every=10**9):
         if event.step == 3:
             break
     second.load_state_dict(first.state_dict())
-    list(train(second, pictures=False, measure_every=10**9))
+    list(train(second, snapshots=False, measure_every=10**9))
     assert torch.equal(weights(whole.model), weights(second.model))
 
 

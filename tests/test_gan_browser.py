@@ -33,18 +33,18 @@ def run_of(server, page) -> Run:  # noqa: F811
 
 
 def take(page, run: Run, name: str) -> tuple[dict, dict]:  # noqa: F811
-    """Press a step button; return the pictures before and after as arrays."""
+    """Press a step button; return the plots before and after as arrays."""
     before = step_of(page)
     press(page, run, name)
     return run.snapshot(before), run.snapshot(before + 1)
 
 
 def press(page, run: Run, name: str) -> None:  # noqa: F811
-    """Press a step button and wait for the picture of the step."""
+    """Press a step button and wait for the snapshot of the step."""
     step = step_of(page) + 1
     button(page, name).click()
     expect(duel(page)).to_have_attribute("alt", f"The duel at step {step}")
-    until(lambda: step in run.snapshot_steps(), message="no picture of the step was kept")
+    until(lambda: step in run.snapshot_steps(), message="no snapshot of the step was kept")
 
 
 def same(before: dict, after: dict, name: str) -> bool:
@@ -61,7 +61,7 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
     button(page, "Pause").click()
     expect(button(page, "Step discriminator")).to_be_enabled()
     run = run_of(server, page)
-    press(page, run, "Step")  # a pause may come between two pictures
+    press(page, run, "Step")  # a pause may come between two snapshots
 
     before, after = take(page, run, "Step discriminator")
     assert same(before, after, "samples") and same(before, after, "lattice")
@@ -72,7 +72,7 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
     before, after = take(page, run, "Step")
     assert not any(same(before, after, name) for name in ("samples", "lattice", "realness"))
 
-    # A layer that is switched off is another picture of the same step; nothing is trained for it.
+    # A layer that is switched off is another plot of the same step; nothing is trained for it.
     here, source = step_of(page), duel(page).get_attribute("src")
     page.get_by_role("button", name="Gradients").click()
     until(lambda: duel(page).get_attribute("src") != source, message="the layer stayed")

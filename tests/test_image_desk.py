@@ -105,7 +105,7 @@ def test_buttons_and_sliders_change_what_is_drawn(run):
     assert values != {str(before)}
 
 
-def picture(size: tuple[int, int] = (60, 60), mode: str = "L") -> bytes:
+def image(size: tuple[int, int] = (60, 60), mode: str = "L") -> bytes:
     image = Image.new("L", size, 255)
     image.paste(0, (size[0] // 3, size[1] // 5, size[0] // 2, size[1] * 4 // 5))
     if mode == "I;16":
@@ -118,10 +118,10 @@ def picture(size: tuple[int, int] = (60, 60), mode: str = "L") -> bytes:
 def test_an_upload_is_encoded_rated_and_kept_for_the_other_parts(run):
     word = "image" if run.config.dataset == "own" else "digit"
     tester = choose(opened(run, "Explore"), "Explore", f"Your own {word}")
-    tester.file_uploader[0].upload("bad.png", b"no picture", "image/png").run()
+    tester.file_uploader[0].upload("bad.png", b"no image", "image/png").run()
     assert not tester.exception
     assert "bad.png" in tester.error[0].value
-    tester.file_uploader[0].upload("good.png", picture(), "image/png").run()
+    tester.file_uploader[0].upload("good.png", image(), "image/png").run()
     assert not tester.exception
     assert not tester.error
     assert tester.metric[0].label == "Bits/dim"
@@ -140,18 +140,18 @@ def desk(shape: tuple[int, int, int], name: str) -> Desk:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
 def test_uploads_of_any_kind_look_like_the_data(mode):
-    digit = like_the_data(desk((1, 28, 28), "digits"), picture(mode=mode), "a.png")
+    digit = like_the_data(desk((1, 28, 28), "digits"), image(mode=mode), "a.png")
     assert digit.shape == (1, 28, 28)
     assert digit.dtype == np.uint8
     assert digit.max() == 255 and digit[0, 0].max() == 0  # light on black, with its border
-    colour = like_the_data(desk((3, 32, 32), "own"), picture((90, 60), mode), "a.png")
+    colour = like_the_data(desk((3, 32, 32), "own"), image((90, 60), mode), "a.png")
     assert colour.shape == (3, 32, 32)
     assert colour.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"GIF89a", picture()[:60], picture((1, 1)), picture((5000, 4000))],
+    [b"", b"GIF89a", image()[:60], image((1, 1)), image((5000, 4000))],
     ids=["empty", "other", "cut off", "1 x 1", "huge"],
 )
 @pytest.mark.parametrize("name", ["digits", "own"])
@@ -160,7 +160,7 @@ def test_bad_uploads_are_refused_in_a_sentence(name, data):
         like_the_data(desk((1, 28, 28), name), data, "a.png")
 
 
-def test_a_blank_picture_is_no_digit():
+def test_a_blank_image_is_no_digit():
     buffer = io.BytesIO()
     Image.new("L", (50, 50), 255).save(buffer, "PNG")
     with pytest.raises(DataError, match="blank"):

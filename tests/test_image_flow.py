@@ -69,7 +69,7 @@ def build(request) -> Callable[[torch.Generator], ImageFlow]:
     return FLOWS[request.param]
 
 
-def pictures(flow: ImageFlow, count: int = 4, seed: int = 5) -> Tensor:
+def images(flow: ImageFlow, count: int = 4, seed: int = 5) -> Tensor:
     """Images with values in [0, 1] that have dark and bright places, in double precision."""
     x = torch.rand(count, *flow.shape, generator=seeded(seed), dtype=torch.float64)
     return (2 * x - 0.5).clamp(0.002, 0.998)
@@ -86,7 +86,7 @@ def bent(build: Callable[[torch.Generator], ImageFlow], seed: int = 0) -> ImageF
     """A flow in double precision, initialised on data, with disturbed weights: not the identity."""
     generator = seeded(seed)
     flow = build(generator).double()
-    flow.initialise(pictures(flow, 64), context_of(flow, 64))
+    flow.initialise(images(flow, 64), context_of(flow, 64))
     with torch.no_grad():
         for parameter in flow.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -461,7 +461,7 @@ def gradients(net: ConvNet, x: Tensor, context: Tensor, mixed: bool = False) -> 
 
 def test_inverse_undoes_forward_and_forward_undoes_inverse(build):
     flow = bent(build)
-    x, context = pictures(flow), context_of(flow)
+    x, context = images(flow), context_of(flow)
     latents, there = flow.inverse(x, context)
     assert latents.shape == (4, flow.features)
     back, log_det = flow.forward(latents, context)
@@ -481,7 +481,7 @@ def test_inverse_undoes_forward_and_forward_undoes_inverse(build):
 @pytest.mark.parametrize("name", SMALL)
 def test_log_det_is_that_of_the_autograd_jacobian(name):
     flow = bent(FLOWS[name])
-    x, context = pictures(flow, 2), context_of(flow, 2)
+    x, context = images(flow, 2), context_of(flow, 2)
     sign, expected = torch.linalg.slogdet(jacobians(lambda u: flow.inverse(u, context)[0], x))
     assert (sign != 0).all()
     torch.testing.assert_close(flow.inverse(x, context)[1], expected, rtol=0, atol=1e-6)
@@ -492,7 +492,7 @@ def test_log_det_towards_the_data_is_that_of_the_autograd_jacobian(name):
     flow = bent(FLOWS[name])
     context = context_of(flow, 2)
     noise = torch.randn(2, flow.features, generator=seeded(8), dtype=torch.float64)
-    latents = flow.inverse(pictures(flow, 2), context)[0].detach() + 0.2 * noise
+    latents = flow.inverse(images(flow, 2), context)[0].detach() + 0.2 * noise
     sign, expected = torch.linalg.slogdet(jacobians(lambda u: flow.forward(u, context)[0], latents))
     assert (sign != 0).all()
     torch.testing.assert_close(flow.forward(latents, context)[1], expected, rtol=0, atol=1e-6)
@@ -500,7 +500,7 @@ def test_log_det_towards_the_data_is_that_of_the_autograd_jacobian(name):
 
 def test_single_precision_is_good_enough_to_come_back(build):
     flow = bent(build)
-    x, context = pictures(flow, 32), context_of(flow, 32)
+    x, context = images(flow, 32), context_of(flow, 32)
     exact = flow.log_prob(x, context)
     flow, x = flow.float(), x.float()
     context = None if context is None else context.float()
@@ -572,7 +572,7 @@ def test_half_of_what_is_left_becomes_latent(make, shape, expected):
 def test_a_level_that_changes_leaves_finer_latents_alone(name):
     # The finest latents are done before the coarser levels see anything.
     flow = bent(FLOWS[name])
-    x = pictures(flow)
+    x = images(flow)
     before = flow.inverse(x)[0]
     with torch.no_grad():
         for parameter in flow.levels[-1].parameters():
@@ -615,7 +615,7 @@ def test_too_many_levels_are_refused_in_a_sentence(make, shape, levels):
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_the_class_changes_density_and_samples(name):
     flow = bent(FLOWS[name])
-    x, here, there = pictures(flow), context_of(flow), context_of(flow, shift=1)
+    x, here, there = images(flow), context_of(flow), context_of(flow, shift=1)
     assert (flow.log_prob(x, here) - flow.log_prob(x, there)).abs().min() > 1e-3
     one = flow.sample(4, here, generator=seeded(3))
     two = flow.sample(4, there, generator=seeded(3))
@@ -628,7 +628,7 @@ def test_the_class_changes_density_and_samples(name):
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_at_the_start_no_class_is_told_from_another(name):
     flow = FLOWS[name](seeded()).double()
-    x = pictures(flow)
+    x = images(flow)
     one, two = flow.log_prob(x, context_of(flow)), flow.log_prob(x, context_of(flow, shift=1))
     torch.testing.assert_close(one, two)
 
@@ -722,7 +722,7 @@ def test_samples_come_from_their_generator_alone(build):
 
 def test_every_parameter_gets_a_gradient(build):
     flow = bent(build)
-    (-flow.log_prob(pictures(flow, 16), context_of(flow, 16)).mean()).backward()
+    (-flow.log_prob(images(flow, 16), context_of(flow, 16)).mean()).backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -731,14 +731,14 @@ def test_every_parameter_gets_a_gradient(build):
 
 def test_evaluation_mode_changes_nothing(build):
     flow = bent(build)
-    x, context = pictures(flow), context_of(flow)
+    x, context = images(flow), context_of(flow)
     train = flow.train().log_prob(x, context)
     assert torch.equal(flow.eval().log_prob(x, context), train)
 
 
 def test_weights_saved_and_loaded_give_the_same_flow(build):
     flow, other = bent(build), bent(build, seed=1)
-    x, context = pictures(flow), context_of(flow)
+    x, context = images(flow), context_of(flow)
     assert not torch.equal(other.log_prob(x, context), flow.log_prob(x, context))
     file = io.BytesIO()
     torch.save(flow.state_dict(), file)
@@ -760,7 +760,7 @@ def test_same_seed_same_weights_and_the_global_random_state_is_left_alone(build)
 @pytest.mark.parametrize("name", ["glow-3-classes", "glow-colour-3", "realnvp-2-classes"])
 def test_each_actnorm_of_a_flow_sees_the_data_as_it_arrives_there(name):
     flow = bent(FLOWS[name])
-    x, context = pictures(flow, 64, seed=9), context_of(flow, 64)
+    x, context = images(flow, 64, seed=9), context_of(flow, 64)
     flow.initialise(x, context)
     seen = {}
     for norm in modules(flow, ActNorm):

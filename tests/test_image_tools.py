@@ -329,7 +329,7 @@ def test_each_image_of_each_set_is_rated(vectors):
     assert {name: len(values) for name, values in rated.items()} == {"one": 3, "two": 5}
 
 
-# -- pictures ------------------------------------------------------------------------------------
+# -- images ------------------------------------------------------------------------------------
 
 
 def test_a_sheet_repeats_pixels_and_nothing_else():

@@ -77,7 +77,7 @@ def weights(experiment: ImageFlowTraining) -> Tensor:
 
 def unseen(experiment: ImageFlowTraining) -> Iterator[Progress]:
     """A training that nobody looks at, which is faster."""
-    return train(experiment, pictures=False, measure_every=10**9)
+    return train(experiment, snapshots=False, measure_every=10**9)
 
 
 def finish(events: Iterable[Progress]) -> list[Progress]:
@@ -291,11 +291,11 @@ def test_digits_get_a_frame_for_three_and_four_levels(variant, levels):
     assert np.array_equal(target["images"][:COLUMNS], zeros)
 
 
-# -- pictures ---------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_pictures_are_bytes_and_the_same_for_the_same_weights(variant):
+def test_images_are_bytes_and_the_same_for_the_same_weights(variant):
     one, two = make(variant), make(variant)
     samples = one.snapshot()["samples"]
     assert samples.shape == (ROWS * COLUMNS, 1, 8, 8)
@@ -308,14 +308,14 @@ def test_pictures_are_bytes_and_the_same_for_the_same_weights(variant):
 
 def test_rows_of_a_target_are_of_the_classes_of_the_samples():
     experiment, images = make("glow", conditional=True), load_images("digits8")
-    assert experiment.picture_labels().tolist() == [k for k in range(10) for _ in range(COLUMNS)]
+    assert experiment.image_labels().tolist() == [k for k in range(10) for _ in range(COLUMNS)]
     target = experiment.target()
     assert target["classes"].tolist() == list("0123456789")
     known_images = {
         image.numpy().tobytes(): int(k) for image, k in zip(images.train, images.train_labels)
     }
     found = [known_images[image.tobytes()] for image in target["images"]]
-    assert found == experiment.picture_labels().tolist()
+    assert found == experiment.image_labels().tolist()
     assert len({image.tobytes() for image in target["images"]}) > 50
 
 
@@ -353,7 +353,7 @@ def test_own_images_may_have_many_classes_or_one_or_none_to_train_on():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_evaluation_does_not_change_the_training(variant):
     looked, left = make(variant, total=6), make(variant, total=6)
-    wishes = Wishes(picture=True, losses=True)
+    wishes = Wishes(snapshot=True, losses=True)
     state = torch.get_rng_state()
     for event in train(looked, wishes=wishes, log_every=1, measure_every=1):
         assert set(event.snapshot) == {"samples"}
@@ -361,7 +361,7 @@ def test_evaluation_does_not_change_the_training(variant):
         assert not event.losses or set(event.losses) == set(looked.LOSSES)
         looked.target()
         looked.state_dict()
-        wishes.picture = wishes.losses = True
+        wishes.snapshot = wishes.losses = True
     assert torch.equal(torch.get_rng_state(), state), "no training touches the global random state"
 
     torch.manual_seed(12345)
@@ -414,7 +414,7 @@ def test_the_learning_rate_can_be_changed_while_it_runs():
     def lengths(change: bool) -> list[float]:
         experiment = make("nice", total=400)
         result, before = [], weights(experiment)
-        for event in itertools.islice(train(experiment, pictures=False), 81):
+        for event in itertools.islice(train(experiment, snapshots=False), 81):
             if event.step == 60 and change:
                 experiment.set("learning_rate", 1e-4)
             after = weights(experiment)
@@ -537,7 +537,7 @@ def test_mixed_precision_costs_no_bits(monkeypatch):
 )
 def test_it_learns(variant, dataset, steps, gain):
     experiment = make(variant, total=steps, dataset=dataset)
-    events = finish(train(experiment, pictures=False, measure_every=steps))
+    events = finish(train(experiment, snapshots=False, measure_every=steps))
     before, after = (events[i].metrics["bits_per_dim_test"] for i in (0, -1))
     assert after < before - gain
     assert after > 0.5, "so few bits no model has: the count would be wrong"
@@ -628,7 +628,7 @@ def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu
     module = FAMILIES[stem].training
     experiment = module.build(module.CONFIG(**values), device=device)
     experiment.total = total  # the learning rate is highest after a tenth of it
-    events = train(experiment, pictures=False, measure_every=steps)
+    events = train(experiment, snapshots=False, measure_every=steps)
     events = finish(itertools.islice(events, steps + 1))
     assert events[-1].step == steps
     assert all(math.isfinite(v) for e in events for v in e.losses.values())
@@ -636,7 +636,7 @@ def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu
     assert experiment.skipped == 0
     assert torch.isfinite(weights(experiment)).all()
     # Before they are bytes, too.
-    rows = experiment.context(experiment.picture_labels())
+    rows = experiment.context(experiment.image_labels())
     with torch.no_grad():
         assert torch.isfinite(experiment.model.forward(experiment.latents, rows)[0]).all()
 

@@ -104,7 +104,7 @@ BAD = {
         "numbers",
     ),
     "an array that lies about its size": ({"snapshots/00000000.npz": npz_of(HUGE)}, "size"),
-    "a picture that is none": ({"snapshots/00000000.npz": b"not arrays"}, "damaged"),
+    "an image that is none": ({"snapshots/00000000.npz": b"not arrays"}, "damaged"),
     "weights that are a pickle": ({"model.safetensors": b"\x80\x04K\x01."}, "pickle"),
     "weights cut off": ({"model.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{"}, "cut off"),
 }

@@ -65,7 +65,7 @@ def has_ended(lab: Lab, run_id: str) -> bool:
 
 def undisturbed(config) -> dict[str, torch.Tensor]:
     experiment = NICE.training.build(config)
-    for _ in train(experiment, pictures=False, measure_every=10**9):
+    for _ in train(experiment, snapshots=False, measure_every=10**9):
         pass
     return experiment.model.state_dict()
 
@@ -83,17 +83,17 @@ def same_weights(run: Run, expected: dict[str, torch.Tensor]) -> bool:
 def test_train_watch_pause_step_resume_stop(lab):
     run_id = lab.submit(NICE, long())
     lab.wait(run_id, 0, timeout=60)
-    assert lab.view(run_id).snapshot is not None, "it waits for the first picture"
+    assert lab.view(run_id).snapshot is not None, "it waits for the first snapshot"
 
-    pictures: dict[int, np.ndarray] = {}
+    snapshots: dict[int, np.ndarray] = {}
 
-    def five_pictures() -> bool:
+    def five_snapshots() -> bool:
         view = lab.view(run_id)
-        pictures[view.step] = view.snapshot["density"]
-        return len(pictures) >= 5
+        snapshots[view.step] = view.snapshot["density"]
+        return len(snapshots) >= 5
 
-    wait_until(five_pictures)
-    assert len({array.tobytes() for array in pictures.values()}) == len(pictures)
+    wait_until(five_snapshots)
+    assert len({array.tobytes() for array in snapshots.values()}) == len(snapshots)
     view = lab.view(run_id)
     assert view.rate > 0
     assert view.rows[-1]["step"] > 0

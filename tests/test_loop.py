@@ -54,7 +54,7 @@ def weights(experiment: PlaneFlow) -> Tensor:
 
 def unseen(experiment: PlaneFlow) -> Iterator[Progress]:
     """A training that nobody looks at, which is faster."""
-    return train(experiment, pictures=False, measure_every=10**9)
+    return train(experiment, snapshots=False, measure_every=10**9)
 
 
 def finish(events: Iterable[Progress]) -> list[Progress]:
@@ -113,15 +113,15 @@ def test_a_closed_training_is_as_if_it_had_never_been_asked_for_more():
     assert torch.equal(weights(stopped), weights(whole))
 
 
-def test_pictures_come_each_tenth_and_when_wished_for():
+def test_snapshots_come_each_tenth_and_when_wished_for():
     wishes = Wishes()
-    pictures, told = [], []
+    snapshots, told = [], []
     for event in train(make(total=60), wishes=wishes, log_every=50):
-        pictures += [event.step] if event.snapshot else []
+        snapshots += [event.step] if event.snapshot else []
         told += [event.step] if event.losses else []
         if event.step == 33:
-            wishes.picture = wishes.losses = True
-    assert pictures == sorted([*range(0, 61, 6), 34])
+            wishes.snapshot = wishes.losses = True
+    assert snapshots == sorted([*range(0, 61, 6), 34])
     assert told == [34, 50, 60]
 
 
@@ -138,14 +138,14 @@ def test_losses_are_means_since_they_were_last_logged():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_evaluation_does_not_change_the_training(variant):
     looked, left = make(variant, total=12), make(variant, total=12)
-    wishes = Wishes(picture=True, losses=True)
+    wishes = Wishes(snapshot=True, losses=True)
     state = torch.get_rng_state()
     for event in train(looked, wishes=wishes, log_every=1, measure_every=1):
         assert event.snapshot
         assert event.metrics
         looked.target()
         looked.state_dict()
-        wishes.picture = wishes.losses = True
+        wishes.snapshot = wishes.losses = True
     assert torch.equal(torch.get_rng_state(), state), "no training touches the global random state"
 
     torch.manual_seed(12345)
@@ -155,7 +155,7 @@ def test_evaluation_does_not_change_the_training(variant):
     assert torch.equal(weights(looked), weights(left))
 
 
-def test_pictures_of_the_same_weights_are_the_same():
+def test_snapshots_of_the_same_weights_are_the_same():
     one, two = make(), make()
     for name, array in one.snapshot().items():
         assert np.array_equal(array, one.snapshot()[name])
@@ -405,12 +405,12 @@ def test_the_training_loss_and_the_held_out_one_are_in_the_same_units():
 )
 def test_it_learns(variant, dataset):
     experiment = make(variant, total=150, dataset=dataset, batch=128, noise=0.1)
-    events = finish(train(experiment, pictures=False, measure_every=150))
+    events = finish(train(experiment, snapshots=False, measure_every=150))
     assert events[-1].metrics["kl_to_truth"] < events[0].metrics["kl_to_truth"] - 0.15
 
 
-def test_the_density_picture_is_upright_and_whole():
-    # Neither the mixture nor these weights have a symmetry: a mirrored or turned picture shows.
+def test_the_density_snapshot_is_upright_and_whole():
+    # Neither the mixture nor these weights have a symmetry: a mirrored or turned snapshot shows.
     experiment = make(dataset="mixture")
     with torch.no_grad():
         for parameter in experiment.model.parameters():
@@ -447,7 +447,7 @@ def test_points_of_ones_own_have_no_truth_but_a_held_out_loss():
     assert "density" not in experiment.target()
 
 
-def test_a_density_without_limit_does_not_break_the_picture():
+def test_a_density_without_limit_does_not_break_the_snapshot():
     # On points that repeat, or lie on a line, the density of a flow grows for ever.
     experiment = make()
     experiment.model.log_prob = lambda x: torch.full((len(x),), 40.0)
@@ -550,7 +550,7 @@ def survives(stem: str, values: dict, steps: int, total: int) -> None:
     experiment = module.build(module.CONFIG(**values))
     experiment.total = total  # the learning rate is highest after a tenth of it
     try:
-        events = train(experiment, pictures=False, measure_every=steps)
+        events = train(experiment, snapshots=False, measure_every=steps)
         events = finish(itertools.islice(events, steps + 1))
     except TrainingDiverged as error:
         assert "step" in str(error)

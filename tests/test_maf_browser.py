@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def heat(page):  # noqa: F811
-    return page.get_by_role("img", name=re.compile("^Heat map of test picture"))
+    return page.get_by_role("img", name=re.compile("^Heat map of test image"))
 
 
 def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
@@ -34,7 +34,7 @@ def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
     expect(
         page.get_by_role("img", name=re.compile("^Heat maps of synthetic defects"))
     ).to_be_visible()
-    expect(page.get_by_text("AUROC of the pictures")).to_be_visible()
+    expect(page.get_by_text("AUROC of the images")).to_be_visible()
     expect(heat(page).first).to_be_visible()
     expect(heat(page)).to_have_count(8)
     assert page.get_by_text(re.compile(r"Scoring: \d+ of")).count() == 0, "they are scored already"
@@ -66,8 +66,8 @@ def test_from_opening_the_page_to_a_heat_map_on_a_defect(server, page) -> None: 
         page.get_by_role("radio", name=part).click()
         expect(page.get_by_text(sign).first).to_be_visible()
     page.get_by_role("radio", name="Score your own").click()
-    picture = next((run / "samples").iterdir())
-    page.locator("input[type=file]").last.set_input_files(picture)
+    image = next((run / "samples").iterdir())
+    page.locator("input[type=file]").last.set_input_files(image)
     expect(page.get_by_role("img", name=re.compile("and its heat map"))).to_be_visible()
 
 
@@ -99,5 +99,5 @@ def test_a_zip_is_checked_before_it_is_used(server, page, tmp_path) -> None:  # 
         expect(button(page, "Train")).to_be_disabled()
     file = {"name": "mine.zip", "mimeType": "application/zip", "buffer": zipped(tmp_path)}
     chosen.set_input_files(file)
-    expect(page.get_by_text("6 good pictures to learn from in mine")).to_be_visible()
+    expect(page.get_by_text("6 good images to learn from in mine")).to_be_visible()
     expect(button(page, "Train")).to_be_enabled()

@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from datasets import capsules
-from datasets.capsules import rendered_capsules, rendered_test_picture
+from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_picture, save_layout
 from datasets.own import DataError
 from datasets.own_images import load_own
@@ -25,8 +25,8 @@ from training.maf import MAFConfig, build
 from training.maf_scores import (
     Scoring,
     evaluate,
+    image_of,
     load_evaluation,
-    picture_of,
     save_evaluation,
     weights_step,
 )
@@ -107,26 +107,26 @@ def test_an_evaluation_is_kept_for_its_weights_alone(run):
     assert load_evaluation(run, step) is None
 
 
-def test_a_test_picture_comes_without_the_others(tmp_path, data):
+def test_a_test_image_comes_without_the_others(tmp_path, data):
     whole = rendered_capsules(16)
     for place in (0, capsules.TEST_GOOD - 1, capsules.TEST_GOOD, len(whole.test) - 1):
-        picture, mask = rendered_test_picture(place, 16)
-        np.testing.assert_array_equal(picture, whole.test[place])
+        image, mask = rendered_test_image(place, 16)
+        np.testing.assert_array_equal(image, whole.test[place])
         np.testing.assert_array_equal(mask, whole.masks[place])
     read = read_folder(save_layout(data, tmp_path / "set"), 16)
     for place in (0, len(read.test) - 1):
-        picture, mask = read_test_picture(tmp_path / "set", read.files[place], 16)
-        np.testing.assert_array_equal(picture, read.test[place])
+        image, mask = read_test_picture(tmp_path / "set", read.files[place], 16)
+        np.testing.assert_array_equal(image, read.test[place])
         np.testing.assert_array_equal(mask, read.masks[place])
     with pytest.raises(DataError, match="not there"):
         read_test_picture(tmp_path / "set", "crack/999.png", 16)
 
 
-def test_pictures_of_a_run_with_own_data_are_those(run, data):
+def test_images_of_a_run_with_own_data_are_those(run, data):
     found = evaluate(run.experiment())
-    picture, mask = picture_of(run, found, 2, run.own_data())
+    image, mask = image_of(run, found, 2, run.own_data())
     side = run.config.side
-    np.testing.assert_array_equal(picture, data.resized(side).test[2])
+    np.testing.assert_array_equal(image, data.resized(side).test[2])
     assert mask.shape == (side, side)
 
 
@@ -249,7 +249,7 @@ def test_a_sampling_ends_with_the_sample(run):
     assert len(found.frames) == len(found.places)
     assert found.places == sorted(found.places)
     assert found.places[-1] == (1, 1.0)
-    context = experiment.picture_context()
+    context = experiment.image_context()
     z = experiment.model.prior.sample(
         1 if context is None else len(context),
         generator=torch.Generator().manual_seed(3),
@@ -257,19 +257,19 @@ def test_a_sampling_ends_with_the_sample(run):
     )
     with torch.no_grad():
         x, _ = experiment.model.forward(z, context)
-    difference = found.frames[-1].astype(int) - experiment.picture_of(x)
+    difference = found.frames[-1].astype(int) - experiment.image_of(x)
     assert abs(difference).max() <= 1
 
 
-# -- pictures -------------------------------------------------------------------------------------
+# -- images -------------------------------------------------------------------------------------
 
 
 def test_heat_shows_where_it_is_and_leaves_the_rest_grey():
-    picture = np.full((3, 8, 8), 100, np.uint8)
-    picture[0] = 200
+    image = np.full((3, 8, 8), 100, np.uint8)
+    image[0] = 200
     heat = np.zeros((8, 8))
     heat[2, 5] = 9
-    drawn = maf_pictures.heated(picture, heat, 3, 8).astype(int)
+    drawn = maf_pictures.heated(image, heat, 3, 8).astype(int)
     spread = drawn.max(-1) - drawn.min(-1)
     assert spread[2, 5] > 30
     spread[2, 5] = 0
@@ -286,11 +286,11 @@ def test_a_mask_is_outlined_from_outside():
     assert not maf_pictures.framed(np.zeros((3, 8, 8), np.uint8), mask & False, 64).any()
 
 
-def test_a_histogram_holds_all_pictures_also_those_far_out():
+def test_a_histogram_holds_all_images_also_those_far_out():
     values = {"good": np.arange(10.0), "defective": np.array([5, 1e9, np.inf, 20])}
     frame, _ = maf_charts.histogram(values, "score", "light", threshold=7.0)
     for name, part in values.items():
-        assert frame.loc[frame["set"] == name, "pictures"].sum() == len(part)
+        assert frame.loc[frame["set"] == name, "images"].sum() == len(part)
         assert frame.loc[frame["set"] == name, "share"].sum() == pytest.approx(1)
     assert frame["to"].max() < 1e3
 
@@ -338,14 +338,14 @@ def test_a_set_that_is_not_here_is_offered_with_size_and_licence(tmp_path, monke
 
 def test_any_folder_in_the_layout_can_be_chosen(tmp_path, monkeypatch, data):
     save_layout(data, tmp_path / "screws")
-    (tmp_path / "screws" / "test" / "crack" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "screws" / "test" / "crack" / "broken.png").write_bytes(b"no image")
     monkeypatch.setattr("datasets.defects.data_roots", lambda: [tmp_path])
     tester = offered("own")
     assert tester.text[0].value == "False None"
     tester.selectbox[0].set_value("screws").run()
     assert tester.text[0].value == "True screws"
     said = " ".join(c.value for c in tester.caption)
-    assert "12 good pictures to learn from in screws; to test on 3 good and 5 defective" in said
+    assert "12 good images to learn from in screws; to test on 3 good and 5 defective" in said
     assert "broken.png" in " ".join(m.value for m in tester.markdown)
 
 

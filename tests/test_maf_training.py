@@ -1,4 +1,4 @@
-"""MAF on capsules: trains, resumes bit for bit, and scores with nothing from the test pictures."""
+"""MAF on capsules: trains, resumes bit for bit, and scores with nothing from the test images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def weights(experiment: DefectFlow) -> torch.Tensor:
 
 
 def unseen(experiment: DefectFlow):
-    return train(experiment, pictures=False, measure_every=10**9)
+    return train(experiment, snapshots=False, measure_every=10**9)
 
 
 def finish(events) -> list:
@@ -64,7 +64,7 @@ def finish(events) -> list:
 def test_it_learns_and_tells_plain_numbers(variant, capsules):
     experiment = make(variant, capsules, epochs=12)
     events = finish(train(experiment, log_every=3, measure_every=9))
-    assert events[-1].step == 12 * 3, "24 of 30 pictures, 8 at a time"
+    assert events[-1].step == 12 * 3, "24 of 30 images, 8 at a time"
     told = [e.losses["nll"] for e in events if e.losses]
     assert told[-1] < told[0] - 5
     last = events[-1].metrics
@@ -81,7 +81,7 @@ def test_it_learns_and_tells_plain_numbers(variant, capsules):
 
 
 def test_an_untrained_model_needs_a_little_more_than_eight_bits(capsules):
-    # Independent Gaussians on each channel: less than 8 bits only if the pictures are dull.
+    # Independent Gaussians on each channel: less than 8 bits only if the images are dull.
     found = make("patches", capsules).measure()["bits_per_dim"]
     assert 6 < found < 9
 
@@ -100,12 +100,12 @@ def test_bits_do_not_depend_on_units(capsules):
 
 def test_evaluation_does_not_change_the_training(variant, capsules):
     looked, left = make(variant, capsules), make(variant, capsules)
-    wishes = Wishes(picture=True, losses=True)
+    wishes = Wishes(snapshot=True, losses=True)
     state = torch.get_rng_state()
     for event in train(looked, wishes=wishes, log_every=1, measure_every=2):
         assert event.snapshot
         looked.target()
-        wishes.picture = wishes.losses = True
+        wishes.snapshot = wishes.losses = True
     looked.calibrate()
     assert torch.equal(torch.get_rng_state(), state)
     finish(unseen(left))
@@ -134,7 +134,7 @@ def test_another_seed_is_another_training_and_another_split(capsules):
     assert not torch.equal(weights(one), weights(two))
 
 
-def test_an_epoch_sees_each_picture_once(capsules):
+def test_an_epoch_sees_each_image_once(capsules):
     experiment = make("image", capsules, batch=7)
     seen = []
     for step in range(2 * experiment.steps_per_epoch):
@@ -170,29 +170,29 @@ def test_the_ends_of_the_sliders_stay_finite_or_say_so(variant, values, capsules
 # -- data -------------------------------------------------------------------------------------
 
 
-def test_held_out_pictures_are_not_learned_from(variant, capsules):
+def test_held_out_images_are_not_learned_from(variant, capsules):
     experiment = make(variant, capsules)
-    pictures = {p.cpu().numpy().tobytes() for p in experiment.fit}
+    images = {p.cpu().numpy().tobytes() for p in experiment.fit}
     held = {p.cpu().numpy().tobytes() for p in experiment.held_out}
-    assert (len(pictures), len(held)) == (24, 6)
-    assert not pictures & held
+    assert (len(images), len(held)) == (24, 6)
+    assert not images & held
 
 
-def test_test_pictures_decide_nothing(variant, capsules):
-    """Without the test pictures everything before the evaluation is the same, bit for bit."""
+def test_test_images_decide_nothing(variant, capsules):
+    """Without the test images everything before the evaluation is the same, bit for bit."""
     blind = replace(capsules, test=np.zeros_like(capsules.test))
     results = []
     for data in (capsules, blind):
         experiment = make(variant, data)
         metrics = [
-            e.metrics for e in train(experiment, pictures=False, measure_every=4) if e.metrics
+            e.metrics for e in train(experiment, snapshots=False, measure_every=4) if e.metrics
         ]
         results.append((metrics, experiment.calibrate().threshold, weights(experiment)))
     assert results[0][:2] == results[1][:2]
     assert torch.equal(results[0][2], results[1][2])
 
 
-def test_pictures_of_another_size_are_fitted(capsules):
+def test_images_of_another_size_are_fitted(capsules):
     experiment = make("image", capsules)
     assert experiment.fit.shape == (24, 8, 8, 3)
     assert experiment.data.masks.shape == (16, 8, 8)
@@ -206,7 +206,7 @@ def test_data_that_is_not_there_is_told(monkeypatch, tmp_path):
         build(MAFConfig(dataset="own"))
 
 
-def test_a_set_with_four_pictures_trains(variant, capsules):
+def test_a_set_with_four_images_trains(variant, capsules):
     experiment = make(variant, replace(capsules, train=capsules.train[:4]))
     assert (len(experiment.fit), len(experiment.held_out)) == (2, 2)
     finish(unseen(experiment))
@@ -251,7 +251,7 @@ def test_maps_lie_where_their_patches_do(patch, resolution, capsules):
         assert centre == pytest.approx(cell * stride + patch / 2, abs=0.51)
 
 
-def test_scores_do_not_depend_on_the_company_a_picture_keeps(variant, capsules):
+def test_scores_do_not_depend_on_the_company_an_image_keeps(variant, capsules):
     experiment = make(variant, capsules)
     finish(unseen(experiment))
     calibration = experiment.calibrate()
@@ -264,10 +264,10 @@ def test_scores_do_not_depend_on_the_company_a_picture_keeps(variant, capsules):
 def test_the_image_score_is_its_nll_and_the_map_adds_up_to_it(capsules):
     experiment = make("image", capsules)
     finish(unseen(experiment))
-    pictures = experiment._images(capsules.resized(8).test)
+    images = experiment._images(capsules.resized(8).test)
     with torch.no_grad():
-        nll, _ = experiment.raw_maps(pictures)
-        x = experiment.standardised(pictures, None).flatten(1)
+        nll, _ = experiment.raw_maps(images)
+        x = experiment.standardised(images, None).flatten(1)
         expected = -experiment.model.log_prob(x) + experiment.log_volume
     torch.testing.assert_close(nll, expected, rtol=1e-4, atol=1e-2)
     assert isinstance(experiment.model.layers[-1], ActNorm)
@@ -314,7 +314,7 @@ def test_the_same_heat_whatever_the_stride(capsules):
     assert heights[0] == pytest.approx(6 / math.hypot(6, 3 * 2), rel=0.05)
 
 
-def test_one_speck_in_many_good_pictures_quietens_its_place(capsules):
+def test_one_speck_in_many_good_images_quietens_its_place(capsules):
     experiment = make("patches", capsules)
     good = torch.full((100, 2, 15, 15), 0.05)
     good[::2] *= -1

@@ -53,7 +53,7 @@ def opened(family: Family, **address: str) -> AppTest:
 
 
 def made(family: Family) -> Run:
-    """A run as weights from a file become one: with a first picture, and nothing learned."""
+    """A run as weights from a file become one: with a first snapshot, and nothing learned."""
     store = get_lab().store
     first = store.create(family, family.training.CONFIG())
     first.save_weights(first.experiment().model, 0)

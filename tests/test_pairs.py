@@ -32,7 +32,7 @@ from datasets.pairs import (
 )
 
 
-def picture(colour=(200, 40, 30), size=(40, 30), mode="RGB", form="JPEG", **options) -> bytes:
+def image(colour=(200, 40, 30), size=(40, 30), mode="RGB", form="JPEG", **options) -> bytes:
     image = Image.new("RGB", size, colour)
     image.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 2))
     buffer = io.BytesIO()
@@ -43,7 +43,7 @@ def picture(colour=(200, 40, 30), size=(40, 30), mode="RGB", form="JPEG", **opti
 def layout(counts=(8, 6, 2, 3), inside="set/") -> dict[str, bytes]:
     """Files of a set in the paper's layout."""
     return {
-        f"{inside}{part}/{i}.jpg": picture((20 * k, 30 * i % 255, 90))
+        f"{inside}{part}/{i}.jpg": image((20 * k, 30 * i % 255, 90))
         for k, (part, count) in enumerate(zip(pairs.PARTS, counts, strict=True))
         for i in range(count)
     }
@@ -107,20 +107,20 @@ def exif_rotated() -> bytes:
     return buffer.getvalue()
 
 
-def test_pictures_of_every_kind_are_taken_and_the_others_named():
+def test_images_of_every_kind_are_taken_and_the_others_named():
     odd = [
-        ("grey.png", picture(mode="L", form="PNG")),
-        ("clear.png", picture(mode="RGBA", form="PNG")),
+        ("grey.png", image(mode="L", form="PNG")),
+        ("clear.png", image(mode="RGBA", form="PNG")),
         ("turned.jpg", exif_rotated()),
-        ("tall.jpg", picture(size=(30, 90))),
+        ("tall.jpg", image(size=(30, 90))),
     ]
     bad = [
-        ("huge.png", picture(size=(5000, 4000), form="PNG")),
-        ("text.png", b"no picture"),
-        ("cut.jpg", picture(size=(400, 300), quality=95)[:700]),
+        ("huge.png", image(size=(5000, 4000), form="PNG")),
+        ("text.png", b"no image"),
+        ("cut.jpg", image(size=(400, 300), quality=95)[:700]),
         ("empty.jpg", b""),
     ]
-    more = [(f"{i}.jpg", picture((20 * i, 0, 90))) for i in range(6)]
+    more = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(6)]
     own = read_two_sets([*odd, *bad, *more], more, 32, ("left", "right"))
     assert own.domains == ("left", "right")
     assert len(own.train_a) + len(own.test_a) == 10
@@ -128,7 +128,7 @@ def test_pictures_of_every_kind_are_taken_and_the_others_named():
     for name, _ in bad:
         assert sum(name in line for line in own.skipped) == 1
     stack = np.concatenate([own.train_a, own.test_a])
-    # The picture that is stored upside down is yellow below, blue above, once it stands upright.
+    # The image that is stored upside down is yellow below, blue above, once it stands upright.
     upright = [im for im in stack if im[2, :8].mean() > 150 and im[0, -8:].mean() > 200]
     assert len([im for im in upright if im[0, :8].mean() < 60]) == 1
     # And grey became three equal channels.
@@ -136,14 +136,14 @@ def test_pictures_of_every_kind_are_taken_and_the_others_named():
 
 
 def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
-    good = [(f"{i}.jpg", picture((20 * i, 0, 90))) for i in range(8)]
+    good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
     one = good[:1]
-    with pytest.raises(DataError, match=r"Set B has 1 pictures.*at least 6"):
+    with pytest.raises(DataError, match=r"Set B has 1 images.*at least 6"):
         read_two_sets(good, one, 32, ("A", "B"))
     with pytest.raises(DataError, match=r"Set A has 0 .*Left out: a\.png"):
         read_two_sets([("a.png", b"no")], good, 32, ("A", "B"))
     with pytest.raises(DataError, match="trainA and trainB"):
-        read_pairs_zip(packed({"cats/1.jpg": picture(), "dogs/1.jpg": picture()}), "a.zip", 32)
+        read_pairs_zip(packed({"cats/1.jpg": image(), "dogs/1.jpg": image()}), "a.zip", 32)
     with pytest.raises(DataError, match="zip archive"):
         read_pairs_zip(b"PK no archive", "a.zip", 32)
     with pytest.raises(DataError, match="Set A has 1"):
@@ -153,7 +153,7 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
 
 
 def test_own_sets_are_saved_and_checked_again(tmp_path):
-    good = [(f"{i}.jpg", picture((20 * i, 0, 90))) for i in range(8)]
+    good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
     own = read_two_sets(good, good, 32, ("left", "right"))
     path = tmp_path / "data.npz"
     own.save(path)
@@ -309,7 +309,7 @@ def test_a_cut_off_archive_that_somebody_left_is_no_set(root, server):
     assert is_here("apple2orange")
 
 
-def test_a_picture_that_is_damaged_in_the_archive_is_left_out(root, server, monkeypatch):
+def test_an_image_that_is_damaged_in_the_archive_is_left_out(root, server, monkeypatch):
     download("apple2orange", into=root, mirrors=[server.url])
     path = root / "cyclegan" / "apple2orange.zip"
     data = bytearray(path.read_bytes())

@@ -41,7 +41,7 @@ def experiment(stem: str) -> Experiment:
 
 
 def some_steps(learner: Experiment) -> list[dict]:
-    training = train(learner, log_every=1, pictures=False, measure_every=10**9)
+    training = train(learner, log_every=1, snapshots=False, measure_every=10**9)
     return [dict(next(training).losses) for _ in range(STEPS + 1)][1:]
 
 

@@ -87,7 +87,7 @@ from datasets.files import write_atomic
 from training.store import Run
 
 torch.set_num_threads(1)
-driver.CHECKPOINT_EVERY = driver.PICTURE_EVERY = 0.05
+driver.CHECKPOINT_EVERY = driver.SNAPSHOT_EVERY = 0.05
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -434,10 +434,10 @@ def test_metrics_after_a_step_are_dropped_on_a_resume(run):
     assert run.metrics() == []
 
 
-# -- pictures ---------------------------------------------------------------------------------
+# -- snapshots ---------------------------------------------------------------------------------
 
 
-def test_pictures_stay_few_and_spread_out_and_milestones_stay(run):
+def test_snapshots_stay_few_and_spread_out_and_milestones_stay(run):
     keep = set(range(0, 3001, 300))
     arrays = {"density": np.ones((4, 4), np.float16)}
     for step in range(3001):
@@ -453,7 +453,7 @@ def test_pictures_stay_few_and_spread_out_and_milestones_stay(run):
     assert max(gaps) <= 4 * 3000 / len(steps), "the history has no hole"
 
 
-def test_the_newest_picture_is_always_there(run):
+def test_the_newest_snapshot_is_always_there(run):
     for step in range(1, 400):
         run.save_snapshot(step, {"a": np.array([step])}, set())
         assert run.snapshot(step)["a"] == step
@@ -461,7 +461,7 @@ def test_the_newest_picture_is_always_there(run):
     assert run.snapshot_steps()[-1] <= 350
 
 
-def test_pictures_come_back_as_they_were(run):
+def test_snapshots_come_back_as_they_were(run):
     arrays = {"density": np.random.default_rng(0).random((5, 5)).astype(np.float16)}
     run.save_snapshot(12, arrays, set())
     run.save_target({"box": np.arange(4.0)})
@@ -471,7 +471,7 @@ def test_pictures_come_back_as_they_were(run):
     assert np.array_equal(Run(run.path).target()["box"], np.arange(4.0))
 
 
-def test_what_is_no_picture_is_not_taken_for_one(run):
+def test_what_is_no_snapshot_is_not_taken_for_one(run):
     folder = run.path / "snapshots"
     for name in ("readme.npz", "1.txt", ".00000007.npz.abc", "-3.npz"):
         (folder / name).write_bytes(b"")

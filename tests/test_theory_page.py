@@ -70,8 +70,8 @@ def test_the_page_is_drawn_and_its_sliders_move_the_numbers():
 def test_every_family_stands_side_by_side_with_what_was_measured():
     measured = read_json(ROOT / "assets" / "measured.json")
     pages = {family.stem for family in PAGES if family.traits is not None}
-    assert set(measured["pictures"]) == pages
-    for numbers in measured["pictures"].values():
+    assert set(measured["images"]) == pages
+    for numbers in measured["images"].values():
         # A latent is as large as the data exactly where there is a way back.
         inverse = numbers["inverse_error"] is not None
         assert inverse == (numbers["latent"] == numbers["dimensions"])

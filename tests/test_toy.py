@@ -35,7 +35,7 @@ def grid(density: Density, step: float) -> Tensor:
     return torch.cartesian_prod(*axes)
 
 
-def picture() -> PixelDensity:
+def image() -> PixelDensity:
     # Asymmetric, with empty pixels, not square: a flip or a transposition shows.
     weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 5.0, 0.5]])
     return PixelDensity(weights, (-1.0, 2.0, 0.0, 1.5), 0.1)
@@ -195,8 +195,8 @@ def test_unknown_name_lists_the_known_ones():
         load_plane("moon")
 
 
-def test_picture_is_upright():
-    density = picture()
+def test_image_is_upright():
+    density = image()
     top_right, bottom_left = torch.tensor([[1.5, 1.1]]), torch.tensor([[-0.5, 0.4]])
     assert density.log_prob(top_right) > density.log_prob(bottom_left) + 5
     x = density.sample(50_000, generator())
@@ -206,8 +206,8 @@ def test_picture_is_upright():
     assert torch.allclose(x.std(0), density.std, rtol=0.02)
 
 
-def test_picture_tails_match_a_sum_over_pixels():
-    density = picture()
+def test_image_tails_match_a_sum_over_pixels():
+    density = image()
     x = torch.tensor([[-0.5, 9.0], [-40.0, -0.1], [0.4, 0.3]], dtype=torch.float64)
     edges = [
         torch.special.log_ndtr((e - x[:, i, None]) / 0.1)
@@ -223,7 +223,7 @@ def test_picture_tails_match_a_sum_over_pixels():
     assert log_prob[1] == pytest.approx(-(39.0**2) / (2 * 0.1**2), rel=0.1)
 
 
-def test_sharp_picture_is_piecewise_constant():
+def test_sharp_image_is_piecewise_constant():
     density = PixelDensity(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), (0, 2, 0, 2), 0.0)
     points = torch.tensor([[0.5, 1.5], [1.5, 0.5], [0.5, 0.5], [2.5, 0.5]])
     expected = torch.tensor([0.75, 0.25, 0.0, 0.0]).log()
@@ -234,7 +234,7 @@ def test_sharp_picture_is_piecewise_constant():
 
 
 @pytest.mark.parametrize("weights", [[[0.0, 0.0]], [[1.0, -1.0]], [[1.0, math.nan]]])
-def test_picture_needs_mass(weights):
+def test_image_needs_mass(weights):
     with pytest.raises(ValueError, match="weights"):
         PixelDensity(torch.tensor(weights), (0, 1, 0, 1))
 
@@ -303,7 +303,7 @@ def test_own_points_have_no_known_density():
         p.log_prob(p.test)
 
 
-def test_own_picture_is_a_density():
+def test_own_image_is_a_density():
     ink = torch.zeros(10, 20)
     ink[:5, :10] = 1  # the upper left
     own = OwnData("picture", ink.numpy(), "blot.png")

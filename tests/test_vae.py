@@ -364,13 +364,13 @@ def test_beta_rises_over_the_warm_up():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_evaluation_does_not_change_the_training(network):
     looked, left = make(6, network=network), make(6, network=network)
-    wishes = Wishes(picture=True, losses=True)
+    wishes = Wishes(snapshot=True, losses=True)
     state = torch.get_rng_state()
     for event in train(looked, wishes=wishes, log_every=1, measure_every=1):
         assert set(event.snapshot) == {"samples", "reconstructions", "means"}
         looked.target()
         looked.state_dict()
-        wishes.picture = wishes.losses = True
+        wishes.snapshot = wishes.losses = True
     assert torch.equal(torch.get_rng_state(), state)
     for _ in range(6):
         left.update()
@@ -382,10 +382,10 @@ def test_evaluation_does_not_change_the_training(network):
 def test_a_restored_training_ends_with_the_same_weights(settings):
     total = make(**settings).per_epoch + 5  # over the end of an epoch
     whole = make(total, **settings)
-    for _ in train(whole, pictures=False, measure_every=10**9):
+    for _ in train(whole, snapshots=False, measure_every=10**9):
         pass
     first = make(total, **settings)
-    for _ in itertools.islice(train(first, pictures=False, measure_every=10**9), 8):
+    for _ in itertools.islice(train(first, snapshots=False, measure_every=10**9), 8):
         pass
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
@@ -393,13 +393,13 @@ def test_a_restored_training_ends_with_the_same_weights(settings):
     second = make(total, **settings)
     second.load_state_dict(torch.load(file, weights_only=True))
     assert second.step == 7
-    for _ in train(second, pictures=False, measure_every=10**9):
+    for _ in train(second, snapshots=False, measure_every=10**9):
         pass
     assert torch.equal(weights(second), weights(whole))
     assert second.measure() == whole.measure()
 
 
-def test_pictures_are_small_and_of_test_images():
+def test_images_are_small_and_of_test_images():
     experiment = make()
     snapshot, target = experiment.snapshot(), experiment.target()
     assert snapshot["samples"].shape == (60, 1, 8, 8)
@@ -416,7 +416,7 @@ def test_mixed_precision_is_close_and_leaves_the_weights_in_float32(monkeypatch)
     monkeypatch.setattr(training, "knows_bfloat16", lambda device: True)
     exact, mixed, ends = make(5), make(5, precision="mixed"), []
     for experiment in (exact, mixed):
-        *_, last = train(experiment, log_every=5, pictures=False, measure_every=10**9)
+        *_, last = train(experiment, log_every=5, snapshots=False, measure_every=10**9)
         assert weights(experiment).dtype == torch.float32
         ends.append(last.losses["loss"])
     assert ends[0] == pytest.approx(ends[1], rel=0.01)
@@ -428,7 +428,7 @@ def test_mixed_precision_is_close_and_leaves_the_weights_in_float32(monkeypatch)
 def test_every_model_learns(network, kind):
     experiment = make(60, network=network, likelihood=kind, learning_rate=5e-3)
     before = experiment.measure()["elbo_test"]
-    for _ in train(experiment, pictures=False, measure_every=10**9):
+    for _ in train(experiment, snapshots=False, measure_every=10**9):
         pass
     after = experiment.measure()["elbo_test"]
     assert after > before + 5
@@ -553,7 +553,7 @@ def test_detection_takes_its_threshold_from_validation_images_alone():
 
 def trained() -> VAETraining:
     experiment = make(500, learning_rate=1e-2)
-    for _ in train(experiment, pictures=False, measure_every=10**9):
+    for _ in train(experiment, snapshots=False, measure_every=10**9):
         pass
     experiment.model.requires_grad_(False)
     return experiment

@@ -109,7 +109,7 @@ def test_an_upload_is_scored_and_a_bad_one_refused(run):
     word = "image" if run.config.dataset == "own" else "digit"
     tester = opened(run, "Anomalies")
     tester.segmented_control[0].set_value(f"One {word}").run()
-    tester.file_uploader[0].upload("bad.png", b"no picture", "image/png").run()
+    tester.file_uploader[0].upload("bad.png", b"no image", "image/png").run()
     assert not tester.exception
     assert "bad.png" in tester.error[0].value
     image = Image.new("L", (60, 60), 255)
@@ -123,7 +123,7 @@ def test_an_upload_is_scored_and_a_bad_one_refused(run):
     assert len(tester.metric) == 2
 
 
-# -- pictures and charts ----------------------------------------------------------------------
+# -- images and charts ----------------------------------------------------------------------
 
 
 def test_marks_are_where_the_points_are():

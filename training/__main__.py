@@ -35,7 +35,7 @@ from training.config import OWN, RENAMED, ConfigError, RunConfig
 from training.cyclegan import CycleGANConfig
 from training.devices import best_device
 from training.driver import Command, Report, drive
-from training.image_flow import PictureConfig
+from training.image_flow import ImageDataConfig
 from training.maf import MAFConfig
 from training.store import Run, RunError
 
@@ -167,7 +167,7 @@ def _create(options: argparse.Namespace) -> Run:
 
 # What the families learn, and what a person brings of it.
 _OWN = {
-    "points": "a CSV of points or a picture",
+    "points": "a CSV of points or an image",
     "images": "a folder or zip of images, one folder per class",
     "defects": "a folder or zip in MVTec's layout",
     "pairs": "a folder or zip with trainA and trainB in it",
@@ -176,7 +176,7 @@ _OWN = {
 
 def _learns(family: Family) -> str:
     config = family.training.CONFIG
-    if issubclass(config, PictureConfig):
+    if issubclass(config, ImageDataConfig):
         return "images"
     if issubclass(config, CycleGANConfig):
         return "pairs"

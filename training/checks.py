@@ -108,7 +108,7 @@ def _check_integral(flow: Flow, box: Box) -> Check:
         f"{mass:.4f}",
         "1 (± 0.02: finite grid and window)",
         abs(mass - 1) < 0.02,
-        "Sum over 400 x 400 cells of a window twice as wide as the picture.",
+        "Sum over 400 x 400 cells of a window twice as wide as the plot.",
     )
 
 

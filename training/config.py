@@ -142,7 +142,7 @@ class RunConfig(BaseModel):
             training.config.ConfigError: batch must be a whole number from 64 to 2048; '7' is not.
         """
         try:
-            return cls.model_validate(current_names(values))
+            return cls.model_validate(current_names(dict(values)))
         except ValidationError as error:
             raise ConfigError(" ".join(cls._explain(error))) from None
 
@@ -196,7 +196,7 @@ class PlaneConfig(RunConfig):
     dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
         "two_moons",
         label="Dataset",
-        help="The density to learn. `own` is a CSV of points or a picture of yours.",
+        help="The density to learn. `own` is a CSV of points or an image of yours.",
         group="Data",
     )
     noise: float = knob(

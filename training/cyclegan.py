@@ -22,7 +22,7 @@ from training.loop import Experiment, Optimiser, Progress, Snapshot, train
 THREADS = 8  # its convolutions use what the machine has to spare
 
 POOL = 50  # images in a pool
-SHOWN = 4  # test images of either set in a picture
+SHOWN = 4  # test images of either set in a snapshot
 MEASURED = 16  # test images of either set behind each measurement but the last, which takes more
 FINAL = 100
 CHANNELS_LAST = {"cpu": False}  # whether images are laid out so, by device, as measured
@@ -215,7 +215,7 @@ class CycleGANTraining(Experiment):
         "discriminator_a",
         "discriminator_b",
     )
-    PICTURE_PATIENCE = 6.0
+    SNAPSHOT_PATIENCE = 6.0
 
     def __init__(
         self,

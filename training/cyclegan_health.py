@@ -32,7 +32,7 @@ def translation_health(rows: Rows, total: int) -> Health:
     if len(recent) < FEWEST:
         recent = logged[-FEWEST:]
     settled = [row for row in rows if "likeness_ab" in row and row["step"] >= SETTLED * total]
-    # Twice in a row: one picture of a training that moves is no state.
+    # Twice in a row: one snapshot of a training that moves is no state.
     last = settled[-2:] if len(settled) > 1 else []
     return _collapse(last) or _inversion(last) or _won(recent) or _balanced(recent)
 

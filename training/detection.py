@@ -25,10 +25,10 @@ class Interval:
 def auroc(scores: np.ndarray, defective: np.ndarray) -> float:
     """Return the area under the ROC curve; NaN unless there are good and defective ones.
 
-    It is the chance that a defective picture scores above a good one, ties counted half.
+    It is the chance that a defective image scores above a good one, ties counted half.
 
     Args:
-        scores: one number per picture, higher for less usual, shape ``(N,)``.
+        scores: one number per image, higher for less usual, shape ``(N,)``.
         defective: which are, shape ``(N,)``.
 
     Examples:
@@ -68,7 +68,7 @@ def bootstrap_auroc(
     """Return the AUROC with its percentile interval: good and defective are redrawn apart.
 
     Args:
-        scores: one number per picture, higher for less usual, shape ``(N,)``.
+        scores: one number per image, higher for less usual, shape ``(N,)``.
         defective: which are, shape ``(N,)``.
         rounds: how often both are redrawn.
         level: confidence of the interval.
@@ -103,9 +103,9 @@ def roc_curve(
 
 
 def threshold_from_good(held_out: np.ndarray, *, false_alarms: float = 0.05) -> float:
-    """Return the score that this share of held-out good training pictures exceeds.
+    """Return the score that this share of held-out good training images exceeds.
 
-    Scores have the shape ``(n,)``. With n pictures the share is a multiple of 1/n; the quantile
+    Scores have the shape ``(n,)``. With n images the share is a multiple of 1/n; the quantile
     lies between two of them.
 
     Raises:
@@ -113,7 +113,7 @@ def threshold_from_good(held_out: np.ndarray, *, false_alarms: float = 0.05) -> 
     """
     held_out = np.asarray(held_out, dtype=np.float64)
     if not len(held_out):
-        raise ValueError("A threshold needs held-out good pictures.")
+        raise ValueError("A threshold needs held-out good images.")
     if not 0 <= false_alarms <= 1:
         raise ValueError("A share of false alarms lies between 0 and 1.")
     return float(np.quantile(held_out, 1 - false_alarms))
@@ -144,7 +144,7 @@ class Decisions:
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean of the recalls of both classes, 0.5 for any answer that ignores the picture."""
+        """The mean of the recalls of both classes, 0.5 for any answer that ignores the image."""
         return (self.recall + self.recall_good) / 2
 
     @property
@@ -215,7 +215,7 @@ def per_kind(scores: np.ndarray, kinds: tuple[str, ...], good: str = "good") -> 
 
 
 def pixel_auroc(maps: np.ndarray, masks: np.ndarray) -> float:
-    """Return the AUROC over all pixels of all pictures, maps and masks ``(N, S, S)``."""
+    """Return the AUROC over all pixels of all images, maps and masks ``(N, S, S)``."""
     return auroc(np.asarray(maps, dtype=np.float32).ravel(), np.asarray(masks).ravel())
 
 

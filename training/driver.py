@@ -20,10 +20,10 @@ from training.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wish
 from training.parallel import LostProcess
 from training.store import Run, RunError, Status
 
-PICTURE_EVERY = 0.4  # seconds between two live pictures, at least
+SNAPSHOT_EVERY = 0.4  # seconds between two live snapshots, at least
 REPORT_EVERY = 0.15  # seconds between two reports, at least
 CHECKPOINT_EVERY = 4.0  # seconds between two checkpoints, at least
-SHARE = 0.05  # of the time that pictures, and that checkpoints, may take
+SHARE = 0.05  # of the time that snapshots, and that checkpoints, may take
 LOCK_PATIENCE = 1.0  # seconds; whoever only asks whether a run is trained holds its lock for less
 
 NOT_SAVED = "Saving failed"
@@ -43,7 +43,7 @@ class Report:
         rate: optimiser steps per second over the last seconds, or 0 if it is not running.
         rows: rows of ``metrics.csv`` since the last report.
         step: step of ``snapshot``.
-        snapshot: the newest picture, if there is one since the last report.
+        snapshot: the newest one, if there is one since the last report.
         live: values of the knobs that can be changed while it runs.
     """
 
@@ -143,7 +143,7 @@ def _sentence(error: Exception) -> str:
 class _Drive:
     def __init__(self, run: Run, status: Status, device: str, send, receive) -> None:
         self.run, self.status, self.send, self.receive = run, status, send, receive
-        self.wishes = Wishes(picture=True)
+        self.wishes = Wishes(snapshot=True)
         self.experiment: Experiment = run.experiment(device)
         self.saved = -1  # step of the last checkpoint
         self._restore()
@@ -156,7 +156,7 @@ class _Drive:
         ]
         tenths = (round(self.experiment.total * tenth / 10) for tenth in range(11))
         self.milestones = {*tenths, *self.experiment.landmarks}
-        self.pictures = Pace(PICTURE_EVERY, self.experiment.PICTURE_PATIENCE)
+        self.snapshots = Pace(SNAPSHOT_EVERY, self.experiment.SNAPSHOT_PATIENCE)
         self.reports = Pace(REPORT_EVERY)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.rate = Rate()
@@ -164,8 +164,8 @@ class _Drive:
         self.events = EventLog(run.path, self.status.created)
         self.rows: list[dict[str, float]] = []  # not yet reported
         self.unwritten: deque[dict[str, float]] = deque()  # longer than one while the disk is full
-        self.picture: tuple[int, Snapshot] | None = None
-        self.shown = -1  # step of the last picture
+        self.unsent: tuple[int, Snapshot] | None = None
+        self.shown = -1  # step of the last snapshot
         self.started = time.monotonic() - self.status.seconds  # pauses are added to it
         self.paused_at: float | None = None
         self.allowed = math.inf  # steps until the next pause
@@ -198,7 +198,7 @@ class _Drive:
             self.events.begin(known)
         self.status = replace(self.status, state="running")
         self.run.write_status(self.status)
-        if self.run.target() is None:  # pages draw it beside the first picture
+        if self.run.target() is None:  # pages draw it beside the first snapshot
             with self._saving():
                 self.run.save_target(self.experiment.target())
         training = train(self.experiment, wishes=self.wishes)
@@ -233,7 +233,7 @@ class _Drive:
                 patience = 0.0
             self.allowed -= 1
             if not self.allowed:  # what comes before a pause is looked at
-                self.wishes.picture = self.wishes.losses = True
+                self.wishes.snapshot = self.wishes.losses = True
 
     def _delay(self) -> float:
         """Return the seconds until the next step: slow motion, for families that know it."""
@@ -261,17 +261,17 @@ class _Drive:
                 self._write_rows()
         if event.snapshot is not None:
             self._show(event.step, event.snapshot)
-            self.pictures.took(cost)
+            self.snapshots.took(cost)
         if self.checkpoints.is_due():
             self._checkpoint()
         if self.reports.is_due():
             self._report()
-        if self.pictures.is_due():
-            self.wishes.picture = True
+        if self.snapshots.is_due():
+            self.wishes.snapshot = True
 
     def _show(self, step: int, snapshot: Snapshot) -> None:
-        self.picture, self.shown = (step, snapshot), step
-        self._report()  # before the disk: someone is waiting for the first picture
+        self.unsent, self.shown = (step, snapshot), step
+        self._report()  # before the disk: someone is waiting for the first snapshot
         with self._saving():
             self.run.save_snapshot(step, snapshot, self.milestones)
 
@@ -311,7 +311,7 @@ class _Drive:
         self._checkpoint()  # before the status: what says that it waits can be killed at no loss
         self._become("paused")
         if self.shown != self.experiment.step:
-            self._report()  # a picture may take a second
+            self._report()  # a snapshot may take a second
             self._show(self.experiment.step, self.experiment.snapshot())
         self._report()
 
@@ -368,14 +368,14 @@ class _Drive:
 
     def _report(self) -> None:
         running = self.status.state == "running"
-        step, snapshot = self.picture or (self.status.step, None)
+        step, snapshot = self.unsent or (self.status.step, None)
         live = dict(self.experiment.live)
         self.send(
             Report(
                 self.status, self.rate.value() if running else 0.0, self.rows, step, snapshot, live
             )
         )
-        self.rows, self.picture = [], None
+        self.rows, self.unsent = [], None
         self.reports.took(0.0)
 
     def _end(self, state: str, message: str = "") -> Status:

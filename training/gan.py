@@ -23,7 +23,7 @@ from training.plane_metrics import SAMPLES, Truth, diversity, summarise
 
 __all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]
 
-DRAWN = 1000  # points of a picture
+DRAWN = 1000  # points of a snapshot
 PUSHED = 150  # of these, with an arrow
 MARGIN = 0.08  # around the data, as a share of their window
 LATTICE = 25  # points along each side of the latent square
@@ -35,7 +35,7 @@ class GANConfig(DuelConfig):
     dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
         "ring",
         label="Dataset",
-        help="The density to learn. `own` is a CSV of points or a picture of yours.",
+        help="The density to learn. `own` is a CSV of points or an image of yours.",
         group="Data",
     )
     noise: float = knob(

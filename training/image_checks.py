@@ -200,7 +200,7 @@ def _check_range(some: Measured) -> Check:
         "0: the logit's inverse ends at 0 and 1" if bounded else "",
         outside == 0 if bounded else None,
         "Of 100 samples at temperature 1, by more than one grey level."
-        + ("" if bounded else " Nothing keeps this flow within 0 and 1; pictures are clipped."),
+        + ("" if bounded else " Nothing keeps this flow within 0 and 1; images are clipped."),
     )
 
 

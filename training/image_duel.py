@@ -16,7 +16,7 @@ from datasets.own_images import OwnImages
 from training.config import knob
 from training.devices import knows_bfloat16
 from training.duel import Duel, DuelConfig
-from training.image_flow import CHUNK, COLUMNS, ROWS, PictureConfig, crop, to_bytes
+from training.image_flow import CHUNK, COLUMNS, ROWS, ImageDataConfig, crop, to_bytes
 from training.loop import Snapshot
 from training.plane_metrics import diversity
 
@@ -28,7 +28,7 @@ VEIL = (
 MEASURED = 500  # samples, and test images, behind the diversity
 
 
-class ImageDuelConfig(DuelConfig, PictureConfig):
+class ImageDuelConfig(DuelConfig, ImageDataConfig):
     """What can be set on all trainings of GANs on images."""
 
     learning_rate_d: float = knob(
@@ -100,7 +100,7 @@ class ImageDuel(Duel):
     """
 
     METRICS = ("diversity",)
-    PICTURE_PATIENCE = 6.0
+    SNAPSHOT_PATIENCE = 6.0
 
     def __init__(
         self,

@@ -20,14 +20,14 @@ from training.config import ConfigError, RunConfig, knob, seed_knob
 from training.devices import knows_bfloat16
 from training.loop import Experiment, Optimiser, Snapshot, one_cycle
 
-COLUMNS = 6  # samples of each class in a picture
-ROWS = 10  # rows of a picture where there are no classes
-TEMPERATURE = 0.7  # of the samples in a picture: the usual one for flows on images
+COLUMNS = 6  # samples of each class in a snapshot
+ROWS = 10  # rows of a snapshot where there are no classes
+TEMPERATURE = 0.7  # of the samples in a snapshot: the usual one for flows on images
 MEASURED = 512  # test images behind each measurement but the last, which takes all
 CHUNK = 250  # images at a time where no gradient is needed
 
 
-class PictureConfig(RunConfig):
+class ImageDataConfig(RunConfig):
     """What all families that learn images share: their data."""
 
     dataset: Literal[(*IMAGES, OWN)] = knob(  # type: ignore[valid-type]
@@ -39,7 +39,7 @@ class PictureConfig(RunConfig):
     )
 
 
-class ImageConfig(PictureConfig):
+class ImageConfig(ImageDataConfig):
     """What families that learn a density over images share besides: batch, steps, optimiser."""
 
     iterations: int = knob(
@@ -86,7 +86,7 @@ def squeezable(shape: Shape, levels: int) -> Shape:
     """Return the shape of images padded so that they can be halved ``levels`` times.
 
     Raises:
-        ConfigError: that would be more frame than picture.
+        ConfigError: that would be more frame than image.
     """
     channels, height, width = shape
 
@@ -125,7 +125,7 @@ class ImageFlowTraining(Experiment):
 
     LOSSES = ("bits_per_dim",)
     METRICS = ("bits_per_dim_test",)
-    PICTURE_PATIENCE = 6.0
+    SNAPSHOT_PATIENCE = 6.0
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class ImageFlowTraining(Experiment):
         self.optimisers = {"adam": Optimiser(self.model)}
         # Evaluation has a generator of its own, so that it never changes the training.
         eval_generator = torch.Generator().manual_seed(1)
-        rows = self.picture_labels()
+        rows = self.image_labels()
         self.latents = self.model.prior.sample(
             len(rows), generator=eval_generator, temperature=TEMPERATURE, device=self.device
         )
@@ -172,8 +172,8 @@ class ImageFlowTraining(Experiment):
         """Return the context of labels ``(B,)`` for a conditional model: one-hot, ``(B, K)``."""
         return one_hot(labels, self.model.context)
 
-    def picture_labels(self) -> Tensor:
-        """Return the classes of the samples of a picture, row by row: the first ten.
+    def image_labels(self) -> Tensor:
+        """Return the classes of the samples of a snapshot, row by row: the first ten.
 
         Shape ``(samples,)``.
         """
@@ -182,7 +182,7 @@ class ImageFlowTraining(Experiment):
 
     @torch.no_grad()
     def snapshot(self) -> Snapshot:
-        x, _ = self.model.forward(self.latents, self.context(self.picture_labels()))
+        x, _ = self.model.forward(self.latents, self.context(self.image_labels()))
         return {"samples": to_bytes(self._cropped(x))}
 
     @torch.no_grad()
@@ -190,7 +190,7 @@ class ImageFlowTraining(Experiment):
         """Return real images in rows (of classes, if the model knows them) and their shape."""
         images, labels = self.images.train.cpu(), self.images.train_labels.cpu()
         if self.model.context:
-            rows = [images[labels == k] for k in self.picture_labels()[::COLUMNS].tolist()]
+            rows = [images[labels == k] for k in self.image_labels()[::COLUMNS].tolist()]
             blank = torch.zeros_like(images[:1])  # a class may have all its images in the test part
             rows = [row if len(row) else blank for row in rows]
             shown = torch.cat([row.repeat(COLUMNS, 1, 1, 1)[:COLUMNS] for row in rows])

@@ -1,6 +1,6 @@
 """Runs from a zip that a stranger may have made: checked first, then a folder of the store.
 
-Taken over are settings, curves, pictures, data and weights. A checkpoint is not: it is meant for
+Taken over are settings, curves, snapshots, data and weights. A checkpoint is not: it is meant for
 who wrote it. So an imported run can be looked into, and trained only from its beginning.
 """
 

@@ -285,7 +285,7 @@ class Lab:
                     self.resume(run_id)
 
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""
+        """Wait at most ``timeout`` seconds until a run has a snapshot and news beyond ``seq``."""
         deadline = time.monotonic() + timeout
         with self._news:
             while time.monotonic() < deadline:

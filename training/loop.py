@@ -62,7 +62,7 @@ class Experiment:
     LOSSES: tuple[str, ...] = ("loss",)
     METRICS: tuple[str, ...] = ()
     PARTS: tuple[str, ...] = ()  # of a step that can be taken alone
-    PICTURE_PATIENCE = 1.5  # seconds between two live pictures, at most, whatever they cost
+    SNAPSHOT_PATIENCE = 1.5  # seconds between two live snapshots, at most, whatever they cost
 
     def __init__(self, config: RunConfig, device: torch.device | str, total: int) -> None:
         self.config = config
@@ -75,7 +75,7 @@ class Experiment:
         self.model: torch.nn.Module
         self.optimisers: dict[str, Optimiser] = {}
         self.part: str | None = None  # what the next step is about; all of it if ``None``
-        self.landmarks: tuple[int, ...] = ()  # steps whose pictures are kept beside every tenth
+        self.landmarks: tuple[int, ...] = ()  # steps whose snapshots are kept beside every tenth
 
     def update(self) -> Mapping[str, Tensor]:
         """Take one optimiser step; return named scalar losses, detached, on the device.
@@ -305,7 +305,7 @@ def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> f
 class Wishes:
     """What the driver wants of the next step; wishes never change the training itself."""
 
-    picture: bool = False
+    snapshot: bool = False
     losses: bool = False
 
 
@@ -355,7 +355,7 @@ def train(
     wishes: Wishes | None = None,
     log_every: int | None = None,
     measure_every: int | None = None,
-    pictures: bool = True,
+    snapshots: bool = True,
 ) -> Iterator[Progress]:
     """Train to the end, yielding before the first optimiser step and after each one.
 
@@ -371,7 +371,7 @@ def train(
     log_every = log_every or max(1, min(20, total // 200))
     measure_every = measure_every or max(1, total // 20)
     tenths = (round(total * tenth / 10) for tenth in range(11))
-    milestones = {*tenths, *experiment.landmarks} if pictures else set()
+    milestones = {*tenths, *experiment.landmarks} if snapshots else set()
     tally = Tally()
 
     def progress(first: bool = False) -> Progress:
@@ -379,14 +379,14 @@ def train(
         last = step == total
         log = (step % log_every == 0 or last or wishes.losses) and not first
         measured = step % measure_every == 0 or last
-        picture = step in milestones or wishes.picture or (first and pictures)
-        wishes.picture = wishes.losses = False
+        shown = step in milestones or wishes.snapshot or (first and snapshots)
+        wishes.snapshot = wishes.losses = False
         return Progress(
             step,
             total,
             losses=tally.log_means() if log else {},
             metrics=experiment.measure() if measured else {},
-            snapshot=experiment.snapshot() if picture else None,
+            snapshot=experiment.snapshot() if shown else None,
             skipped=experiment.skipped if log else 0,
         )
 

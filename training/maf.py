@@ -1,4 +1,4 @@
-"""Train a MAF on good pictures, whole or in patches, and score how unlike them others are."""
+"""Train a MAF on good images, whole or in patches, and score how unlike them others are."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from training import detection
 from training.config import RunConfig, knob, seed_knob
 from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 
-HELD_OUT = 0.2  # share of the good training pictures that calibrate and validate
-LOOKED_AT = 24  # pictures of each sort behind the live numbers
-PATCHES = 64  # patches of each picture in a step
-FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training pictures
+HELD_OUT = 0.2  # share of the good training images that calibrate and validate
+LOOKED_AT = 24  # images of each sort behind the live numbers
+PATCHES = 64  # patches of each image in a step
+FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training images
 SOFT = 0.05  # nats per dimension: keeps the calibration from dividing by almost nothing
 FREQUENCIES = 7  # octaves that tell a patch its place
 NOISE = math.log(256)  # nats per dimension of uniform noise: unlike enough for any map
 # Widths of the Gaussians that smooth maps, in half patches (pixels for whole images). What is shown
-# may be fine; one number for a picture is steadier from a wider one.
+# may be fine; one number for an image is steadier from a wider one.
 SHOWN, SCORED = 1.0, 2.0
 POWER = 8  # of the mean that makes a spread: close to the largest, which a speck of dust decides
 
@@ -48,15 +48,15 @@ class MAFConfig(RunConfig):
     dataset: Literal["rendered", "mvtec_capsule", "own"] = knob(
         "rendered",
         label="Dataset",
-        help="Good pictures to learn from. `rendered` draws capsules here and now; "
+        help="Good images to learn from. `rendered` draws capsules here and now; "
         "`mvtec_capsule` is the real set, from a data folder; `own` is a folder or zip of yours.",
         group="Data",
     )
     model: Literal["patches", "image"] = knob(
         "patches",
         label="Model",
-        help="One density of small patches given their place, slid over the picture, or one "
-        "density of the whole small picture.",
+        help="One density of small patches given their place, slid over the image, or one "
+        "density of the whole small image.",
         group="Model",
     )
     resolution: int = knob(
@@ -65,7 +65,7 @@ class MAFConfig(RunConfig):
         le=256,
         step=32,
         label="Resolution (pixels)",
-        help="Side of the pictures that patches are cut from. Scratches and pokes that are thin "
+        help="Side of the images that patches are cut from. Scratches and pokes that are thin "
         "need 256. The whole-image model ignores it.",
         group="Data",
     )
@@ -111,7 +111,7 @@ class MAFConfig(RunConfig):
         le=1000,
         step=1,
         label="Epochs",
-        help="Times that each good training picture is seen. The learning rate follows one cycle "
+        help="Times that each good training image is seen. The learning rate follows one cycle "
         "over all of them: up in the first tenth, then down to zero.",
     )
     batch: int = knob(
@@ -119,8 +119,8 @@ class MAFConfig(RunConfig):
         ge=2,
         le=128,
         step=1,
-        label="Batch size (pictures)",
-        help=f"Pictures per step. The patch model takes {PATCHES} patches of each.",
+        label="Batch size (images)",
+        help=f"Images per step. The patch model takes {PATCHES} patches of each.",
     )
     learning_rate: float = knob(
         2e-3,
@@ -143,7 +143,7 @@ class MAFConfig(RunConfig):
 
     @property
     def side(self) -> int:
-        """Pixels on each side of the pictures that it reads."""
+        """Pixels on each side of the images that it reads."""
         return self.image_size if self.model == "image" else self.resolution
 
 
@@ -151,7 +151,7 @@ CONFIG = MAFConfig
 
 
 def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
-    """Return the pictures that ``config`` names, at the size that it needs.
+    """Return the images that ``config`` names, at the size that it needs.
 
     Raises:
         DataError: they are not there or cannot be used.
@@ -167,7 +167,7 @@ def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
 
 
 def find(config: MAFConfig) -> Path | None:
-    """Return the folder that ``config`` names, or ``None`` if its pictures need none.
+    """Return the folder that ``config`` names, or ``None`` if its images need none.
 
     Raises:
         DataError: it is not there.
@@ -204,10 +204,10 @@ def model(config: MAFConfig, *, generator: torch.Generator | None = None) -> Con
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How unlike the good ones some pictures are.
+    """How unlike the good ones some images are.
 
     Attributes:
-        score: one number per picture, higher is more unlike; nats for whole images, spreads of
+        score: one number per image, higher is more unlike; nats for whole images, spreads of
             the good ones at the most unlike place for patches. Shape ``(N,)``.
         maps: where, in nats per dimension away from the good ones at that place (see
             :meth:`DefectFlow.unlike`), shape ``(N, S, S)``.
@@ -219,14 +219,14 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What good pictures look like to the model.
+    """What good images look like to the model.
 
     Attributes:
-        mean: of the maps of good training pictures, shape ``(P, m, m)``, nats per dimension.
-        spread: how far those are from it, shape ``(m, m)``: the mean over the pictures of the
+        mean: of the maps of good training images, shape ``(P, m, m)``, nats per dimension.
+        spread: how far those are from it, shape ``(m, m)``: the mean over the images of the
             eighth powers, its eighth root. A place where one of them has a speck of dust has seen
             specks; a standard deviation would hardly know of it.
-        held_out: scores of the held-out good training pictures.
+        held_out: scores of the held-out good training images.
         threshold: the score that 5 % of those exceed.
         usual: what the maps of 5 % of those exceed somewhere, nats per dimension.
     """
@@ -239,16 +239,16 @@ class Calibration:
 
 
 class DefectFlow(Experiment):
-    """Maximum likelihood on good pictures; what both models share.
+    """Maximum likelihood on good images; what both models share.
 
-    Of the good training pictures a fifth is held out: it gives the threshold, and, once more with
-    synthetic defects, the live AUROC. The test pictures are not touched before
+    Of the good training images a fifth is held out: it gives the threshold, and, once more with
+    synthetic defects, the live AUROC. The test images are not touched before
     :func:`~training.maf_scores.evaluate`.
     """
 
     LOSSES = ("nll",)
     METRICS = ("nll_held_out", "bits_per_dim", "auroc_validation")
-    PICTURE_PATIENCE = 10.0  # a picture takes as long as some ten steps
+    SNAPSHOT_PATIENCE = 10.0  # a snapshot takes as long as some ten steps
 
     def __init__(
         self, config: MAFConfig, data: DefectSet, *, device: torch.device | str = "cpu"
@@ -260,7 +260,7 @@ class DefectFlow(Experiment):
         super().__init__(config, device, config.epochs * self.steps_per_epoch)
         self.fit = self._images(data.train[order[held:]])  # (N, S, S, 3), uint8
         self.held_out = self._images(data.train[order[:held]])
-        # The measured pictures stay the same whoever looks and however often.
+        # The measured images stay the same whoever looks and however often.
         damaged, masks = synthetic_defects(data.train[order[:held]][:LOOKED_AT], seed=1)
         self.damaged, self.damaged_masks = self._images(damaged), masks
         levels = self.fit.flatten(0, 2).double()
@@ -277,11 +277,11 @@ class DefectFlow(Experiment):
         super().load_state_dict(state)
         self._looked = None
 
-    def _images(self, pictures: np.ndarray) -> Tensor:
-        """Move pictures ``(N, 3, S, S)`` to the device, channels last."""
-        if not pictures.flags.writeable:
-            pictures = pictures.copy()
-        return torch.from_numpy(pictures).permute(0, 2, 3, 1).contiguous().to(self.device)
+    def _images(self, images: np.ndarray) -> Tensor:
+        """Move images ``(N, 3, S, S)`` to the device, channels last."""
+        if not images.flags.writeable:
+            images = images.copy()
+        return torch.from_numpy(images).permute(0, 2, 3, 1).contiguous().to(self.device)
 
     # -- what the two models differ in ----------------------------------------------------------
 
@@ -310,7 +310,7 @@ class DefectFlow(Experiment):
         stride: int | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the NLL of each picture, nats, and maps of how unusual it is where.
+        """Return the NLL of each image, nats, and maps of how unusual it is where.
 
         Shapes ``(N,)`` and ``(N, P, m, m)``, nats per dimension, not smoothed. Of whole images
         there is one map, the NLL. Patches have a second one, how far their latents are from the
@@ -324,23 +324,23 @@ class DefectFlow(Experiment):
         """
         raise NotImplementedError
 
-    def picture_context(self) -> Tensor | None:
-        """Return the context to draw one picture, a row per point that it draws.
+    def image_context(self) -> Tensor | None:
+        """Return the context to draw one image, a row per point that it draws.
 
         Shape ``(n, context)``, or ``None`` without any.
         """
         return None
 
     def one_point(self) -> tuple[Tensor, Tensor | None]:
-        """Return a held-out good picture as the model sees it, ``(1, D)``, and its context."""
+        """Return a held-out good image as the model sees it, ``(1, D)``, and its context."""
         return self.standardised(self.held_out[:1], None).flatten(1), None
 
-    def picture_of(self, x: Tensor) -> np.ndarray:
-        """Return the picture that points in standardised units make, ``(S, S, 3)``, uint8."""
+    def image_of(self, x: Tensor) -> np.ndarray:
+        """Return the image that points in standardised units make, ``(S, S, 3)``, uint8."""
         raise NotImplementedError
 
-    def pictures(self) -> dict[str, np.ndarray]:
-        """Return pictures drawn from the model.
+    def images(self) -> dict[str, np.ndarray]:
+        """Return images drawn from the model.
 
         By name, each ``(n, S, S, 3)``, uint8.
         """
@@ -355,7 +355,7 @@ class DefectFlow(Experiment):
         return {"nll": loss.detach() + self.log_volume}
 
     def _batch(self) -> Tensor:
-        """Return which pictures this step takes; the order of an epoch follows from its number."""
+        """Return which images this step takes; the order of an epoch follows from its number."""
         epoch, place = divmod(self.step, self.steps_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             own = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
@@ -381,8 +381,8 @@ class DefectFlow(Experiment):
     def measure(self) -> Mapping[str, float]:
         """Return held-out NLL, bits/dim, and the AUROC of synthetic against no defects.
 
-        Both are drawn on the same held-out good training pictures; the maps are calibrated on
-        good training pictures.
+        Both are drawn on the same held-out good training images; the maps are calibrated on
+        good training images.
         """
         good, held, damaged = self._seen()
         known = self._expected(good[1])
@@ -396,9 +396,9 @@ class DefectFlow(Experiment):
         }
 
     def _seen(self) -> tuple:
-        """Return NLL and maps of some good, held-out and damaged pictures, always the same noise.
+        """Return NLL and maps of some good, held-out and damaged images, always the same noise.
 
-        Of each step once: the numbers and the picture of a step show the same.
+        Of each step once: the numbers and the snapshot of a step show the same.
         """
         if self._looked is None or self._looked[0] != self.step:
             sets = self.fit[:LOOKED_AT], self.held_out[:LOOKED_AT], self.damaged
@@ -412,7 +412,7 @@ class DefectFlow(Experiment):
         good, held, damaged = self._seen()
         mean = good[1].mean(0)
         return {
-            **self.pictures(),
+            **self.images(),
             # coarse: see `stretched`
             "heat": half(self.unlike(damaged[1][:4], mean).cpu().numpy()),
             "heat_usual": np.array(self._usual(held[1], mean)),
@@ -434,7 +434,7 @@ class DefectFlow(Experiment):
 
     @torch.no_grad()
     def calibrate(self) -> Calibration:
-        """Learn what maps of good training pictures look like, and the threshold."""
+        """Learn what maps of good training images look like, and the threshold."""
         return self.calibration(self.raw_maps(self.fit)[1], self.raw_maps(self.held_out))
 
     def calibration(self, maps: Tensor, held_out: tuple[Tensor, Tensor]) -> Calibration:
@@ -448,27 +448,27 @@ class DefectFlow(Experiment):
         return Calibration(mean, spread, scores, threshold, self._usual(held_out[1], mean))
 
     @torch.no_grad()
-    def score(self, pictures: np.ndarray, calibration: Calibration) -> Scores:
-        """Score pictures ``(N, 3, S, S)``, uint8, of the side that the config names."""
-        score, cells = self.score_cells(pictures, calibration)
+    def score(self, images: np.ndarray, calibration: Calibration) -> Scores:
+        """Score images ``(N, 3, S, S)``, uint8, of the side that the config names."""
+        score, cells = self.score_cells(images, calibration)
         return Scores(score.cpu().numpy(), self._stretched(cells).cpu().numpy())
 
     @torch.no_grad()
-    def score_cells(self, pictures: np.ndarray, calibration: Calibration) -> tuple[Tensor, Tensor]:
+    def score_cells(self, images: np.ndarray, calibration: Calibration) -> tuple[Tensor, Tensor]:
         """Do the same; the maps stay as coarse as they are computed, ``(N, m, m)``."""
-        nll, maps = self.raw_maps(self._images(pictures))
+        nll, maps = self.raw_maps(self._images(images))
         mean, spread = calibration.mean, calibration.spread
         return self._score(nll, maps, mean, spread), self.unlike(maps, mean)
 
     def unlike(self, maps: Tensor, mean: Tensor, width: float = SHOWN) -> Tensor:
-        """Return how far maps are from those of good pictures, nats per dimension.
+        """Return how far maps are from those of good images, nats per dimension.
 
         Both ways: bare shell where the print belongs is likelier than the print. What several
-        maps of a picture say is added up.
+        maps of an image say is added up.
 
         Args:
             maps: shape ``(N, P, m, m)``, see :meth:`raw_maps`.
-            mean: of good pictures, shape ``(P, m, m)``.
+            mean: of good images, shape ``(P, m, m)``.
             width: of the smoothing, in half patches.
 
         Returns:
@@ -486,7 +486,7 @@ class DefectFlow(Experiment):
         return mean, far.pow(POWER).mean(0).pow(1 / POWER)
 
     def _usual(self, held_out: Tensor, mean: Tensor) -> float:
-        """Return what 5 % of the maps of held-out good pictures exceed somewhere."""
+        """Return what 5 % of the maps of held-out good images exceed somewhere."""
         highest = self.unlike(held_out, mean).flatten(1).amax(1)
         return float(highest.quantile(1 - FALSE_ALARMS))
 
@@ -498,7 +498,7 @@ class DefectFlow(Experiment):
 
 
 class ImageFlow(DefectFlow):
-    """One density of the whole picture; its score is the plain NLL."""
+    """One density of the whole image; its score is the plain NLL."""
 
     def initialise(self) -> None:
         x = self.standardised(self.fit, self.generator).flatten(1)
@@ -527,12 +527,12 @@ class ImageFlow(DefectFlow):
         return nll
 
     @torch.no_grad()
-    def pictures(self) -> dict[str, np.ndarray]:
+    def images(self) -> dict[str, np.ndarray]:
         eval_generator = torch.Generator().manual_seed(1)
         x = self.model.sample(4, generator=eval_generator)
-        return {"samples": np.stack([self.picture_of(one[None]) for one in x])}
+        return {"samples": np.stack([self.image_of(one[None]) for one in x])}
 
-    def picture_of(self, x: Tensor) -> np.ndarray:
+    def image_of(self, x: Tensor) -> np.ndarray:
         side = self.config.side
         return _levels(x.view(side, side, 3) * self.scale + self.mean)
 
@@ -554,14 +554,14 @@ class PatchFlow(DefectFlow):
         return -self.model.log_prob(x.flatten(1), self._context(corners)).mean()
 
     def _cut(self, images: Tensor, which: Tensor, corners: Tensor) -> Tensor:
-        """Return patches ``(B, P, P, 3)`` of pictures ``which`` at ``(row, column)`` corners."""
+        """Return patches ``(B, P, P, 3)`` of images ``which`` at ``(row, column)`` corners."""
         steps = torch.arange(self.config.patch, device=images.device)
         rows = corners[:, 0, None, None] + steps[:, None]
         columns = corners[:, 1, None, None] + steps
         return images[which[:, None, None], rows, columns]
 
     def one_point(self) -> tuple[Tensor, Tensor]:
-        """Return the patch in the middle of a held-out good picture, and its context.
+        """Return the patch in the middle of a held-out good image, and its context.
 
         Shapes ``(1, D)`` and ``(1, context)``.
         """
@@ -602,26 +602,26 @@ class PatchFlow(DefectFlow):
         return (self.unlike(maps, mean, SCORED) / (spread + SOFT)).flatten(1).amax(1)
 
     @torch.no_grad()
-    def pictures(self) -> dict[str, np.ndarray]:
-        """Return two pictures tiled of patches drawn apart, each given only its place.
+    def images(self) -> dict[str, np.ndarray]:
+        """Return two images tiled of patches drawn apart, each given only its place.
 
         By name, each ``(n, S, S, 3)``, uint8.
         """
-        context = self.picture_context()
+        context = self.image_context()
         x = self.model.sample(
             2 * len(context),
             context=context.repeat(2, 1),
             generator=torch.Generator().manual_seed(1),
             temperature=0.7,
         )
-        return {"samples": np.stack([self.picture_of(one) for one in x.chunk(2)])}
+        return {"samples": np.stack([self.image_of(one) for one in x.chunk(2)])}
 
-    def picture_context(self) -> Tensor:
+    def image_context(self) -> Tensor:
         side, patch = self.config.side, self.config.patch
         starts = torch.arange(0, side - patch + 1, patch)
         return self._context(torch.cartesian_prod(starts, starts).to(self.device))
 
-    def picture_of(self, x: Tensor) -> np.ndarray:
+    def image_of(self, x: Tensor) -> np.ndarray:
         patch, n = self.config.patch, math.isqrt(len(x))
         tiles = x.view(n, n, patch, patch, 3).transpose(1, 2)
         return _levels(tiles.reshape(n * patch, n * patch, 3) * self.scale + self.mean)
@@ -646,7 +646,7 @@ def _stride(config: MAFConfig, cells: int) -> int:
 
 
 def stretched(maps: Tensor, config: MAFConfig) -> Tensor:
-    """Bring maps ``(N, m, m)`` to the size of the pictures, ``(N, S, S)``."""
+    """Bring maps ``(N, m, m)`` to the size of the images, ``(N, S, S)``."""
     side, patch, cells = config.side, config.patch, maps.shape[-1]
     if config.model == "image":
         return maps
@@ -679,7 +679,7 @@ def build(
     """Return the experiment that ``config`` describes, not yet trained.
 
     Raises:
-        DataError: its pictures are not there or cannot be used.
+        DataError: its images are not there or cannot be used.
     """
     kind = ImageFlow if config.model == "image" else PatchFlow
     return kind(config, load(config, own), device=device)

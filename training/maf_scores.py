@@ -1,4 +1,4 @@
-"""How a trained MAF does on the test pictures: scored bit by bit, kept in the folder of the run."""
+"""How a trained MAF does on the test images: scored bit by bit, kept in the folder of the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets import defects
-from datasets.capsules import rendered_test_picture
+from datasets.capsules import rendered_test_image
 from datasets.defects import DefectSet, read_test_picture
 from datasets.files import write_atomic
 from training import detection
@@ -23,22 +23,22 @@ from training.files import write_json
 from training.maf import Calibration, DefectFlow, MAFConfig, find, half, stretched
 from training.store import Run
 
-CHUNK = 4  # pictures between two looks at how far it is
+CHUNK = 4  # images between two looks at how far it is
 FILE = "scores.npz"
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How a trained model does on the test pictures.
+    """How a trained model does on the test images.
 
     Attributes:
-        names: of the test pictures.
+        names: of the test images.
         kinds: what each of them shows.
-        score: of each test picture, higher is more unlike the good ones.
+        score: of each test image, higher is more unlike the good ones.
         cells: where, as coarse as the model, shape ``(M, m, m)``, nats per dimension away
             from the good ones at that place.
         config: of the model.
-        calibration: what the good training pictures decided.
+        calibration: what the good training images decided.
         auroc: with its bootstrap interval.
         hanley_mcneil: the same with the other interval.
         per_kind: AUROC of each kind of defect against all good ones.
@@ -58,7 +58,7 @@ class Evaluation:
 
     @property
     def held_out(self) -> np.ndarray:
-        """Scores of held-out good training pictures.
+        """Scores of held-out good training images.
 
         Shape ``(n,)``.
         """
@@ -66,21 +66,21 @@ class Evaluation:
 
     @property
     def threshold(self) -> float:
-        """The score above which a picture is called defective."""
+        """The score above which an image is called defective."""
         return self.calibration.threshold
 
     @property
     def defective(self) -> np.ndarray:
-        """Whether each test picture is defective, shape ``(N,)``, bool."""
+        """Whether each test image is defective, shape ``(N,)``, bool."""
         return np.array([kind != defects.GOOD for kind in self.kinds])
 
     @property
     def maps(self) -> np.ndarray:
-        """The heat maps at the size of the pictures, shape ``(M, S, S)``."""
+        """The heat maps at the size of the images, shape ``(M, S, S)``."""
         return self.heat(range(len(self.cells)))
 
     def heat(self, which) -> np.ndarray:
-        """Return some heat maps at the size of the pictures.
+        """Return some heat maps at the size of the images.
 
         Shape ``(k, S, S)``, nats per dimension.
         """
@@ -90,11 +90,11 @@ class Evaluation:
 class Scoring:
     """The evaluation in pieces: :meth:`advance` as often as there is time, until it is done.
 
-    First the good training pictures calibrate, then the test pictures are scored with that.
+    First the good training images calibrate, then the test images are scored with that.
 
     Attributes:
-        done: pictures looked at so far.
-        total: pictures in all.
+        done: images looked at so far.
+        total: images in all.
         result: the evaluation, once it is done.
     """
 
@@ -106,7 +106,7 @@ class Scoring:
         self._pieces = self._work()
 
     def advance(self) -> bool:
-        """Look at a few more pictures; return whether there is more to do."""
+        """Look at a few more images; return whether there is more to do."""
         return next(self._pieces, None) is not None
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class Scoring:
 
 
 def evaluate(experiment: DefectFlow) -> Evaluation:
-    """Score the test pictures with everything that the training pictures decided."""
+    """Score the test images with everything that the training images decided."""
     scoring = Scoring(experiment)
     while scoring.advance():
         pass
@@ -238,7 +238,7 @@ def load_evaluation(run: Run, step: int | None) -> Evaluation | None:
 
 
 def write_scores(found: Evaluation, folder: Path) -> None:
-    """Write ``scores.csv`` (one row per test picture) and ``detection.json`` into a folder.
+    """Write ``scores.csv`` (one row per test image) and ``detection.json`` into a folder.
 
     Raises:
         OSError: it cannot be written.
@@ -260,10 +260,10 @@ def write_scores(found: Evaluation, folder: Path) -> None:
 
 
 def scores_csv(found: Evaluation) -> str:
-    """Return a table with one row per test picture."""
+    """Return a table with one row per test image."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["picture", "kind", "score", "called_defective"])
+    rows.writerow(["image", "kind", "score", "called_defective"])
     for name, kind, score in zip(found.names, found.kinds, found.score, strict=True):
         rows.writerow([name, kind, f"{score:.6g}", int(score > found.threshold)])
     return text.getvalue()
@@ -275,16 +275,16 @@ def _without_nan(value):
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-# -- one picture at a time ----------------------------------------------------------------------
+# -- one image at a time ----------------------------------------------------------------------
 
 
-def picture_of(run: Run, found: Evaluation, place: int, own: DefectSet | None = None):
-    """Return one test picture ``(3, S, S)``, uint8, and its mask ``(S, S)``, without the others.
+def image_of(run: Run, found: Evaluation, place: int, own: DefectSet | None = None):
+    """Return one test image ``(3, S, S)``, uint8, and its mask ``(S, S)``, without the others.
 
     Args:
         run: whose test set.
         found: its evaluation.
-        place: of the picture among the test pictures.
+        place: of the image among the test images.
         own: the run's own data, if it has some.
 
     Raises:
@@ -296,5 +296,5 @@ def picture_of(run: Run, found: Evaluation, place: int, own: DefectSet | None = 
         return own.test[place], own.masks[place]
     folder = find(run.config)
     if folder is None:
-        return rendered_test_picture(place, side)
+        return rendered_test_image(place, side)
     return read_test_picture(folder, found.names[place], side)

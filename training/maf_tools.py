@@ -15,18 +15,18 @@ from models.maf import MADE, ConditionalFlow, MaskedAutoregressive
 from models.priors import Gaussian
 from training.maf import DefectFlow
 
-FRAMES = 40  # pictures of a sampling, about
+FRAMES = 40  # images of a sampling, about
 
 
 @dataclass(frozen=True, eq=False)
 class Filling:
-    """A picture on its way from noise to data.
+    """An image on its way from noise to data.
 
     Attributes:
         frames: shape ``(F, S, S, 3)``, uint8.
         places: of each frame, how many blocks are done and which share of the present one.
         seconds: that the sampling alone took.
-        forward: seconds of one pass from data to latents over as many pictures.
+        forward: seconds of one pass from data to latents over as many images.
     """
 
     frames: np.ndarray
@@ -37,14 +37,14 @@ class Filling:
 
 @torch.no_grad()
 def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
-    """Draw one picture and keep how it comes about, block after block, dimension after dimension.
+    """Draw one image and keep how it comes about, block after block, dimension after dimension.
 
     Args:
         experiment: with trained weights.
         seed: of the latents.
         temperature: what they are multiplied by.
     """
-    model, context = experiment.model, experiment.picture_context()
+    model, context = experiment.model, experiment.image_context()
     count = 1 if context is None else len(context)
     z = model.prior.sample(
         count, generator=torch.Generator().manual_seed(seed), temperature=temperature
@@ -52,9 +52,9 @@ def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
     x, seconds = _timed(lambda: model.forward(z, context)[0])
     _, forward = _timed(lambda: model.inverse(x, context))
     blocks = sum(isinstance(layer, MaskedAutoregressive) for layer in model.layers)
-    frames, places = [experiment.picture_of(z)], [(0, 0.0)]
+    frames, places = [experiment.image_of(z)], [(0, 0.0)]
     for block, share, state in _states(model, z, context, max(2, FRAMES // blocks)):
-        frames.append(experiment.picture_of(state))
+        frames.append(experiment.image_of(state))
         places.append((block, share))
     return Filling(np.stack(frames), places, seconds, forward)
 
@@ -62,7 +62,7 @@ def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
 def _states(
     model: ConditionalFlow, z: Tensor, context: Tensor | None, per_block: int
 ) -> Iterator[tuple[int, float, Tensor]]:
-    """Yield the picture so far: what a block has finished, and before that what it started from."""
+    """Yield the image so far: what a block has finished, and before that what it started from."""
     encoded, done = model._encoded(context), 0
     layers = list(model.layers)
     for i, layer in enumerate(layers):

@@ -4,7 +4,7 @@ Each process holds the whole model, draws the whole batch with the same generato
 share of the rows, and the gradients are added up. So the training is that of one process with the
 same batch: same data, same noise, same checkpoint; only the order of some sums differs.
 
-The first process, the leader, does all the rest: folder, metrics, pictures, progress bar. The
+The first process, the leader, does all the rest: folder, metrics, snapshots, progress bar. The
 others follow it step by step.
 
 ``DistributedDataParallel`` hooks into ``backward()``, which :class:`~training.loop.Optimiser` does

@@ -16,8 +16,8 @@ from training.config import PlaneConfig
 from training.loop import Experiment, Optimiser, Snapshot, one_cycle
 from training.plane_metrics import Truth, summarise
 
-GRID = 96  # cells along each side of a density picture
-SAMPLES = 1000  # points of a sample picture
+GRID = 96  # cells along each side of a density image
+SAMPLES = 1000  # points of a sample image
 HELD_OUT = 20_000  # points behind each KL: with few, a perfect model looks bad
 
 Build = Callable[..., Flow]

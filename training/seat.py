@@ -61,7 +61,7 @@ class Seat:
         return self._lab.view(run_id)
 
     def wait(self, run_id: str, seq: int, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds until a run has a picture and news beyond ``seq``."""
+        """Wait at most ``timeout`` seconds until a run has a snapshot and news beyond ``seq``."""
         if self.get(run_id) is not None:
             self._lab.wait(run_id, seq, timeout)
 

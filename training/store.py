@@ -44,7 +44,7 @@ MAX_COUNT = 1e12  # steps, or seconds, of any run
 MAX_NAME = 60  # characters that a person may call a run
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.before.pt")
 DAMAGED = "Its last checkpoint was damaged: it goes on from the one before."
-FRAMES = 96  # pictures kept of a run, those of the tenths left out
+FRAMES = 96  # snapshots kept of a run, those of the tenths left out
 
 
 class RunError(RuntimeError):
@@ -346,10 +346,10 @@ class Run:
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
-    # -- pictures -----------------------------------------------------------------------------
+    # -- snapshots -----------------------------------------------------------------------------
 
     def save_snapshot(self, step: int, arrays: Mapping[str, np.ndarray], keep: set[int]) -> None:
-        """Save a picture; beyond ``FRAMES`` of them the one with the closest neighbours goes.
+        """Save a snapshot; beyond ``FRAMES`` of them the one with the closest neighbours goes.
 
         So they stay spread over the whole training. Those in ``keep`` never go.
         """
@@ -361,18 +361,18 @@ class Run:
             self._snapshot_path(min(spans, key=spans.__getitem__)).unlink(missing_ok=True)
 
     def drop_snapshots(self, after: int) -> None:
-        """Delete the pictures of steps after ``after``."""
+        """Delete the snapshots of steps after ``after``."""
         for step in self.snapshot_steps():
             if step > after:
                 self._snapshot_path(step).unlink(missing_ok=True)
 
     def snapshot_steps(self) -> list[int]:
-        """Return the steps of which there is a picture, in order."""
+        """Return the steps of which there is a snapshot, in order."""
         names = (path.stem for path in (self.path / "snapshots").glob("*.npz"))
         return sorted(int(name) for name in names if name.isdigit())
 
     def snapshot(self, step: int) -> dict[str, np.ndarray]:
-        """Return the arrays of one picture."""
+        """Return the arrays of one snapshot."""
         with np.load(self._snapshot_path(step), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -381,7 +381,7 @@ class Run:
         write_atomic(self.path / "target.npz", lambda file: np.savez_compressed(file, **arrays))
 
     def target(self) -> dict[str, np.ndarray] | None:
-        """Return what there is to learn, as arrays, or ``None`` before the first picture."""
+        """Return what there is to learn, as arrays, or ``None`` before the first snapshot."""
         path = self.path / "target.npz"
         if not path.exists():
             return None
@@ -509,7 +509,7 @@ class Run:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self.path.rglob("*")):
                 if path.is_file() and not path.name.startswith(".") and path.name not in LOCAL:
-                    with suppress(FileNotFoundError):  # a picture that was thinned out just now
+                    with suppress(FileNotFoundError):  # a snapshot that was thinned out just now
                         archive.write(path, Path(self.id) / path.relative_to(self.path))
         return buffer.getvalue()
 

@@ -16,20 +16,20 @@ from models.vae import LIKELIHOODS, VAE, Shape, vae
 from training import parallel
 from training.config import knob, seed_knob
 from training.devices import knows_bfloat16
-from training.image_flow import PictureConfig
+from training.image_flow import ImageDataConfig
 from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 from training.vae_tools import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 
 THREADS = 8  # its matrix products use what the machine has to spare
 PARALLEL = True  # torchrun can share a batch out among GPUs
 
-COLUMNS, ROWS = 6, 10  # samples in a picture
+COLUMNS, ROWS = 6, 10  # samples in a snapshot
 PAIRS = 10  # test images beside their reconstructions
 POINTS = 1000  # test images whose means are drawn while it trains
 CLIP = 200.0  # largest norm of the gradient; with Bernoulli pixels it is 20 to 80 after the start
 
 
-class VAEConfig(PictureConfig):
+class VAEConfig(ImageDataConfig):
     """What can be set on a VAE training."""
 
     network: Literal["mlp", "conv"] = knob(
@@ -166,7 +166,7 @@ class VAETraining(Experiment):
 
     LOSSES = ("reconstruction", "kl", "loss")
     METRICS = ("elbo_test", "active_units")
-    PICTURE_PATIENCE = 3.0
+    SNAPSHOT_PATIENCE = 3.0
 
     def __init__(
         self,

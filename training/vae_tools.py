@@ -97,7 +97,7 @@ def plane_of(means: Tensor) -> LatentPlane:
     """Return the plane in which means of latents ``(N, latent)`` vary most.
 
     Two latent units are a plane already and are taken as they are. Of more, it is that of the first
-    two principal components; each points to where the longer tail is, so that pictures of one
+    two principal components; each points to where the longer tail is, so that images of one
     training do not flip.
     """
     centred = means - means.mean(0)

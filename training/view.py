@@ -1,4 +1,4 @@
-"""What the pages show of a run: where it stands, its curves, its newest picture."""
+"""What the pages show of a run: where it stands, its curves, its newest snapshot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class View:
         rate: steps per second.
         rows: rows of its metrics, thinned to about ``CURVE``.
         step: step of ``snapshot``.
-        snapshot: its newest picture.
+        snapshot: its newest one.
         live: values of the knobs that can be changed while it runs.
         seq: grows with each change, so that a page knows what it has drawn already.
         ahead: runs before it in the queue.

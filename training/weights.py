@@ -124,7 +124,7 @@ def _step(text: str) -> int:
 
 
 def run_from_weights(store: RunStore, weights: Weights, name: str, own: Own | None = None) -> Run:
-    """Make a finished run of weights: with a first picture, but without a past.
+    """Make a finished run of weights: with a first snapshot, but without a past.
 
     Args:
         store: where to make it.

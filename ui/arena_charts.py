@@ -1,4 +1,4 @@
-"""The live pictures of a comparison: curves of the NLL, samples beside the data."""
+"""The live plots of a comparison: curves of the NLL, samples beside the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ui.charts import Chart
 from ui.figures import contact_sheet, points_image
 from ui.palette import palette
 
-PANEL = 260  # pixels along each side of a picture of samples
+PANEL = 260  # pixels along each side of an image of samples
 
 
 def nll_chart(points: Sequence[Point], floor: float | None, over: str, theme: str) -> Chart:

@@ -25,7 +25,7 @@ from ui.arena_charts import nll_chart, samples_sheet
 from ui.arena_figures import encoded, entropy_of, figures_of, window_of
 from ui.lab import lab
 from ui.pace import POLL
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.runs import STATE_WORDS, badge, duration
 
 TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at once
@@ -126,7 +126,7 @@ def _samples(comparison: Comparison, pairs: Pairs) -> None:
         return
     steps = tuple((key, view.step) for key, view in shown.items())
     sheet = _sheet(comparison.id, steps, theme(), shown, comparison)
-    picture(st, sheet, "Samples of each model beside the data")
+    show_image(st, sheet, "Samples of each model beside the data")
     st.caption("1,000 points each. The samples of a model always come from the same latents.")
 
 

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from ui.charts import Chart
 from ui.figures import density_image, png, warp_svg
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.palette import palette
 
 REACH = 3.5  # of the standard normal that is pushed, on either side
@@ -213,14 +213,14 @@ def in_the_plane() -> None:
     grid = _grid()
     none = np.zeros((0, 2))
     drawn = warp_svg(grid, none, [], BOX, shade, np.vstack([outline, outline[:1]]))
-    picture(before, drawn, "The plane of z with a small square", "**z**, and a small square")
+    show_image(before, drawn, "The plane of z with a small square", "**z**, and a small square")
     moved = f(outline)
     drawn = warp_svg(
         [f(line) for line in grid], none, [], BOX, shade, np.vstack([moved, moved[:1]])
     )
-    picture(after, drawn, "The plane after the map", "**x = f(z)**, and what became of it")
+    show_image(after, drawn, "The plane after the map", "**x = f(z)**, and what became of it")
     painted = png(_pushed(f, shade))
-    picture(density, painted, "The density of x", "**Density of x**, if z is standard normal")
+    show_image(density, painted, "The density of x", "**Density of x**, if z is standard normal")
     j, ratio = f.jacobian(centre), area_of(moved) / area_of(outline)
     st.markdown(
         "$$\\frac{\\partial f}{\\partial z} = \\begin{pmatrix}"

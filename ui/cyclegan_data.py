@@ -94,7 +94,7 @@ def _offer(family: Family, name: str) -> None:
 def _own_pairs(size: int) -> OwnPairs | None:
     with st.container(border=True):
         st.markdown(
-            "**Two sets of your own**, A and B: pictures of two kinds of thing, each set seen the "
+            "**Two sets of your own**, A and B: images of two kinds of thing, each set seen the "
             "same way. Nothing has to match. Or a zip, or a folder below `GENLAB_DATA`, with "
             "`trainA` and `trainB` (and `testA` and `testB`, if you have them)."
         )
@@ -111,7 +111,7 @@ def _own_pairs(size: int) -> OwnPairs | None:
             refuse(error)
             return None
         if own is None:
-            st.info("Upload pictures of both, then press Train.")
+            st.info("Upload images of both, then press Train.")
             return None
         _describe(own)
         return own
@@ -125,7 +125,7 @@ def _two_uploads(size: int) -> OwnPairs | None:
         )
         names.append(name.strip() or letter)
         files = place.file_uploader(
-            f"Pictures of {letter}, or a zip of them",
+            f"Images of {letter}, or a zip of them",
             type=["zip", "png", "jpg", "jpeg", "webp"],
             accept_multiple_files=True,
             key=f"own_pairs.files_{letter}",
@@ -138,7 +138,7 @@ def _two_uploads(size: int) -> OwnPairs | None:
         st.session_state.pop(OWN_KEY, None)
         st.session_state[f"{OWN_KEY}.seen"] = None
         a, b = ([(file.name, file.getvalue()) for file in files] for files in sets)
-        with st.spinner("Reading the pictures"):
+        with st.spinner("Reading the images"):
             st.session_state[OWN_KEY] = read_two_sets(a, b, size, (names[0], names[1]))
         st.session_state[f"{OWN_KEY}.seen"] = seen
     return st.session_state[OWN_KEY]
@@ -152,7 +152,7 @@ def _one_zip(size: int) -> OwnPairs | None:
     if st.session_state.get(f"{OWN_KEY}.seen") != seen:
         st.session_state.pop(OWN_KEY, None)
         st.session_state[f"{OWN_KEY}.seen"] = None
-        with st.spinner("Reading the pictures"):
+        with st.spinner("Reading the images"):
             st.session_state[OWN_KEY] = read_pairs_zip(file.getvalue(), file.name, size)
         st.session_state[f"{OWN_KEY}.seen"] = seen
     return st.session_state[OWN_KEY]
@@ -164,7 +164,7 @@ def _kept(size: int) -> OwnPairs | None:
     return kept if kept is not None and kept.size == size else None
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading the pictures")
+@st.cache_resource(max_entries=2, show_spinner="Reading the images")
 def _folder(path: str, size: int) -> OwnPairs:
     return read_pairs_folder(Path(path), size)
 
@@ -172,7 +172,7 @@ def _folder(path: str, size: int) -> OwnPairs:
 def _describe(own: OwnPairs) -> None:
     a, b = own.domains
     st.caption(
-        f"{len(own.train_a):,} pictures of {plain(a)} and {len(own.train_b):,} of {plain(b)} to "
+        f"{len(own.train_a):,} images of {plain(a)} and {len(own.train_b):,} of {plain(b)} to "
         "learn from, "
         f"{len(own.test_a)} and {len(own.test_b)} to test on, {own.size} x {own.size} pixels."
     )

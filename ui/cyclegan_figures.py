@@ -1,4 +1,4 @@
-"""Pictures of a translation. Arrays in, pictures out; no Streamlit, no state."""
+"""Images of a translation. Arrays in, images out; no Streamlit, no state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ui.image_figures import labelled_rows
 from ui.maf_pictures import enlarged
 from ui.palette import diverging, palette, sequential
 
-TALL = 300  # pixels along each side of a single picture
+TALL = 300  # pixels along each side of a single image
 
 
 def shown(image: np.ndarray, side: int = TALL) -> Image.Image:
@@ -44,7 +44,7 @@ def triptych(
         images: the three rows, each uint8 ``(n, 3, S, S)``.
         names: of the rows.
         theme: ``"light"`` or ``"dark"``.
-        width: pixels that the picture should be wide at most.
+        width: pixels that the image should be wide at most.
     """
     return labelled_rows(np.concatenate(images), len(images[0]), names, theme, width=width)
 
@@ -84,8 +84,8 @@ def framed(
     (top, bottom), (left, right) = ((max(a, 0), min(b, size - 1)) for a, b in (rows, columns))
     inside[top : bottom + 1, left : right + 1] = True
     dim = np.where(inside, image, (0.35 * image).astype(np.uint8))
-    picture = shown(dim)
-    scale = picture.width // size
+    drawn = shown(dim)
+    scale = drawn.width // size
     box = (left * scale, top * scale, (right + 1) * scale - 1, (bottom + 1) * scale - 1)
-    ImageDraw.Draw(picture).rectangle(box, outline=palette(theme).warn, width=3)
-    return picture
+    ImageDraw.Draw(drawn).rectangle(box, outline=palette(theme).warn, width=3)
+    return drawn

@@ -11,14 +11,14 @@ from ui.cyclegan_figures import framed, shown, verdicts
 from ui.cyclegan_model import Translator, shade_of, translator_of
 from ui.cyclegan_translate import choose_image
 from ui.figures import colour_bar, png
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.plain import plain
 
-KINDS = ("The picture itself", "Translated", "There and back")
+KINDS = ("The image itself", "Translated", "There and back")
 
 
 def see_inside(view: View, version: float) -> None:
-    """Let the visitor show a picture to a discriminator, and ask what each verdict is based on."""
+    """Let the visitor show an image to a discriminator, and ask what each verdict is based on."""
     found = translator_of(view, version)
     st.markdown(
         "**A discriminator does not score the image but its patches**: each number it puts out "
@@ -67,7 +67,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     row = _place(controls[0], "Row of the verdict", height, found.key(f"row.{height}"))
     column = _place(controls[1], "Column of the verdict", width, found.key(f"column.{width}"))
     reach = [receptive_field(found.model.discriminator_a, place) for place in (row, column)]
-    drawn = _pictures(*shade_of(found), image.tobytes(), row, column, scores, image, reach)
+    drawn = _images(*shade_of(found), image.tobytes(), row, column, scores, image, reach)
     size = image.shape[1]
     inside = [min(last, size - 1) - max(first, 0) + 1 for first, last in reach]
     words = (
@@ -79,8 +79,8 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     alts = ("The image that is scored", "Verdicts on its patches", "What one verdict sees")
     places = st.columns(3)
     for place, part, caption, alt in zip(places, drawn, words, alts, strict=True):
-        picture(place, part, alt, caption)
-    picture(places[1], colour_bar("fake, 0", "real, 1", theme()), "Colours of the verdicts")
+        show_image(place, part, alt, caption)
+    show_image(places[1], colour_bar("fake, 0", "real, 1", theme()), "Colours of the verdicts")
     st.caption(
         "The 70 pixels are those of the convolutions. Through the instance norms each verdict also "
         "knows mean and variance of the whole image. "
@@ -101,7 +101,7 @@ def _place(where, label: str, count: int, key: str) -> int:
 
 
 @st.cache_data(max_entries=48, show_spinner=False)
-def _pictures(
+def _images(
     run_id: str,
     version: float,
     shade: str,

@@ -41,8 +41,8 @@ LESSONS = (
         "Without the cycle loss",
         {"cycle": 0.0, "identity": 0.0},
         "A discriminator only asks whether a translation looks like its set. Nothing asks whether "
-        "it still shows *this* picture: any orange will do for any apple.",
-        "What comes back is another picture and the cycle curves stay high. Grounds become all "
+        "it still shows *this* image: any orange will do for any apple.",
+        "What comes back is another image and the cycle curves stay high. Grounds become all "
         "alike, and so do the fruits: what tells one from the other is lost on the way. The "
         "identity loss would do part of the cycle's work, so this lesson turns off both.",
     ),
@@ -64,7 +64,7 @@ def lessons(view: View, version: float) -> None:
     """Draw lessons: each sets the form, so that Train shows what it is about."""
     st.markdown(
         "Each lesson is a training of its own. **Set the form**, press **Train**, and compare the "
-        "pictures over the training with those of this run. Or leave this run going and move the "
+        "snapshots over the training with those of this run. Or leave this run going and move the "
         "weights while it trains."
     )
     for lesson, place in zip(LESSONS, st.columns(len(LESSONS)), strict=True):
@@ -104,7 +104,7 @@ def checks(view: View, version: float) -> None:
                 lines.append(f"| {label}, {words} | " + " | ".join(cells) + " |")
     st.markdown("\n".join(lines))
     words = (
-        f"The first {count} test images of either set. **Doing nothing** gives every picture back "
+        f"The first {count} test images of either set. **Doing nothing** gives every image back "
         "as it is: perfect cycles, and nothing translated."
     )
     if "hue_ab" in rows["this run"]:

@@ -23,7 +23,7 @@ from ui.history import (
     tenths,
 )
 from ui.image_figures import film_of_images, labelled_rows
-from ui.page import picture, theme
+from ui.page import show_image, theme
 
 SHEET = 640  # pixels that a triptych is wide
 ROWS = 6  # of the sheet over the training
@@ -48,14 +48,14 @@ def draw_cyclegan(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     names = [str(name) for name in target["classes"]]
     for place, way, first, second in zip(st.columns(2), WAYS, names, names[::-1], strict=True):
         drawn = _triptych_png(view.run.id, step, shade, way, snapshot, target)
         words = f"**{first.capitalize()} to {second} and back**, test images, step {step:,}"
-        picture(place, drawn, f"From {first} to {second} and back at step {step}", words)
+        show_image(place, drawn, f"From {first} to {second} and back at step {step}", words)
     history_slider(view)
     left, right = st.columns([1, 1])
     with left:
@@ -67,7 +67,7 @@ def draw_cyclegan(view: View) -> None:
     if len(steps) > 1:
         st.caption("The same test images over the training, both ways")
         sheet = _growth_png(view.run.id, tuple(steps), shade, _epoch_of(view), view.run)
-        picture(st, sheet, "Translations over the training")
+        show_image(st, sheet, "Translations over the training")
 
 
 def _health(view: View) -> None:
@@ -106,7 +106,7 @@ def _numbers(view: View, names: list[str]) -> None:
             f"{iou:.2f}",
             help="Overlap of the input's mask and of where its translation shows a fruit, by "
             f"colour. There {last['iou_ab']:.3f}, back {last['iou_ba']:.3f}; the smaller is shown. "
-            "Of a picture that is not translated at all it is 0.98: colour finds no highlights.",
+            "Of an image that is not translated at all it is 0.98: colour finds no highlights.",
         )
     elif view.rate:
         places[1].metric("Speed [pairs/s]", f"{view.rate * view.run.config.batch:,.1f}")
@@ -134,7 +134,7 @@ def _epoch_of(view: View) -> int:
 
 
 def _steps_of_the_sheet(view: View) -> list[int]:
-    """Return the untrained picture, that of epoch 1 and some of the tenths, spread evenly."""
+    """Return the untrained snapshot, that of epoch 1 and some of the tenths, spread evenly."""
     steps, epoch = tenths(view), _epoch_of(view)
     first = [epoch] if epoch in view.run.snapshot_steps() else []
     later = [step for step in steps if step > max(first, default=0)]
@@ -176,7 +176,7 @@ def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, epoch: int, _ru
 
 
 def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
     target = run.target()
     real = np.concatenate([target["a"], target["b"]])
 

@@ -18,7 +18,7 @@ from training.view import View
 from ui.page import theme
 from ui.plain import plain
 
-MINE = "cyclegan.mine"  # the visitor's own picture, kept for the session
+MINE = "cyclegan.mine"  # the visitor's own image, kept for the session
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def _translator(run_id: str, version: float, _run: Run) -> Translator:
 
 
 def squared(data: bytes, name: str, side: int) -> np.ndarray:
-    """Read a picture of a visitor: its central square, upright, uint8 ``(3, side, side)``.
+    """Read an image of a visitor: its central square, upright, uint8 ``(3, side, side)``.
 
     Raises:
-        DataError: it is no picture that can be used; the message says why.
+        DataError: it is no image that can be used; the message says why.
     """
     image = read_image(data, name, at_least=2 * side).convert("RGB")
     short = min(image.size)
@@ -98,5 +98,5 @@ def squared(data: bytes, name: str, side: int) -> np.ndarray:
 
 
 def shade_of(found: Translator) -> tuple[str, float, str]:
-    """Return what a picture of these networks is cached by."""
+    """Return what an image of these networks is cached by."""
     return found.run_id, found.version, theme()

@@ -1,4 +1,4 @@
-"""Translate a picture: a test image, an upload or what the webcam sees, both ways and back."""
+"""Translate an image: a test image, an upload or what the webcam sees, both ways and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.view import View
 from ui.cyclegan_figures import difference, heat, shown
 from ui.cyclegan_model import MINE, Translator, shade_of, squared, translator_of
 from ui.figures import png
-from ui.page import picture
+from ui.page import show_image
 from ui.plain import plain, refuse
 
 SOURCES = ("Test image", "Upload", "Webcam")
@@ -22,7 +22,7 @@ LIMIT = 0.4  # difference that gets the last colour
 
 @dataclass(frozen=True)
 class Chosen:
-    """The picture to translate.
+    """The image to translate.
 
     Attributes:
         image: uint8 ``(3, S, S)``.
@@ -36,7 +36,7 @@ class Chosen:
 
 
 def translate(view: View, version: float) -> None:
-    """Let the visitor choose a picture, and show it translated both ways."""
+    """Let the visitor choose an image, and show it translated both ways."""
     found = translator_of(view, version)
     chosen = choose_image(found)
     if chosen is None:
@@ -45,17 +45,17 @@ def translate(view: View, version: float) -> None:
     for to_b in ways:
         _one_way(found, chosen, to_b)
     st.caption(
-        "Difference: how far the translation is from the picture, in shares of the range of grey "
+        "Difference: how far the translation is from the image, in shares of the range of grey "
         f"levels, the mean over red, green and blue; {LIMIT:.0%} and more have the last colour. "
         "The number with the round trip is the same for what came back."
     )
 
 
 def choose_image(found: Translator) -> Chosen | None:
-    """Let the visitor choose a picture; ``None`` while there is none."""
+    """Let the visitor choose an image; ``None`` while there is none."""
     left, right = st.columns([1, 1.4], vertical_alignment="bottom")
     source = left.segmented_control(
-        "Picture",
+        "Image",
         SOURCES,
         default=SOURCES[0],
         required=True,
@@ -67,10 +67,10 @@ def choose_image(found: Translator) -> Chosen | None:
     file = None
     if source == "Upload":
         file = st.file_uploader(
-            "A picture", type=["png", "jpg", "jpeg", "webp"], key="cyclegan.upload"
+            "An image", type=["png", "jpg", "jpeg", "webp"], key="cyclegan.upload"
         )
     else:
-        file = st.camera_input("A picture from your webcam", key="cyclegan.webcam")
+        file = st.camera_input("An image from your webcam", key="cyclegan.webcam")
     side = right.select_slider(
         "Pixels per side",
         sorted({found.size, 64, 128, 192, LARGEST}),
@@ -84,7 +84,7 @@ def choose_image(found: Translator) -> Chosen | None:
         st.session_state[MINE] = (file.getvalue(), file.name)
     kept = st.session_state.get(MINE)
     if kept is None:
-        st.info("Nothing to translate yet. The picture stays on this machine.")
+        st.info("Nothing to translate yet. The image stays on this machine.")
         return None
     data, name = kept
     try:
@@ -110,7 +110,7 @@ def _test_image(found: Translator, where) -> Chosen:
 
 def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
     start, end = found.domains if to_b else found.domains[::-1]
-    drawn, there, apart, back = _pictures(
+    drawn, there, apart, back = _images(
         *shade_of(found), chosen.image.tobytes(), to_b, found, chosen.image
     )
     words = (
@@ -120,16 +120,16 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
         f"**And back**, as {plain(start)}: {back:.1%} off",
     )
     alts = (
-        "The picture to translate",
-        f"The picture as {end}",
+        "The image to translate",
+        f"The image as {end}",
         f"What changed on the way to {end}",
-        f"The picture as {end}, and back",
+        f"The image as {end}, and back",
     )
     for place, image, caption, alt in zip(st.columns(4), drawn, words, alts, strict=True):
-        picture(place, image, alt, caption)
+        show_image(place, image, alt, caption)
     stem = chosen.name.rpartition(".")[0] or chosen.name
     st.download_button(
-        f"The picture as {plain(end)} (PNG)",
+        f"The image as {plain(end)} (PNG)",
         there,
         f"{stem}-as-{end}.png".replace(" ", "-"),
         "image/png",
@@ -140,7 +140,7 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
 
 
 @st.cache_data(max_entries=48, show_spinner="Translating")
-def _pictures(
+def _images(
     run_id: str,
     version: float,
     shade: str,
@@ -149,7 +149,7 @@ def _pictures(
     _found: Translator,
     _image: np.ndarray,
 ) -> tuple[list[bytes], bytes, float, float]:
-    """Return four pictures, the translation in its own size, and two mean differences."""
+    """Return four images, the translation in its own size, and two mean differences."""
     there = _found.carry(_image, to_b)
     back = _found.carry(there, not to_b)
     apart = difference(_image, there)

@@ -80,14 +80,14 @@ EXERCISES = (
         "glow",
         "Simpler is likelier",
         "Without training: *Explore*, *Surprise*.",
-        "Pictures without any digit can be likelier than digits to a flow that has seen digits "
+        "Images without any digit can be likelier than digits to a flow that has seen digits "
         "alone. A density is not a familiarity.",
     ),
     Exercise(
         "maf",
         "The trivial answer",
         "Without training: *Results*. Move the threshold to the far left.",
-        "Everything is called defective: its F1 is high, since most test pictures are, and its "
+        "Everything is called defective: its F1 is high, since most test images are, and its "
         "balanced accuracy is one half. That is why both stand in the table.",
     ),
     Exercise(
@@ -115,9 +115,9 @@ EXERCISES = (
     Exercise(
         "cyclegan",
         "Without a way back",
-        "Without training: *Translate* a picture and look at the round trip. Then train with the "
+        "Without training: *Translate* an image and look at the round trip. Then train with the "
         "cycle loss at zero.",
-        "Nothing ties the translation to its input any more: what comes back is another picture.",
+        "Nothing ties the translation to its input any more: what comes back is another image.",
         {"cycle": 0.0, "identity": 0.0},
     ),
 )

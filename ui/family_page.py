@@ -27,7 +27,7 @@ class Parts:
     Attributes:
         data: draws what there is to say of the data, an upload say; returns the user's own data
             and whether there is all that a training needs.
-        draw: draws curves and pictures of a run; called twice a second.
+        draw: draws curves and snapshots of a run; called twice a second.
         sections: what can be done with what was trained, by name; the first is open at first.
         files: what can be taken away beside weights and numbers.
     """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.layers import AdditiveCoupling, AffineCoupling, Coupling
 from ui.figures import hues, warp_svg
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.plane import grid_lines
 
 BOX = (-3.0, 3.0, -3.0, 3.0)
@@ -55,9 +55,9 @@ def feel_coupling(stem: str, *, affine: bool) -> None:
     bent = layer.inverse(torch.from_numpy(lines.reshape(-1, 2)))[0].view(lines.shape).numpy()
     way = np.stack([point[0].numpy(), moved[0].numpy()])
     drawn = warp_svg(lines, cloud.numpy(), colours, BOX, shade, way[:1])
-    picture(before, drawn, "Before the layer", "Before")
+    show_image(before, drawn, "Before the layer", "Before")
     drawn = warp_svg(bent, layer.inverse(cloud)[0].numpy(), colours, BOX, shade, way)
-    picture(after, drawn, "After the layer", "After")
+    show_image(after, drawn, "After the layer", "After")
     passive = "2" if flip else "1"
     controls.caption(
         f"({x:.1f}, {y:.1f}) goes to ({moved[0, 0]:.2f}, {moved[0, 1]:.2f}); coordinate {passive} "

@@ -1,6 +1,6 @@
-"""Pictures: arrays in, PNG, SVG or GIF out. No Streamlit, no global state.
+"""Images: arrays in, PNG, SVG or GIF out. No Streamlit, no global state.
 
-Live pictures go through a colour table and Pillow (about ten milliseconds); the figure that people
+Live images go through a colour table and Pillow (about ten milliseconds); the figure that people
 take away is drawn by matplotlib's ``Figure``.
 """
 
@@ -18,7 +18,7 @@ from scipy.ndimage import convolve
 from ui.palette import diverging, palette, rgb, sequential
 
 Box = tuple[float, float, float, float]  # x0, x1, y0, y1
-SIDE = 384  # pixels along each side of a picture in the plane
+SIDE = 384  # pixels along each side of an image in the plane
 
 
 def peak_of(density: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def png(image: Image.Image) -> bytes:
 def contact_sheet(
     images: Sequence[Image.Image], labels: Sequence[str], theme: str, per_row: int = 6
 ) -> bytes:
-    """Return square pictures of one size in rows, each with a label below, as one PNG."""
+    """Return square images of one size in rows, each with a label below, as one PNG."""
     side, gap, caption = images[0].width, 12, 34
     colours = palette(theme)
     rows = -(-len(images) // per_row)

@@ -54,7 +54,7 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
         return None, True
     held: OwnData | None = st.session_state.get(OWN_KEY)
     file = st.file_uploader(
-        "A CSV of points, or a picture",
+        "A CSV of points, or an image",
         type=["csv", "txt", "tsv", "png", "jpg", "jpeg", "webp"],
         help="Two columns of numbers; or PNG, JPEG, WebP, whose dark pixels become the density.",
     )

@@ -35,7 +35,7 @@ from ui.history import (
     target_of,
     tenths,
 )
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.palette import palette
 
 SHEET = 200  # pixels along each side of a thumbnail
@@ -66,7 +66,7 @@ def draw_duel(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, right = st.columns([1.25, 1])
@@ -86,7 +86,7 @@ def draw_duel(view: View) -> None:
             "and the latent square bent by the generator, the denser the more opaque. Arrows: "
             "where the gradient pushes a fake point."
         )
-        picture(st, drawn, f"The duel at step {step}", words)
+        show_image(st, drawn, f"The duel at step {step}", words)
     with right:
         show_health(view, _modes(view))
         _scores(view)
@@ -96,7 +96,7 @@ def draw_duel(view: View) -> None:
     steps = tenths(view)
     if len(steps) > 1:
         sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
-        picture(st, sheet, "Real and fake points at every tenth")
+        show_image(st, sheet, "Real and fake points at every tenth")
 
 
 def show_health(view: View, modes: int = 0) -> Health:
@@ -247,14 +247,14 @@ def see_inside(view: View, version: float) -> None:
     place = experiment.model(point)
     taken = torch.sigmoid(experiment.model.discriminator(place))
     before, after = _maps(shade, experiment, first, second)
-    picture(latent, before, "The latent plane", "**Latents.** The red dot is yours.")
+    show_image(latent, before, "The latent plane", "**Latents.** The red dot is yours.")
     words = (
         f"**The same after the generator.** Your point lands at ({place[0, 0]:.2f}, "
         f"{place[0, 1]:.2f}), standardised."
     )
     if LOSSES[view.run.config.loss].real is torch.sigmoid:
         words += f" The discriminator takes it for real with probability {float(taken):.2f}."
-    picture(data, after, "The data plane", words)
+    show_image(data, after, "The data plane", words)
 
 
 def _maps(shade: str, experiment: PlaneGAN, first: float, second: float) -> tuple[str, str]:
@@ -298,10 +298,10 @@ def explore(view: View, version: float) -> None:
     x = experiment.model(z)
     box, colours = experiment.window, palette(shade)
     drawn = png(points_image(x.numpy(), box, colours.model, shade))
-    picture(shown, drawn, "Samples", f"**{count:,} samples**")
+    show_image(shown, drawn, "Samples", f"**{count:,} samples**")
     others = experiment.plane.held_out(count, torch.Generator().manual_seed(seed))[:count]
     drawn = png(points_image(others.numpy(), box, colours.data, shade))
-    picture(real, drawn, "Real points", f"**{len(others):,} real points**")
+    show_image(real, drawn, "Real points", f"**{len(others):,} real points**")
     restored = experiment.plane.restore(x).numpy()
     controls.download_button(
         "Samples as CSV",
@@ -366,7 +366,7 @@ def _measured(
 
 
 def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
     frames = ((step, run.snapshot(step)) for step in run.snapshot_steps())
     return film_of_duel(frames, run.target(), shade)
 

@@ -1,4 +1,4 @@
-"""Pictures of a duel in the plane: arrays in, images out. No Streamlit, no global state."""
+"""Images of a duel in the plane: arrays in, images out. No Streamlit, no global state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ui.palette import palette, rgb
 
 LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel
-REACH = 0.28  # longest arrow, in the units of the picture
+REACH = 0.28  # longest arrow, in the units of the image
 RADIUS = 2.4  # pixels of a point
 
 Arrays = Mapping[str, np.ndarray]

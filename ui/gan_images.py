@@ -24,7 +24,7 @@ from ui.history import (
 from ui.image_figures import tile
 from ui.image_growth import draw_growth
 from ui.images import SHEET, film_of, image_data
-from ui.page import picture, theme
+from ui.page import show_image, theme
 
 
 def draw_images(view: View) -> None:
@@ -32,15 +32,15 @@ def draw_images(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, middle, right = st.columns([1, 1, 0.9])
     real = _real_png(view.run.id, shade, target)
-    picture(left, real, "Real images", "**Real images**: what there is to learn")
+    show_image(left, real, "Real images", "**Real images**: what there is to learn")
     samples = _samples_png(view.run.id, step, shade, snapshot["samples"])
     words = f"**Samples, step {step:,}**, always from the same latents"
-    picture(middle, samples, f"Samples at step {step}", words)
+    show_image(middle, samples, f"Samples at step {step}", words)
     with right:
         show_health(view)
         show_beliefs(view, shade)

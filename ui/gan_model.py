@@ -42,7 +42,7 @@ class Studio:
 
     @property
     def where(self) -> tuple[str, float, str]:
-        """Return what a picture of this studio is cached by."""
+        """Return what an image of this studio is cached by."""
         return self.run.id, self.version, self.shade
 
     def key(self, name: str) -> str:

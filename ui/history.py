@@ -1,4 +1,4 @@
-"""What the live part of every page knows of a run's past: its pictures, rows and weights."""
+"""What the live part of every page knows of a run's past: its snapshots, rows and weights."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def history_slider(view: View) -> None:
         total,
         step=max(1, total // 200),
         key=f"{view.run.id}.history",
-        help="Go back through the training. At the right end the picture follows it.",
+        help="Go back through the training. At the right end you see the newest state.",
         format="step %d",
     )
 
 
 def chosen_frame(view: View) -> tuple[int, Arrays]:
-    """Return the picture that the slider through the history asks for; at its end, the newest."""
+    """Return the snapshot that the slider through the history asks for; at its end, the newest."""
     chosen = st.session_state.get(f"{view.run.id}.history", view.status.total)
     if chosen >= view.step:
         return view.step, view.snapshot
@@ -40,7 +40,7 @@ def chosen_frame(view: View) -> tuple[int, Arrays]:
 def rows_of_the_moment(view: View) -> list[dict[str, float]]:
     """Return the rows to draw: while it trains, new ones at most every ``CURVES_EVERY``.
 
-    A browser takes longer to draw a chart than a picture, and a curve grows more slowly.
+    A browser takes longer to draw a chart than an image, and a curve grows more slowly.
     """
     key = f"{view.run.id}.curves"
     due, rows = st.session_state.get(key, (0.0, []))
@@ -51,7 +51,7 @@ def rows_of_the_moment(view: View) -> list[dict[str, float]]:
 
 
 def target_of(view: View) -> Arrays | None:
-    """Return what there is to learn, or ``None`` before the first picture."""
+    """Return what there is to learn, or ``None`` before the first snapshot."""
     cache = st.session_state.setdefault("targets", {})
     if view.run.id not in cache and (target := view.run.target()) is not None:
         cache[view.run.id] = target
@@ -59,7 +59,7 @@ def target_of(view: View) -> Arrays | None:
 
 
 def tenths(view: View) -> list[int]:
-    """Return the steps of the pictures at every tenth of the training done so far."""
+    """Return the steps of the snapshots at every tenth of the training done so far."""
     total, there = view.status.total, set(view.run.snapshot_steps())
     return [s for s in (round(total * tenth / 10) for tenth in range(11)) if s in there]
 

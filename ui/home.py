@@ -39,14 +39,14 @@ def cards() -> None:
         for family, column in zip(row, st.columns(CARDS_IN_A_ROW), strict=False):
             with column.container(border=True, height="stretch"):
                 page = f"pages/{family.stem}.py"
-                st.image(_card_picture(family), width="stretch", alt="")
+                st.image(_card_image(family), width="stretch", alt="")
                 st.page_link(page, label=f"**{family.title}**", icon=family.icon)
                 st.markdown(family.promise)
                 st.caption(f"[{family.paper}]({family.url})")
 
 
-def _card_picture(family: Family) -> str:
-    """Return the path of the picture on a family's card, or a plain picture with its name."""
+def _card_image(family: Family) -> str:
+    """Return the path of the image on a family's card, or a plain image with its name."""
     path = ASSETS / "cards" / f"{family.stem}.svg"
     if path.exists():
         return str(path)

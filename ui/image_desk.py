@@ -1,4 +1,4 @@
-"""The desk at which one plays with a trained flow over images: its images, choices and pictures."""
+"""The desk at which one plays with a trained flow over images: its data, choices and images."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Desk:
 
     @property
     def where(self) -> tuple[str, float, str]:
-        """Return what a picture of this desk is cached by."""
+        """Return what an image of this desk is cached by."""
         return self.run_id, self.version, self.shade
 
     def key(self, name: str) -> str:

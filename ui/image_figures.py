@@ -1,4 +1,4 @@
-"""Pictures of pictures: many small images tiled into one. Arrays in, images or GIF out.
+"""Sheets of images: many small images tiled into one. Arrays in, images or GIF out.
 
 Pixels are enlarged by whole factors, so that they stay squares. No Streamlit, no global state.
 """

@@ -10,14 +10,14 @@ from training.view import View
 from ui.figures import png
 from ui.history import tenths
 from ui.image_figures import labelled_rows
-from ui.page import picture
+from ui.page import show_image
 
 
 def draw_growth(view: View, shade: str, every: int) -> None:
     """Draw samples from the same latents at every tenth of the training done so far.
 
     Args:
-        view: of a run whose pictures have ``samples``.
+        view: of a run whose snapshots have ``samples``.
         shade: ``"light"`` or ``"dark"``.
         every: of so many samples one is shown.
     """
@@ -25,7 +25,7 @@ def draw_growth(view: View, shade: str, every: int) -> None:
     if len(steps) > 1:
         st.caption("The same latents at every tenth of the training")
         growth = _growth_png(view.run.id, tuple(steps), shade, every, view.run)
-        picture(st, growth, "Samples at every tenth of the training")
+        show_image(st, growth, "Samples at every tenth of the training")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -24,7 +24,7 @@ def show_upload(desk: Desk) -> None:
     """Let the visitor upload an image; show it encoded, decoded and rated."""
     what = (
         "**Write a digit and photograph it**, or draw one: dark on light or light on dark, one on "
-        "a picture. It is brought to the size and place of the others, encoded and decoded, and "
+        "an image. It is brought to the size and place of the others, encoded and decoded, and "
         "rated."
         if desk.digits
         else "**Upload an image.** Its central square is brought to the size of the others, "
@@ -32,7 +32,7 @@ def show_upload(desk: Desk) -> None:
     )
     st.markdown(f"{what} The parts beside this one then offer it as a start.")
     file = st.file_uploader(
-        f"A picture of a {desk.word}" if desk.digits else "A picture",
+        f"An image of a {desk.word}" if desk.digits else "An image",
         type=["png", "jpg", "jpeg", "webp"],
         key=desk.key("upload"),
     )
@@ -53,7 +53,7 @@ def like_the_data(desk: Desk, data: bytes, name: str) -> np.ndarray:
     """Read an upload and make it look like the flow's data, uint8, ``(C, H, W)``.
 
     Raises:
-        DataError: it is no picture that can be used; the message says why.
+        DataError: it is no image that can be used; the message says why.
     """
     inner, channels = desk.trained.crop[0], desk.trained.images.shape[0]
     image = read_image(data, name, at_least=max(READ_AT, 2 * inner))
@@ -128,7 +128,7 @@ def _verdict(stranger: float) -> str:
 def _upload_png(
     run_id: str, version: float, shade: str, pixels: bytes, _desk: Desk, _base: Base
 ) -> tuple[bytes, bytes, int]:
-    """Return two pictures, and the largest error of a decoded pixel in grey levels."""
+    """Return two images, and the largest error of a decoded pixel in grey levels."""
     flow = _desk.trained.flow
     context = context_of(flow, _base.labels)
     z = encode(flow, _base.image, context)

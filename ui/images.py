@@ -32,7 +32,7 @@ from ui.image_checks import checks
 from ui.image_explore import explore
 from ui.image_figures import film_of_images, labelled_rows, tile
 from ui.image_growth import draw_growth
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.plain import left_out, plain, refuse
 
 OWN_KEY = "own_images"  # the user's images are shared by all pages of a session
@@ -48,14 +48,14 @@ def draw_images(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, right = st.columns(2)
-    picture(left, _real_png(view.run.id, shade, target, view.run), "Real images")
+    show_image(left, _real_png(view.run.id, shade, target, view.run), "Real images")
     left.caption("**Real images**: what there is to learn")
     sheet = _samples_png(view.run.id, step, shade, snapshot["samples"], view.run)
-    picture(right, sheet, f"Samples at step {step}")
+    show_image(right, sheet, f"Samples at step {step}")
     right.caption(
         f"**Samples, step {step:,}**, always from the same latents, temperature {TEMPERATURE}"
     )
@@ -214,7 +214,7 @@ def _folder(path: str, size: int, channels: int) -> OwnImages:
 
 
 def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
     frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
     return film_of_images(frames, run.target()["images"], COLUMNS, shade)
 

@@ -29,7 +29,7 @@ def histogram(
     otherwise hide the rest.
 
     Args:
-        values: by the name of the set; the first ones are good pictures, the last one is not.
+        values: by the name of the set; the first ones are good images, the last one is not.
         title: what the values are, with their unit.
         theme: ``"light"`` or ``"dark"``.
         threshold: drawn as a line.
@@ -56,7 +56,7 @@ def histogram(
                 {"field": "set"},
                 {"field": "from", "type": "quantitative", "format": ",.4g"},
                 {"field": "to", "type": "quantitative", "format": ",.4g"},
-                {"field": "pictures"},
+                {"field": "images"},
             ],
         },
     }
@@ -80,7 +80,7 @@ def _counted(
         shares = counts / max(len(part), 1)
         rows = zip(edges[:-1], edges[1:], shares, counts.tolist(), strict=True)
         table += [(name, *row) for row in rows if row[3]]
-    return pd.DataFrame(table, columns=["set", "from", "to", "share", "pictures"]), edges
+    return pd.DataFrame(table, columns=["set", "from", "to", "share", "images"]), edges
 
 
 def _rule(threshold: float, colour: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _describe(data: DefectSet) -> None:
     good = int((~data.defective).sum())
     masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
     st.caption(
-        f"{len(data.train):,} good pictures to learn from in {plain(data.name)}; to test on "
+        f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
         f"{good:,} good and {len(data.kinds) - good:,} defective "
         f"({plain(', '.join(data.defects))}), {masks}."
     )
@@ -154,12 +154,12 @@ def _uploaded(side: int) -> DefectSet | None:
         return kept.resized(side) if kept is not None else None
     seen = f"{OWN_KEY}.{file.file_id}.{side}"
     if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        with st.spinner("Reading the pictures"):
+        with st.spinner("Reading the images"):
             st.session_state[OWN_KEY] = read_zip(file, side, name=Path(file.name).stem)
         st.session_state[f"{OWN_KEY}.seen"] = seen
     return st.session_state[OWN_KEY]
 
 
-@st.cache_resource(max_entries=3, show_spinner="Reading the pictures")
+@st.cache_resource(max_entries=3, show_spinner="Reading the images")
 def _folder(path: str, side: int) -> DefectSet:
     return read_folder(path, side)

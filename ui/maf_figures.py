@@ -36,8 +36,8 @@ def write_results(run: Run, found: Evaluation, step: int) -> None:
     folder = run.path / "samples"
     folder.mkdir(exist_ok=True)
     if steps := run.snapshot_steps():
-        for i, picture in enumerate(run.snapshot(steps[-1])["samples"]):
-            Image.fromarray(picture).save(folder / f"{i:02d}.png")
+        for i, image in enumerate(run.snapshot(steps[-1])["samples"]):
+            Image.fromarray(image).save(folder / f"{i:02d}.png")
     # Last, for it says that all is there.
     save_evaluation(run, found, step)
 
@@ -53,11 +53,11 @@ def write_figures(
     """Write ``nll_curve.png``, ``nll_hist_good_defect.png`` and ``roc_curve.png``.
 
     Args:
-        found: the test pictures, scored.
+        found: the test images, scored.
         folder: where they go; older files of these names are replaced.
         steps: optimiser steps, shape ``(n,)``.
         nll: of the training at those steps, nats; NaN where it was not logged.
-        nll_held_out: of held-out good pictures, nats; NaN where it was not measured.
+        nll_held_out: of held-out good images, nats; NaN where it was not measured.
 
     Raises:
         OSError: they cannot be written.
@@ -75,7 +75,7 @@ def write_figures(
 
 def curve_figure(steps: np.ndarray, nll: np.ndarray, nll_held_out: np.ndarray) -> Figure:
     """Return the loss over the training."""
-    figure, axes, colours = _blank("Negative log-likelihood of good pictures")
+    figure, axes, colours = _blank("Negative log-likelihood of good images")
     for values, colour, label in (
         (nll, colours.model, "training"),
         (nll_held_out, colours.data, "held out"),
@@ -89,12 +89,12 @@ def curve_figure(steps: np.ndarray, nll: np.ndarray, nll_held_out: np.ndarray) -
 
 
 def histogram_figure(found: Evaluation) -> Figure:
-    """Return the scores of good and of defective test pictures, with the threshold.
+    """Return the scores of good and of defective test images, with the threshold.
 
     Scores beyond the 90th percentile fall into the last bin: a few exploding likelihoods would
     otherwise hide the rest.
     """
-    figure, axes, colours = _blank("Scores of the test pictures")
+    figure, axes, colours = _blank("Scores of the test images")
     score = np.nan_to_num(found.score.astype(np.float64))
     high = max(np.quantile(score, 0.9), found.threshold)
     edges = np.linspace(score.min(), high + 1e-9, 31)
@@ -106,7 +106,7 @@ def histogram_figure(found: Evaluation) -> Figure:
         axes.hist(values, edges, color=colour, alpha=0.6, label=f"{label} ({chosen.sum()})")
     axes.axvline(found.threshold, color=colours.ink, linestyle="--", label="threshold")
     axes.set_xlabel("Score (higher is more unlike the good ones; the last bin holds all above)")
-    axes.set_ylabel("Pictures")
+    axes.set_ylabel("Images")
     axes.legend(frameon=False)
     return figure
 
@@ -122,7 +122,7 @@ def roc_figure(found: Evaluation) -> Figure:
     axes.step(alarms, hits, where="post", color=colours.model, label="this model")
     called = found.score > found.threshold
     chosen = called[~found.defective].mean(), called[found.defective].mean()
-    axes.plot(*chosen, "o", color=colours.warn, label="threshold from held-out good pictures")
+    axes.plot(*chosen, "o", color=colours.warn, label="threshold from held-out good images")
     axes.set_xlabel("Good ones called defective")
     axes.set_ylabel("Defective ones found")
     axes.set_aspect("equal")

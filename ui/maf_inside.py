@@ -1,4 +1,4 @@
-"""Inside a MAF: masks as pictures, Jacobians by autograd, and a MADE to break."""
+"""Inside a MAF: masks as images, Jacobians by autograd, and a MADE to break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.view import View
 from ui.figures import png
 from ui.maf_model import trained
 from ui.maf_pictures import matrix_image
-from ui.page import picture, theme
+from ui.page import show_image, theme
 
 LAYERS = ("Input to hidden 1", "Hidden 1 to hidden 2", "Hidden 2 to output")
 MOST_ROWS = 96  # of a Jacobian
@@ -45,9 +45,9 @@ def feel_made() -> None:
         (*LAYERS, "Output sees input"),
         _small_png(features, hidden, not broken, seed, shade),
     ):
-        picture(place, drawn, name, f"**{name}**")
+        show_image(place, drawn, name, f"**{name}**")
     st.caption(
-        "Rows are units, columns what they may see, dark is open. The last picture is autograd's: "
+        "Rows are units, columns what they may see, dark is open. The last image is autograd's: "
         "how strongly output i depends on input j. It must be empty on and above the diagonal."
     )
     _verdict(found, broken)
@@ -110,7 +110,7 @@ def inside(view: View, version: float) -> None:
         for column, drawn, name in zip(
             columns, _masks_png(view.run.id, shade, number, experiment), LAYERS
         ):
-            picture(column, drawn, f"Mask: {name}", f"**{name}**")
+            show_image(column, drawn, f"Mask: {name}", f"**{name}**")
         made = block.made
         open_ = [float(m.float().mean()) for m in made.masks()]
         order = "last to first" if block.reverse else "first to last"
@@ -123,10 +123,10 @@ def inside(view: View, version: float) -> None:
         )
     with seen:
         drawn, above, error, rows = _jacobian_png(view.run.id, version, shade, number, experiment)
-        picture(st, drawn, "Jacobian of the block", "**Jacobian, by autograd**")
+        show_image(st, drawn, "Jacobian of the block", "**Jacobian, by autograd**")
         st.caption(
             f"Of {'the first ' if rows < made.features else 'all '}{rows} dimensions at a held-out "
-            f"good picture, in the block's own order, logarithmic. Largest entry above the "
+            f"good image, in the block's own order, logarithmic. Largest entry above the "
             f"diagonal: **{above:.2g}**. The logarithms of its diagonal differ from the block's "
             f"own by at most **{error:.2g}** nats."
         )
@@ -147,7 +147,7 @@ def _masks_png(run_id: str, shade: str, number: int, _experiment: DefectFlow) ->
 def _jacobian_png(
     run_id: str, version: float, shade: str, number: int, _experiment: DefectFlow
 ) -> tuple[bytes, float, float, int]:
-    """Return the picture, the largest entry above the diagonal, the largest error, the rows."""
+    """Return the image, the largest entry above the diagonal, the largest error, the rows."""
     x, context = _inner_point(_experiment, number)
     block = _blocks(_experiment)[number - 1]
     rows = min(MOST_ROWS, block.made.features)
@@ -162,7 +162,7 @@ def _jacobian_png(
 
 @torch.no_grad()
 def _inner_point(experiment: DefectFlow, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return a held-out picture, or its middle patch, as it comes to a block, and its context."""
+    """Return a held-out image, or its middle patch, as it comes to a block, and its context."""
     x, context = experiment.one_point()
     encoded = experiment.model._encoded(context)
     passed = 0

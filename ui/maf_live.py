@@ -20,9 +20,9 @@ from ui.history import (
 )
 from ui.maf_charts import histogram
 from ui.maf_pictures import enlarged, film, framed, framed_heat, sheet
-from ui.page import picture, theme
+from ui.page import show_image, theme
 
-SIDE = 192  # pixels of a picture in a sheet, about
+SIDE = 192  # pixels of an image in a sheet, about
 
 
 def draw_maf(view: View) -> None:
@@ -30,19 +30,19 @@ def draw_maf(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, right = st.columns([2.6, 1])
     drawn = _heat_png(view.run.id, step, shade, target, snapshot, view.run.config)
-    picture(left, drawn, f"Heat maps of synthetic defects at step {step}")
+    show_image(left, drawn, f"Heat maps of synthetic defects at step {step}")
     left.caption(
-        f"**Good pictures, held out and damaged by the lab** (outlined), and **where the model of "
+        f"**Good images, held out and damaged by the lab** (outlined), and **where the model of "
         f"step {step:,} finds them unlike** good ones: yellow is more than 95 % of undamaged "
         "ones show anywhere, dark red three times as much."
     )
     drawn = _samples_png(view.run.id, step, shade, snapshot["samples"])
-    picture(right, drawn, f"Samples at step {step}")
+    show_image(right, drawn, f"Samples at step {step}")
     tiles = " Patches are drawn apart, so they do not fit together."
     patches = view.run.config.model == "patches"
     right.caption(f"**Samples**, step {step:,}.{tiles if patches else ''}")
@@ -63,21 +63,21 @@ def _numbers(view: View, step: int, snapshot: Arrays, shade: str) -> None:
             f"{last['bits_per_dim']:.3f} bits/dim",
             delta_color="off",
             delta_arrow="off",
-            help="On good training pictures that it does not learn from. Levels of 8 bits, with "
+            help="On good training images that it does not learn from. Levels of 8 bits, with "
             "uniform dequantisation while it learns; uniform noise has 8 bits/dim.",
         )
         auroc.metric(
             "AUROC on synthetic defects",
             f"{last['auroc_validation']:.3f}",
-            help="Held-out good pictures against the same ones damaged by the lab: pieces moved, "
-            "scars, stains, bends. It validates; it says little of real defects. The test pictures "
+            help="Held-out good images against the same ones damaged by the lab: pieces moved, "
+            "scars, stains, bends. It validates; it says little of real defects. The test images "
             "are not touched.",
         )
     batch = view.run.config.batch
     if view.rate:
-        speed.metric("Speed [pictures/s]", f"{view.rate * batch:,.0f}")
+        speed.metric("Speed [images/s]", f"{view.rate * batch:,.0f}")
     else:
-        speed.metric("Pictures seen", f"{view.status.step * batch:,}")
+        speed.metric("Images seen", f"{view.status.step * batch:,}")
 
 
 def _curves(view: View, shade: str) -> None:
@@ -107,15 +107,15 @@ def _curves(view: View, shade: str) -> None:
 
 def unit(config: MAFConfig) -> str:
     """Return what an NLL is of."""
-    return "a patch" if config.model == "patches" else "a picture"
+    return "a patch" if config.model == "patches" else "an image"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _heat_png(
     run_id: str, step: int, shade: str, _target: Arrays, _snapshot: Arrays, _config: MAFConfig
 ) -> bytes:
-    pictures = zip(_target["damaged"].transpose(0, 3, 1, 2), _target["masks"], strict=True)
-    top = [framed(pixels, mask, SIDE) for pixels, mask in pictures]
+    images = zip(_target["damaged"].transpose(0, 3, 1, 2), _target["masks"], strict=True)
+    top = [framed(pixels, mask, SIDE) for pixels, mask in images]
     return png(sheet([top, _heat_row(_target, _snapshot, _config)], shade))
 
 

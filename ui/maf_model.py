@@ -14,8 +14,8 @@ from training.maf_scores import (
     FILE,
     Evaluation,
     Scoring,
+    image_of,
     load_evaluation,
-    picture_of,
     weights_step,
 )
 from training.store import Run
@@ -45,11 +45,11 @@ def trained(view: View, version: float) -> DefectFlow | None:
     try:
         return _trained(view.run.id, version, view.run)[0]
     except DataError as error:
-        st.error(f"{error} Without its pictures this run cannot be looked into.")
+        st.error(f"{error} Without its images this run cannot be looked into.")
         return None
 
 
-@st.cache_resource(max_entries=3, show_spinner="Loading pictures and weights")
+@st.cache_resource(max_entries=3, show_spinner="Loading images and weights")
 def _trained(run_id: str, version: float, _run: Run) -> tuple[DefectFlow, int]:
     experiment = _run.experiment()
     experiment.step = _run.load_model(experiment.model)
@@ -58,7 +58,7 @@ def _trained(run_id: str, version: float, _run: Run) -> tuple[DefectFlow, int]:
 
 
 def evaluation(view: View, version: float) -> Evaluation | None:
-    """Return how a run does on its test pictures.
+    """Return how a run does on its test images.
 
     Scored already, it comes from the folder of the run. If not, they are scored now, with a bar
     that tells how far it is; while the run still trains, only on request.
@@ -69,7 +69,7 @@ def evaluation(view: View, version: float) -> Evaluation | None:
     asked = f"{run.id}.asked"
     if view.status.active and st.session_state.get(asked) != version:
         st.info(
-            "The test pictures are scored when the training has ended. They can be scored with the "
+            "The test images are scored when the training has ended. They can be scored with the "
             "weights of this moment, too; that takes time from the training."
         )
         st.button(
@@ -83,7 +83,7 @@ def evaluation(view: View, version: float) -> Evaluation | None:
     try:
         job = _job(run.id, version, run)
     except DataError as error:
-        st.error(f"{error} Without its pictures this run cannot be scored.")
+        st.error(f"{error} Without its images this run cannot be scored.")
         return None
     _finish(job)
     if not job.kept and not view.status.active:
@@ -103,7 +103,7 @@ def _loaded(run_id: str, written: int, step: int | None, _run: Run) -> Evaluatio
     return load_evaluation(_run, step)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading pictures and weights")
+@st.cache_resource(max_entries=2, show_spinner="Loading images and weights")
 def _job(run_id: str, version: float, _run: Run) -> Job:
     experiment, step = _trained(run_id, version, _run)
     return Job(Scoring(experiment), step)
@@ -116,7 +116,7 @@ def _finish(job: Job) -> None:
         return
     bar = st.progress(0.0)
     while True:
-        words = f"Scoring: {scoring.done} of {scoring.total} pictures"
+        words = f"Scoring: {scoring.done} of {scoring.total} images"
         bar.progress(scoring.done / scoring.total, words)
         if not job.advance():
             break
@@ -133,20 +133,18 @@ def _keep(run: Run, job: Job) -> None:
         st.warning(f"The scores could not be saved with the run: {error.strerror or error}.")
 
 
-def test_picture(run: Run, found: Evaluation, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a test picture ``(3, S, S)``, uint8, and its mask ``(S, S)``.
+def test_image(run: Run, found: Evaluation, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a test image ``(3, S, S)``, uint8, and its mask ``(S, S)``.
 
     Raises:
         DataError: it is not there any more.
     """
-    return _picture(run.id, place, run, found)
+    return _image(run.id, place, run, found)
 
 
 @st.cache_data(max_entries=400, show_spinner=False)
-def _picture(
-    run_id: str, place: int, _run: Run, _found: Evaluation
-) -> tuple[np.ndarray, np.ndarray]:
-    return picture_of(_run, _found, place, _own(run_id, _run))
+def _image(run_id: str, place: int, _run: Run, _found: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    return image_of(_run, _found, place, _own(run_id, _run))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

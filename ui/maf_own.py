@@ -1,4 +1,4 @@
-"""A visitor's own picture: scored, decided upon, and a map of where it is unlike the good ones."""
+"""A visitor's own image: scored, decided upon, and a map of where it is unlike the good ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ui.figures import png
 from ui.maf_model import evaluation, trained
 from ui.maf_pictures import framed, framed_heat, sheet
 from ui.maf_results import heat_span, score_name, score_unit
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.plain import plain, refuse
 
 SIDE = 384
@@ -23,22 +23,22 @@ LIMIT = 20 * 2**20  # bytes
 
 
 def score_own(view: View, version: float) -> None:
-    """Let the visitor upload a picture; draw its score, the decision and its heat map."""
+    """Let the visitor upload an image; draw its score, the decision and its heat map."""
     found = evaluation(view, version)
     if found is None:
         return
     st.markdown(
-        "**Score a picture of your own.** It should show the thing as the training pictures do: as "
+        "**Score an image of your own.** It should show the thing as the training images do: as "
         "large, at the same place, the same way up. It is fitted to a square of "
         f"{found.config.side} pixels."
     )
     file = st.file_uploader(
-        "A picture",
+        "An image",
         type=["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"],
         key=f"{view.run.id}.own",
     )
     if file is None:
-        st.info("Nothing uploaded yet. A picture of Results, saved to your disk, will do.")
+        st.info("Nothing uploaded yet. An image of Results, saved to your disk, will do.")
         return
     try:
         data = file.getvalue()
@@ -55,10 +55,10 @@ def score_own(view: View, version: float) -> None:
 def _score(
     view: View, version: float, found: Evaluation, pixels: np.ndarray
 ) -> tuple[float, np.ndarray] | None:
-    """Return score and heat map ``(S, S)`` of a picture ``(3, S, S)``."""
+    """Return score and heat map ``(S, S)`` of an image ``(3, S, S)``."""
     if (experiment := trained(view, version)) is None:
         return None
-    # Kept by the picture: other widgets of the page must not score it again.
+    # Kept by the image: other widgets of the page must not score it again.
     key, mark = f"{view.run.id}.own_score", hashlib.sha256(pixels.tobytes()).hexdigest()
     kept = st.session_state.get(key)
     if kept is None or kept[0] != (version, mark):
@@ -73,7 +73,7 @@ def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: 
     mask = np.zeros(heat.shape, bool)
     span = heat_span(found)
     rows = [[framed(pixels, mask, SIDE), framed_heat(pixels, heat, mask, span, SIDE)]]
-    picture(left, png(sheet(rows, theme())), f"{name} and its heat map")
+    show_image(left, png(sheet(rows, theme())), f"{name} and its heat map")
     left.caption(
         f"{plain(name)} as the model takes it, and where it is unlike the good ones: yellow from "
         f"{span[0]:.2f}, dark red from {span[1]:.2f} nats per dimension."
@@ -88,8 +88,8 @@ def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: 
     beyond = (found.held_out < score).mean()
     words = (
         f"{'Called **defective**' if called else 'Called **good**'}: the threshold is "
-        f"{found.threshold:,.2f}, which 5 % of the held-out good training pictures exceed. "
-        f"{beyond:.0%} of those score below this picture."
+        f"{found.threshold:,.2f}, which 5 % of the held-out good training images exceed. "
+        f"{beyond:.0%} of those score below this image."
     )
     (right.error if called else right.success)(words)
     if found.config.model == "image":

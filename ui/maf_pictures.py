@@ -1,4 +1,4 @@
-"""Pictures of defect detection: heat over a picture, the true mask round it. Arrays in, images out.
+"""Images of defect detection: heat over an image, the true mask round it. Arrays in, images out.
 
 No Streamlit, no global state. Heat is in nats per dimension away from the good ones at a place.
 """
@@ -15,9 +15,9 @@ from scipy.ndimage import binary_dilation
 
 from ui.palette import palette, rgb
 
-GAP = 4  # pixels between two pictures of a sheet
+GAP = 4  # pixels between two images of a sheet
 OUTLINE = (0, 229, 255)  # of the true mask: a colour that neither heat nor capsules have
-# Cold to hot; on a grey picture, so that no colour of the thing itself is taken for heat.
+# Cold to hot; on a grey image, so that no colour of the thing itself is taken for heat.
 _STOPS = np.array([(255, 240, 150), (255, 176, 32), (226, 53, 26), (120, 0, 40)], np.float32)
 
 
@@ -29,11 +29,11 @@ def heat_colours(level: np.ndarray) -> np.ndarray:
     return _STOPS[low] * (1 - share) + _STOPS[low + 1] * share
 
 
-def heated(picture: np.ndarray, heat: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Lay heat over a picture in grey.
+def heated(image: np.ndarray, heat: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Lay heat over an image in grey.
 
     Args:
-        picture: shape ``(3, S, S)``, uint8.
+        image: shape ``(3, S, S)``, uint8.
         heat: shape ``(S, S)``.
         low: heat that begins to show.
         high: heat that gets the last colour.
@@ -41,7 +41,7 @@ def heated(picture: np.ndarray, heat: np.ndarray, low: float, high: float) -> np
     Returns:
         Shape ``(S, S, 3)``, uint8.
     """
-    grey = picture.astype(np.float32).transpose(1, 2, 0) @ np.float32([0.30, 0.59, 0.11])
+    grey = image.astype(np.float32).transpose(1, 2, 0) @ np.float32([0.30, 0.59, 0.11])
     level = ((heat.astype(np.float32) - low) / max(high - low, 1e-6)).clip(0, 1)
     cover = 0.85 * np.minimum(4 * level, 1)[..., None]
     mixed = grey[..., None] * (1 - cover) + heat_colours(level) * cover
@@ -63,24 +63,24 @@ def outlined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(edge[..., None], np.uint8(OUTLINE), pixels)
 
 
-def framed(picture: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
-    """Return a picture ``(3, S, S)``, enlarged, with the mask outlined."""
-    return outlined(enlarged(picture.transpose(1, 2, 0), side), mask)
+def framed(image: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
+    """Return an image ``(3, S, S)``, enlarged, with the mask outlined."""
+    return outlined(enlarged(image.transpose(1, 2, 0), side), mask)
 
 
 def framed_heat(
-    picture: np.ndarray,
+    image: np.ndarray,
     heat: np.ndarray,
     mask: np.ndarray,
     span: tuple[float, float],
     side: int,
 ) -> np.ndarray:
-    """Return a heat map over its picture, enlarged, with the mask outlined."""
-    return outlined(enlarged(heated(picture, heat, *span), side), mask)
+    """Return a heat map over its image, enlarged, with the mask outlined."""
+    return outlined(enlarged(heated(image, heat, *span), side), mask)
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], theme: str) -> Image.Image:
-    """Lay pictures of one size ``(H, W, 3)`` in rows."""
+    """Lay images of one size ``(H, W, 3)`` in rows."""
     height, width = rows[0][0].shape[:2]
     columns = max(map(len, rows))
     paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
@@ -88,9 +88,9 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], theme: str) -> Image.Image:
     page = np.empty(size, np.uint8)
     page[:] = paper
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
+        for j, image in enumerate(row):
             top, left = i * (height + GAP), j * (width + GAP)
-            page[top : top + height, left : left + width] = picture
+            page[top : top + height, left : left + width] = image
     return Image.fromarray(page)
 
 
@@ -102,7 +102,7 @@ def matrix_image(values: np.ndarray, theme: str, side: int = 260) -> Image.Image
     Args:
         values: shape ``(rows, columns)``.
         theme: ``"light"`` or ``"dark"``.
-        side: pixels along each side of the picture, or a little more: units are whole pixels. A
+        side: pixels along each side of the image, or a little more: units are whole pixels. A
             matrix that is not square leaves some of it empty.
     """
     colours = palette(theme)
@@ -124,14 +124,14 @@ def matrix_image(values: np.ndarray, theme: str, side: int = 260) -> Image.Image
 
 
 def film(frames: Sequence[np.ndarray], side: int, *, pause: int = 2000) -> bytes:
-    """Return pictures ``(S, S, 3)``, uint8, as a GIF that starts again after a pause in ms."""
-    pictures = [
+    """Return images ``(S, S, 3)``, uint8, as a GIF that starts again after a pause in ms."""
+    images = [
         Image.fromarray(enlarged(frame, side)).quantize(96, dither=Image.Dither.NONE)
         for frame in frames
     ]
-    durations = [90] * (len(pictures) - 1) + [pause]
+    durations = [90] * (len(images) - 1) + [pause]
     buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+    images[0].save(
+        buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
     )
     return buffer.getvalue()

@@ -15,18 +15,18 @@ from training.store import Run
 from training.view import View
 from ui.figures import png
 from ui.maf_charts import histogram, roc
-from ui.maf_model import evaluation, test_picture
+from ui.maf_model import evaluation, test_image
 from ui.maf_pictures import framed, framed_heat, sheet
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.plain import plain
 
 ALL = "All defects"
-COLUMNS, ROWS = 4, 2  # test pictures on a page of the gallery
+COLUMNS, ROWS = 4, 2  # test images on a page of the gallery
 SIDE = 256
 
 
 def results(view: View, version: float) -> None:
-    """Draw how a trained model does on the test pictures."""
+    """Draw how a trained model does on the test images."""
     found = evaluation(view, version)
     if found is None:
         return
@@ -35,23 +35,23 @@ def results(view: View, version: float) -> None:
     area, other = found.auroc, found.hanley_mcneil
     one, two, three = st.columns(3)
     one.metric(
-        "AUROC of the pictures",
+        "AUROC of the images",
         f"{area.value:.3f}",
         f"95 % interval {area.low:.3f} to {area.high:.3f}",
         delta_color="off",
         delta_arrow="off",
-        help="The chance that a defective test picture scores above a good one. The interval is "
+        help="The chance that a defective test image scores above a good one. The interval is "
         "bootstrapped, good and defective redrawn apart, 2,000 times; after Hanley and McNeil it "
         f"is {other.low:.3f} to {other.high:.3f}. One training: another seed gives another value.",
     )
     two.metric(
         "AUROC of the pixels",
         "-" if math.isnan(found.pixel_auroc) else f"{found.pixel_auroc:.3f}",
-        help="Over all pixels of all test pictures, against the true masks."
+        help="Over all pixels of all test images, against the true masks."
         + (" There are no masks." if math.isnan(found.pixel_auroc) else ""),
     )
     three.metric(
-        "Good and defective test pictures",
+        "Good and defective test images",
         f"{good} and {bad}",
         help="Nothing was chosen on them: they are looked at here for the first time.",
     )
@@ -62,7 +62,7 @@ def results(view: View, version: float) -> None:
 
 def score_name(found: Evaluation) -> str:
     """Return what a score is."""
-    return "NLL of the picture" if found.config.model == "image" else "most unlike place"
+    return "NLL of the image" if found.config.model == "image" else "most unlike place"
 
 
 def score_unit(found: Evaluation) -> str:
@@ -93,7 +93,7 @@ def _decide(run: Run, found: Evaluation, shade: str) -> None:
         values = {"good": score[~defective], "defective": score[defective]}
         title = f"score: {score_name(found)} [{score_unit(found)}]"
         drawn = histogram(values, title, shade, threshold=threshold, height=300)
-        words = "Histogram of the scores of good and defective test pictures"
+        words = "Histogram of the scores of good and defective test images"
         st.vega_lite_chart(*drawn, key=f"{run.id}.hist", alt=words)
         st.caption("The last bin holds all above. The dashed line is the threshold.")
     with right:
@@ -111,7 +111,7 @@ def _decide(run: Run, found: Evaluation, shade: str) -> None:
 
 
 def _threshold(run: Run, found: Evaluation) -> float:
-    """Draw the slider; return the score above which a picture is called defective."""
+    """Draw the slider; return the score above which an image is called defective."""
     key = f"{run.id}.threshold"
     score = np.nan_to_num(found.score.astype(np.float64))
     low, high = float(score.min()), float(np.quantile(score, 0.95, method="lower"))
@@ -124,7 +124,7 @@ def _threshold(run: Run, found: Evaluation) -> float:
         icon=":material/restart_alt:",
         on_click=st.session_state.__setitem__,
         args=(key, found.threshold),
-        help="The score that 5 % of the held-out good training pictures "
+        help="The score that 5 % of the held-out good training images "
         f"exceed, {found.threshold:,.{digits}f}.",
         width="stretch",
     )
@@ -137,8 +137,8 @@ def _threshold(run: Run, found: Evaluation) -> float:
         step=(high - low) / 400 or 1.0,
         format=f"%.{digits}f",
         key=key,
-        help="It starts at the score that 5 % of the held-out good training pictures exceed. To "
-        "move it and look at the test pictures is to choose on the test set: good for learning, "
+        help="It starts at the score that 5 % of the held-out good training images exceed. To "
+        "move it and look at the test images is to choose on the test set: good for learning, "
         "not for reporting.",
     )
 
@@ -175,7 +175,7 @@ def _number(value: float) -> str:
 
 def _by_kind(found: Evaluation, threshold: float) -> str:
     names = np.array(found.kinds)
-    lines = ["| kind | pictures | AUROC | 95 % interval | found |", "|---|---:|---:|---:|---:|"]
+    lines = ["| kind | images | AUROC | 95 % interval | found |", "|---|---:|---:|---:|---:|"]
     for kind, area in found.per_kind.items():
         score = found.score[names == kind]
         lines.append(
@@ -185,7 +185,7 @@ def _by_kind(found: Evaluation, threshold: float) -> str:
     return "\n".join(lines)
 
 
-# -- the pictures --------------------------------------------------------------------------------
+# -- the images --------------------------------------------------------------------------------
 
 
 def heat_span(found: Evaluation) -> tuple[float, float]:
@@ -195,7 +195,7 @@ def heat_span(found: Evaluation) -> tuple[float, float]:
 
 
 def _gallery(run: Run, found: Evaluation, shade: str) -> None:
-    st.markdown("##### The test pictures by their score")
+    st.markdown("##### The test images by their score")
     which, order, page = st.columns([2.4, 1.6, 1], vertical_alignment="bottom")
     kinds = ["all", GOOD, *found.per_kind]
     kind = which.selectbox(
@@ -226,8 +226,8 @@ def _gallery(run: Run, found: Evaluation, shade: str) -> None:
                 _entry(run, found, place, shade, rank[place], threshold)
     low, high = heat_span(found)
     st.caption(
-        f"Above the picture, below its heat map: nats per dimension away from good ones at that "
-        f"place, from {low:.2f} (yellow; 5 % of the held-out good pictures have more somewhere) to "
+        f"Above the image, below its heat map: nats per dimension away from good ones at that "
+        f"place, from {low:.2f} (yellow; 5 % of the held-out good images have more somewhere) to "
         f"{high:.2f} and above (dark red). The true mask is outlined."
     )
 
@@ -243,7 +243,7 @@ def _entry(
     name, kind = found.names[place], found.kinds[place].replace("_", " ")
     called = found.score[place] > threshold
     right = called == (found.kinds[place] != GOOD)
-    picture(st, drawn, f"Heat map of test picture {name}")
+    show_image(st, drawn, f"Heat map of test image {name}")
     verdict = "called defective" if called else "called good"
     colour = "green" if right else "red"
     st.caption(f"{rank}. **{plain(kind)}**, score {found.score[place]:,.2f}: :{colour}[{verdict}]")
@@ -257,8 +257,8 @@ def _entry_png(
 
 
 def entry(run: Run, found: Evaluation, place: int, shade: str):
-    """Return a test picture with its heat map below."""
-    pixels, mask = test_picture(run, found, place)
+    """Return a test image with its heat map below."""
+    pixels, mask = test_image(run, found, place)
     heat = found.heat([place])[0]
     above = framed(pixels, mask, SIDE)
     below = framed_heat(pixels, heat, mask, heat_span(found), SIDE)
@@ -284,4 +284,4 @@ def figure_of(name: str):
     return read
 
 
-_NOT_YET = b"The test pictures have not been scored yet: open Results first.\n"
+_NOT_YET = b"The test images have not been scored yet: open Results first.\n"

@@ -1,4 +1,4 @@
-"""Sampling from a trained MAF, watched: noise becomes a picture, dimension after dimension."""
+"""Sampling from a trained MAF, watched: noise becomes an image, dimension after dimension."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from training.view import View
 from ui.figures import png
 from ui.maf_model import trained
 from ui.maf_pictures import enlarged, film, sheet
-from ui.page import picture, theme
+from ui.page import show_image, theme
 
 SIDE = 384
 
 
 def sampling(view: View, version: float) -> None:
-    """Draw one picture from the model and how it came about."""
+    """Draw one image from the model and how it came about."""
     if (experiment := trained(view, version)) is None:
         return
     left, right = st.columns([3, 1.2], vertical_alignment="bottom")
@@ -55,7 +55,7 @@ def _watch(run: Run, version: float, seed: int, temperature: float, found: Filli
     moving, still = st.columns(2)
     moving.image(
         _film(run.id, version, seed, temperature, found),
-        alt="A film of the picture as it fills",
+        alt="A film of the image as it fills",
         width="stretch",
     )
     moving.caption("**As it fills**, again and again")
@@ -65,14 +65,14 @@ def _watch(run: Run, version: float, seed: int, temperature: float, found: Filli
         words = "The latents: independent noise."
     else:
         words = f"Block {done + 1}, counted from the latents: {share:.0%} of its dimensions known."
-    picture(still, drawn, f"The picture at stage {at} of {last}", words)
+    show_image(still, drawn, f"The image at stage {at} of {last}", words)
 
 
 def _words(experiment: DefectFlow, found: Filling) -> None:
     config = experiment.config
     dims, count = experiment.features, 1 if config.model == "image" else None
     degrees = min(config.hidden, dims - 1)
-    many = "" if count else " All patches of the picture are drawn at once, each given its place."
+    many = "" if count else " All patches of the image are drawn at once, each given its place."
     st.caption(
         f"Sampling took **{1000 * found.seconds:,.0f} ms**, the way back (data to latents) "
         f"{1000 * found.forward:,.0f} ms: a ratio of {found.seconds / found.forward:.1f}, measured "

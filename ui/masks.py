@@ -10,11 +10,11 @@ from PIL import Image
 from datasets.images import load_images
 from models.image_layers import Squeeze
 from ui.figures import png
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.palette import palette, rgb
 
 KINDS = {"Checkerboard": True, "Channels, after a squeeze": False}
-SCALE = 12  # pixels of the picture for one of the image
+SCALE = 12  # pixels on the page for one of the image
 
 
 def feel_masks() -> None:
@@ -36,9 +36,9 @@ def feel_masks() -> None:
     seen = mask(image.shape, checkerboard=KINDS[kind], flip=flip)
     shade = theme()
     shown = png(_masked(image, seen, shade, palette(shade).model))
-    picture(passive, shown, "Passive pixels", "**Passive**: the network sees these")
+    show_image(passive, shown, "Passive pixels", "**Passive**: the network sees these")
     shown = png(_masked(image, ~seen, shade, palette(shade).model))
-    picture(active, shown, "Active pixels", "**Active**: these are scaled and shifted")
+    show_image(active, shown, "Active pixels", "**Active**: these are scaled and shifted")
 
 
 def mask(size: tuple[int, int], *, checkerboard: bool, flip: bool) -> np.ndarray:

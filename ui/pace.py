@@ -1,6 +1,6 @@
 """How often the live part of a page is drawn.
 
-Measured on two cores, a browser without a GPU takes about 0.15 s of both to draw pictures and
+Measured on two cores, a browser without a GPU takes about 0.15 s of both to draw snapshots and
 curves anew. Where there are no others, that is missing to the training.
 """
 

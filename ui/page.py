@@ -81,12 +81,12 @@ def theme() -> str:
     return st.context.theme.type or "light"
 
 
-def picture(where, image: bytes | str, alt: str, caption: str = "") -> None:
-    """Draw a picture (PNG, or SVG as text) as wide as its place.
+def show_image(where, image: bytes | str, alt: str, caption: str = "") -> None:
+    """Draw an image (PNG, or SVG as text) as wide as its place.
 
     Args:
         where: ``st`` or a column.
-        image: the picture.
+        image: its bytes, or SVG as text.
         alt: what it shows, for those who cannot see it.
         caption: what stands below it.
     """

@@ -1,4 +1,4 @@
-"""The colours of the lab: one palette for the theme, the charts, the pictures and the drawings.
+"""The colours of the lab: one palette for the theme, the charts, the images and the drawings.
 
 The categorical colours descend from Okabe and Ito's ("Color Universal Design", 2008). Hue and
 lightness were then moved apart until the closest two stay distinguishable with protanopia,

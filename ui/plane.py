@@ -1,4 +1,4 @@
-"""What the pages of flows in the plane show of a run: live pictures, inside, samples, checks."""
+"""What the pages of flows in the plane show of a run: live plots, inside, samples, checks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ui.history import (
     target_of,
     tenths,
 )
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.palette import palette
 
 SHEET = 200  # pixels along each side of a thumbnail
@@ -54,18 +54,18 @@ def draw_plane(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, middle, right = st.columns(3)
     what = "**Target**: what there is to learn"
-    picture(left, _target_png(view.run.id, shade, target), "Target density", what)
+    show_image(left, _target_png(view.run.id, shade, target), "Target density", what)
     density = _density_png(view.run.id, step, shade, snapshot["density"], _peak(target, snapshot))
     what = f"**Learned density**, step {step:,}"
-    picture(middle, density, f"Learned density at step {step}", what)
+    show_image(middle, density, f"Learned density at step {step}", what)
     samples = _samples_png(view.run.id, step, shade, snapshot["samples"], target["box"])
     what = f"**{len(snapshot['samples']):,} samples**, always from the same latents"
-    picture(right, samples, f"Samples at step {step}", what)
+    show_image(right, samples, f"Samples at step {step}", what)
     history_slider(view)
     _curves(view, shade)
     _tenths(view, target, shade)
@@ -111,7 +111,7 @@ def _tenths(view: View, target: Arrays, shade: str) -> None:
     if len(steps) < 2:
         return
     sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
-    picture(st, sheet, "Target and learned density at every tenth")
+    show_image(st, sheet, "Target and learned density at every tenth")
 
 
 def _peak(target: Arrays, snapshot: Arrays) -> float:
@@ -176,7 +176,7 @@ class Anatomy:
         names: what each layer is; the first entry is the data itself.
         lines: per state, the grid lines, ``(m, k, 2)``.
         points: per state, data points, ``(n, 2)``.
-        stretch: per state, log|det| of the layer before it at each cell of the picture, ``(g, g)``.
+        stretch: per state, log|det| of the layer before it at each cell of the image, ``(g, g)``.
         moved: per state, whether the layer before it may move each coordinate.
         box: the window of the data.
         latent_box: the window of the latent.
@@ -327,7 +327,7 @@ def _space(anatomy: Anatomy, layer: int, what: str, path: np.ndarray, shade: str
         path[: layer + 1],
     )
     words = "Colours mark where a point started. The red dot is your point, with its way."
-    picture(st, svg, f"Grid and points {what}", words)
+    show_image(st, svg, f"Grid and points {what}", words)
 
 
 def _stretch(view: View, anatomy: Anatomy, layer: int, what: str, shade: str) -> None:
@@ -342,9 +342,9 @@ def _stretch(view: View, anatomy: Anatomy, layer: int, what: str, shade: str) ->
     ).endswith("far")
     maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
     values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
-    picture(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
+    show_image(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
     bar = colour_bar(f"shrinks, {-limit:.1f} nats", f"stretches, +{limit:.1f} nats", shade)
-    picture(st, bar, "Colour bar", _stretch_words(layer, values, so_far))
+    show_image(st, bar, "Colour bar", _stretch_words(layer, values, so_far))
 
 
 def _point_sliders(view: View, anatomy: Anatomy) -> tuple[float, float]:
@@ -363,7 +363,7 @@ def _path_of(flow: Flow, point: tuple[float, float]) -> np.ndarray:
 
 
 def _window(anatomy: Anatomy, layer: int) -> tuple[float, float, float, float]:
-    """Slide from the window of the data to that of the latent: the picture must not jump."""
+    """Slide from the window of the data to that of the latent: the image must not jump."""
     share = layer / (len(anatomy.names) - 1)
     pairs = zip(anatomy.box, anatomy.latent_box, strict=True)
     return tuple(a * (1 - share) + b * share for a, b in pairs)
@@ -407,9 +407,9 @@ def explore(view: View, version: float) -> None:
     anatomy = _anatomy(view.run.id, version, view.run)
     colours = palette(shade)
     drawn = png(points_image(z.numpy(), anatomy.latent_box, colours.muted, shade))
-    picture(latent, drawn, "Latents", "**Latents**, drawn from the prior")
+    show_image(latent, drawn, "Latents", "**Latents**, drawn from the prior")
     drawn = png(points_image(x, anatomy.box, colours.model, shade))
-    picture(data, drawn, "Samples", "**The same points after the flow**")
+    show_image(data, drawn, "Samples", "**The same points after the flow**")
     restored = trained.plane.restore(torch.from_numpy(x)).numpy()
     controls.download_button(
         "Samples as CSV",
@@ -444,7 +444,7 @@ def _checks(run_id: str, version: float, _run: Run) -> list:
 
 
 def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
     target = run.target()
     frames = [(step, run.snapshot(step)["density"]) for step in run.snapshot_steps()]
     peak = peak_of(target.get("density", frames[-1][1]))

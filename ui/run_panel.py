@@ -1,4 +1,4 @@
-"""The training panel: buttons, progress and a live picture of one run. The same for every family.
+"""The training panel: buttons, progress and a live snapshot of one run. The same for every family.
 
 The buttons stand outside the ticking fragment: one inside would never start the ticking, since only
 the fragment would run again. When the state changes, the fragment has the whole page drawn once.
@@ -32,7 +32,7 @@ from ui.runs import (
     time_left,
 )
 
-FIRST_PICTURE = 1.5  # seconds to wait for the first picture within the click itself
+FIRST_SNAPSHOT = 1.5  # seconds to wait for the first snapshot within the click itself
 KNOBS = 4  # that can be changed while a run trains, side by side
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
 
@@ -47,7 +47,7 @@ def training_panel(
     Args:
         family: whose page this is.
         config: what Train would train.
-        draw: draws curves and pictures of a run; called inside the fragment.
+        draw: draws curves and snapshots of a run; called inside the fragment.
         own: the user's data, if the config asks for it.
         ready: whether there is all that a training needs.
     """
@@ -137,7 +137,7 @@ def _train(family: Family, config: RunConfig, own: Own | None) -> None:
         st.session_state[f"{family.stem}.refused"] = str(error)
         return
     show(family, run_id)
-    lab().wait(run_id, 0, FIRST_PICTURE)
+    lab().wait(run_id, 0, FIRST_SNAPSHOT)
 
 
 def _resume(family: Family, run_id: str, from_folder: bool) -> None:
@@ -150,7 +150,7 @@ def _resume(family: Family, run_id: str, from_folder: bool) -> None:
         st.session_state[f"{family.stem}.refused"] = str(error)
         return
     view = lab().view(run_id)
-    lab().wait(run_id, view.seq + 1 if view else 0, FIRST_PICTURE)
+    lab().wait(run_id, view.seq + 1 if view else 0, FIRST_SNAPSHOT)
 
 
 def _command(run_id: str, *command: object) -> None:

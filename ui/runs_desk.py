@@ -164,7 +164,7 @@ def _one(run: Run, status: Status) -> None:
     with delete.popover(
         "Delete", icon=":material/delete:", disabled=not mine or status.active, width="stretch"
     ):
-        st.markdown("Delete this run for good, with its weights and pictures?")
+        st.markdown("Delete this run for good, with its weights and snapshots?")
         st.button("Yes, delete it", type="primary", on_click=_delete, args=(run.id,))
     key = f"{run.id}.name"
     st.session_state.setdefault(key, run.name())

@@ -34,7 +34,7 @@ def side_by_side() -> None:
         st.info("Nothing has been measured here yet: `python assets/measured.py` does it.")
         return
     _in_the_plane(measured)
-    _on_pictures(measured)
+    _on_images(measured)
 
 
 @st.cache_data(show_spinner=False)
@@ -80,10 +80,10 @@ def _in_the_plane(measured: Mapping[str, Any]) -> None:
     )
 
 
-def _on_pictures(measured: Mapping[str, Any]) -> None:
-    st.markdown("**Measured on pictures: the trained models that come with the lab**")
+def _on_images(measured: Mapping[str, Any]) -> None:
+    st.markdown("**Measured on images: the trained models that come with the lab**")
     lines = []
-    for page, numbers in measured["pictures"].items():
+    for page, numbers in measured["images"].items():
         error = numbers["inverse_error"]
         lines.append(
             [
@@ -102,7 +102,7 @@ def _on_pictures(measured: Mapping[str, Any]) -> None:
     st.caption(
         "Time: as above. The models differ in size and in what they make, so the times say what "
         "these models cost, not which family is faster. The round trip goes from samples to "
-        "latents and back in float32: the largest difference of any value; pictures span 1, "
+        "latents and back in float32: the largest difference of any value; images span 1, "
         "patches are standardised. `python assets/measured.py` measures all of it again."
     )
 

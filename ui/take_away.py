@@ -1,4 +1,4 @@
-"""Downloads of a run: pictures, film, numbers, weights, folder, the command that repeats it."""
+"""Downloads of a run: snapshots, film, numbers, weights, folder, the command that repeats it."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _one(desk: VAEDesk) -> None:
 
 def _upload(desk: VAEDesk) -> None:
     file = st.file_uploader(
-        f"A picture of a {desk.word}",
+        f"An image of a {desk.word}",
         type=["png", "jpg", "jpeg", "webp"],
         key=desk.key("upload"),
         help=f"It then stands under Which as my own {desk.word}, here and in the latent space.",

@@ -1,4 +1,4 @@
-"""Pictures and charts of a latent space. Arrays in, pictures out; no Streamlit, no state."""
+"""Images and charts of a latent space. Arrays in, images out; no Streamlit, no state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ui.charts import Chart
 from ui.palette import palette
 
-SIDE = 360  # pixels along each side of a picture of the plane
+SIDE = 360  # pixels along each side of an image of the plane
 CELLS = 64  # places to click at along each side of the chart
 CHART = 520  # pixels along each side of the chart
 SHAPES = ("circle", "triangle-up", "square", "diamond", "cross", "triangle-down")

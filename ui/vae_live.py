@@ -19,7 +19,7 @@ from ui.history import (
 )
 from ui.image_figures import film_of_images, labelled_rows, tile
 from ui.image_growth import draw_growth
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.vae_figures import reach_of, scatter
 
 SHEET = 560  # pixels that a sheet of images is wide
@@ -30,22 +30,22 @@ def draw_vae(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     where = view.run.id, step, shade
     left, middle, right = st.columns([1.25, 1.15, 1])
     pairs = _pairs_png(*where, target["originals"], snapshot["reconstructions"])
     what = f"**Test images and their reconstructions**, step {step:,}"
-    picture(left, pairs, f"Test images and reconstructions at step {step}", what)
+    show_image(left, pairs, f"Test images and reconstructions at step {step}", what)
     samples = _samples_png(*where, snapshot["samples"])
     what = f"**Samples**, always from the same {len(snapshot['samples'])} latents"
-    picture(middle, samples, f"Samples at step {step}", what)
+    show_image(middle, samples, f"Samples at step {step}", what)
     plane = _plane_png(*where, snapshot["means"], target["labels"], target["classes"])
     latent = view.run.config.latent
     how = "the two latent units" if latent == 2 else f"the main plane of {latent} units"
     what = f"**Means of {len(snapshot['means']):,} test images**: {how}"
-    picture(right, plane, f"Means of test images in the latent plane at step {step}", what)
+    show_image(right, plane, f"Means of test images in the latent plane at step {step}", what)
     history_slider(view)
     if view.rows or view.status.active:  # weights from a file have no past
         _curves(view, shade)
@@ -132,7 +132,7 @@ def _plane_png(
 
 
 def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the pictures in its folder."""
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
     frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
     return film_of_images(frames, run.target()["images"], COLUMNS, shade)
 
@@ -143,7 +143,7 @@ def sheet_of(run: Run, shade: str) -> bytes:
 
 
 def plane_of_run(run: Run, shade: str) -> bytes:
-    """Return the last picture of the latent plane as PNG."""
+    """Return the last image of the latent plane as PNG."""
     target: Arrays = run.target()
     means = run.snapshot(run.snapshot_steps()[-1])["means"]
     names = [str(name) for name in target["classes"]]

@@ -23,7 +23,7 @@ from ui.history import (
     target_of,
     tenths,
 )
-from ui.page import picture, theme
+from ui.page import show_image, theme
 from ui.palette import palette
 
 CODES = (-3.5, 3.5, -3.5, 3.5)  # window of the latent plane
@@ -37,25 +37,25 @@ def draw(view: View) -> None:
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
-        st.caption("The first picture comes with the first step.")
+        st.caption("The first snapshot comes with the first step.")
         return
     step, snapshot = chosen_frame(view)
     left, middle, right = st.columns(3)
     colours = palette(shade)
     box = tuple(target["box"])
     data = _points(view.run.id, -1, shade, target["samples"], box, colours.data)
-    picture(left, data, "Held-out points", "**Data**: what there is to learn")
+    show_image(left, data, "Held-out points", "**Data**: what there is to learn")
     drawn = _points(view.run.id, step, shade, snapshot["samples"], box, colours.model)
     what = f"**{len(snapshot['samples']):,} samples**, step {step:,}, always from the same latents"
-    picture(middle, drawn, f"Samples at step {step}", what)
+    show_image(middle, drawn, f"Samples at step {step}", what)
     svg = warp_svg([], snapshot["codes"], hues(target["samples"], shade), CODES, shade)
     what = "**Codes**: where the encoder puts the data; a colour per corner of the data"
-    picture(right, svg, f"Codes of held-out points at step {step}", what)
+    show_image(right, svg, f"Codes of held-out points at step {step}", what)
     history_slider(view)
     _curves(view, shade)
     if len(steps := tenths(view)) > 1:
         sheet = _tenths(view.run.id, tuple(steps), shade, view.run, target)
-        picture(st, sheet, "Data and samples at every tenth")
+        show_image(st, sheet, "Data and samples at every tenth")
 
 
 def _curves(view: View, shade: str) -> None:
@@ -112,10 +112,10 @@ def explore(view: View, version: float) -> None:
     latents = torch.randn(2, count, LATENT, generator=torch.Generator().manual_seed(int(seed)))
     box, colours = tuple(target["box"]), palette(shade)
     drawn = png(points_image(vae.decode(latents[0]).numpy(), box, colours.muted, shade))
-    picture(means, drawn, "Decoder's means", "**What the decoder gives**: the means alone")
+    show_image(means, drawn, "Decoder's means", "**What the decoder gives**: the means alone")
     x = sample(vae, *latents).numpy()
     drawn = png(points_image(x, box, colours.model, shade))
-    picture(points, drawn, "Samples", "**Samples**: with the spread that the density has")
+    show_image(points, drawn, "Samples", "**Samples**: with the spread that the density has")
     config = view.run.config
     plane = load_plane(config.dataset, config.noise, view.run.own_data())
     restored = plane.restore(torch.from_numpy(x)).numpy()

@@ -1,8 +1,8 @@
-"""Draw the mark of the lab and the picture on each family's card.
+"""Draw the mark of the lab and the image on each family's card.
 
     python -m assets.cards.make
 
-Everything in the pictures is computed: the grid of NICE goes through additive couplings, the one of
+Everything in the images is computed: the grid of NICE goes through additive couplings, the one of
 RealNVP through affine couplings that this script has just fitted to two moons, and the digits of
 Glow are samples of the run that ships with the lab, the heat on MAF's capsule is of its run, and
 VAE's digits are the latent plane of its run, decoded. GAN's duel is of its run, early on. The
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.capsules import rendered_test_picture
+from datasets.capsules import rendered_test_image
 from training.image_tools import context_of, decode, log_prob_by_class
-from training.maf_scores import load_evaluation, picture_of, weights_step
+from training.maf_scores import image_of, load_evaluation, weights_step
 from training.store import Run
 from ui.palette import DARK, LIGHT, sequential
 
@@ -261,12 +261,12 @@ def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
     left, top = (WIDTH - 4 * size - 3 * across) / 2, (HEIGHT - 3 * size - 2 * down) / 2
     shapes = []
     for row, image in enumerate(states[-1].value[:, 0].numpy()):
-        pictures = [likest(state[row].numpy(), image) / 4 + 0.2 for state in columns]
-        for column, picture in enumerate([*pictures, image]):
+        stages = [likest(state[row].numpy(), image) / 4 + 0.2 for state in columns]
+        for column, stage in enumerate([*stages, image]):
             corner = np.array([left + column * (size + across), top + row * (size + down)])
-            ink = DARK.data if picture is image else DARK.accent
+            ink = DARK.data if stage is image else DARK.accent
             opacity = (0.5, 0.65, 0.9, 1)[column]
-            shapes += halftone(picture, corner, size, stroke=ink, opacity=opacity)
+            shapes += halftone(stage, corner, size, stroke=ink, opacity=opacity)
     card("glow", "Coarse noise that a Glow turns into digits", shapes)
 
 
@@ -276,12 +276,12 @@ def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
     found = load_evaluation(run, weights_step(run))
     places = [i for i, name in enumerate(found.kinds) if name == kind]
     # The one whose heat is most like its mask.
-    masks = [picture_of(run, found, i)[1] for i in places]
+    masks = [image_of(run, found, i)[1] for i in places]
     hot = [heat > found.calibration.usual for heat in found.heat(places)]
     overlap = [(m & h).sum() / max((m | h).sum(), 1) for m, h in zip(masks, hot, strict=True)]
     place = places[int(np.argmax(overlap))]
-    picture, _ = rendered_test_picture(place, side)
-    ink = 1 - picture.mean(0) / np.median(picture[:, 0])
+    image, _ = rendered_test_image(place, side)
+    ink = 1 - image.mean(0) / np.median(image[:, 0])
     heat = torch.from_numpy(found.heat([place]))[None]
     heat = torch.nn.functional.interpolate(heat, (side, side), mode="area")[0, 0].numpy()
     level = ((heat / found.calibration.usual - 1) / 2).clip(0, 1)
@@ -358,7 +358,7 @@ def cyclegan(path=HERE.parent / "runs" / "cyclegan", place=0, side=40, size=300)
     """A test apple, the orange that the shipped generator makes of it, and both ways between."""
     run = Run(path)
     target, snapshot = run.target(), run.snapshot(run.snapshot_steps()[-1])
-    across = 8  # between the edge and a picture, and for the arrows from picture to picture
+    across = 8  # between the edge and an image, and for the arrows from image to image
     corners = [np.array([x, (HEIGHT - size) / 2]) for x in (across, WIDTH - size - across)]
     shapes = []
     for image, corner, ink in zip(

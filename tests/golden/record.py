@@ -61,7 +61,7 @@ def record(case: str) -> dict:
     config = family.training.CONFIG.parse({**SMALL[stem], **values})
     experiment = family.training.build(config)
     experiment.measure = dict  # what is measured before the first step costs more than all steps
-    steps = train(experiment, log_every=1, pictures=False)
+    steps = train(experiment, log_every=1, snapshots=False)
     losses: dict[str, list[float]] = {}
     for event in islice(steps, 1, STEPS + 1):
         for name, value in event.losses.items():
