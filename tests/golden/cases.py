@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dcgan": {**IMAGES, "maps": 8, "latent": 8},
     "vae": {**IMAGES, "hidden": 64, "latent": 4},
     "maf": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "batch": 2},
-    "cyclegan": {"image_size": 32, "width": 8, "judge_width": 8},
+    "cyclegan": {"image_size": 32, "width": 8, "discriminator_width": 8},
 }
 
 # Name of the file, and of the test: family, then what is switched.
