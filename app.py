@@ -1,7 +1,7 @@
 """The front door of Generative Lab: ``streamlit run app.py``."""
 
-from ui.home import cards, hero, runs_now
-from ui.page import set_up
+from ui.common.page import set_up
+from ui.lab_pages.home import cards, hero, runs_now
 
 set_up("Generative Lab")
 hero()

@@ -31,15 +31,15 @@ from torch import Tensor
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from analysis.comparison_results import rows_of, spread  # noqa: E402
+from cli.train import main as command_line  # noqa: E402
+from lab.comparison import ENTRANTS, Comparison  # noqa: E402
+from lab.files import write_json  # noqa: E402
+from lab.safetensors_header import read_header  # noqa: E402
+from lab.store import Run, RunStore  # noqa: E402
+from metrics.plane import TIMED  # noqa: E402
 from models.maf import position_features  # noqa: E402
-from training.__main__ import main as command_line  # noqa: E402
-from training.compare import ENTRANTS, Comparison  # noqa: E402
-from training.compare_results import rows_of, spread  # noqa: E402
-from training.files import write_json  # noqa: E402
-from training.headers import read_header  # noqa: E402
 from training.maf import FREQUENCIES  # noqa: E402
-from training.plane_metrics import TIMED  # noqa: E402
-from training.store import Run, RunStore  # noqa: E402
 from training.vae_plane import LATENT, sample  # noqa: E402
 
 FILE = HERE / "measured.json"
@@ -202,7 +202,7 @@ def measure(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=Path("figures/families"))
+    parser.add_argument("--runs", type=Path, default=Path("comparison/families"))
     chosen = parser.parse_args().runs
     if command_line([*WORDS, "--out", str(chosen), "--device", "cpu"]):
         raise SystemExit("The comparison was interrupted: run the same command again.")

@@ -16,8 +16,8 @@ from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached
 from benchmarks.turns import log_progress
+from training.core.loop import train
 from training.cyclegan import CycleGANConfig, build
-from training.loop import train
 
 SEEDS = (0, 1, 2)
 HUE_GOAL, SHAPE_GOAL, MINUTES_GOAL = 0.95, 0.9, 15.0

@@ -28,8 +28,8 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.cyclegan import CycleGAN
+from training.core.unpaired import ImagePool
 from training.cyclegan import BETAS, CycleGANConfig, CycleGANTraining, gains_by_bfloat16
-from training.cyclegan_tools import ImagePool
 
 FASTER_GOAL, EQUAL_GOAL = 1.3, 1e-3
 FLOAT32, STANDARD = "the lab, float32", "standard order, float32"

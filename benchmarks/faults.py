@@ -30,13 +30,13 @@ from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table
 from benchmarks.turns import log_progress
+from lab import driver
+from lab import lab as lab_module
+from lab.lab import Lab
+from lab.store import Run, RunStore
+from lab.worker import work
 from registry import FAMILIES
-from training import driver
-from training import lab as lab_module
-from training.lab import Lab
-from training.loop import train
-from training.store import Run, RunStore
-from training.worker import work
+from training.core.loop import train
 
 NICE = FAMILIES["nice"]
 SMALL = {"layers": 2, "hidden": 32, "batch": 64}

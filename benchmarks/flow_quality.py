@@ -31,7 +31,7 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from datasets.plane import Plane, load_plane
 from training import nice, realnvp
-from training.loop import train
+from training.core.loop import train
 
 NOISE = 0.05
 ITERATIONS, QUICK_ITERATIONS = 3000, 1000

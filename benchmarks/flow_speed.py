@@ -25,7 +25,7 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, ratios, take_turns
 from datasets.plane import load_plane
-from training.loop import Progress, train
+from training.core.loop import Progress, train
 from training.realnvp import RealNVPConfig, build
 
 COUPLINGS, HIDDEN, BATCH, NOISE = 12, 64, 512, 0.05

@@ -24,10 +24,10 @@ import torch
 from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
+from metrics.gan_health import MISSED
+from metrics.plane import SAMPLES
 from training import gan
-from training.gan_health import MISSED
-from training.loop import train
-from training.plane_metrics import SAMPLES
+from training.core.loop import train
 
 SEEDS = (0, 1, 2, 3, 4)
 QUICK_STEPS = 1000

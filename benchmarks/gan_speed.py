@@ -29,12 +29,12 @@ from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import load_images
+from lab.store import Run
 from models.gan import dcgan
 from training import dcgan as images
 from training import gan
-from training.image_duel import to_signed
-from training.loop import train
-from training.store import Run
+from training.core.image_gan import to_signed
+from training.core.loop import train
 
 MAPS, LATENT, BATCH, RATE = 64, 100, 64, 2e-4
 SPEED_GOAL, DUEL_GOAL = 1.3, 300.0  # ratio, D+G steps/s

@@ -27,7 +27,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,10 +37,11 @@ from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import ImageSet, is_here, load_images
-from training.devices import knows_bfloat16
+from paths import ROOT
+from training.core.devices import knows_bfloat16
+from training.core.image_flow import dequantise
+from training.core.loop import Progress, train
 from training.glow import GlowConfig, build
-from training.image_flow import dequantise
-from training.loop import Progress, train
 
 LEVELS, STEPS, HIDDEN, BATCH = 2, 8, 256, 32
 ALPHA = 1e-6  # of the logit; the default of models.glow
@@ -208,8 +208,7 @@ def _memory(name: str) -> float:
     """Return the peak memory in MB of a process that only trains this one."""
     log_progress(f"memory of {name}")
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.glow_speed", name]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
 
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from paths import ROOT
+
 T = TypeVar("T")
-ROOT = Path(__file__).parent.parent
 
 # The real command line, only with more checkpoints than one in four seconds: these runs are short.
 OFTEN = """
 import sys
-from training import driver
-from training.__main__ import main
+from lab import driver
+from cli.train import main
 
 driver.CHECKPOINT_EVERY = 0.1
 sys.exit(main())
@@ -28,7 +29,7 @@ sys.exit(main())
 SERVER = """
 import sys, time
 from registry import FAMILIES
-from training.lab import Lab
+from lab.lab import Lab
 {before}
 if __name__ == "__main__":
     lab = Lab(sys.argv[1], ["cpu", "cpu", "cpu"])

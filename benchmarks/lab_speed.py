@@ -39,15 +39,15 @@ from benchmarks.options import Options, Unavailable
 from benchmarks.serving import server
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import log_progress
-from training.config import RunConfig
-from training.loop import train
+from lab.store import Run
+from paths import ROOT
+from training.core.config import RunConfig
+from training.core.loop import train
 from training.realnvp import RealNVPConfig, build
-from training.store import Run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = "pages/realnvp.py"
 SNAPSHOT = 'img[alt^="Learned density"]'  # the live snapshot of a run
 LATER_SNAPSHOT = f'{SNAPSHOT}:not([alt$=" step 0"])'

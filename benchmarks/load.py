@@ -32,9 +32,9 @@ from benchmarks.options import Options
 from benchmarks.serving import Served, server
 from benchmarks.tables import Table, reached
 from benchmarks.visitors import PageError, Update, Visitor
+from lab.store import RunStore
+from lab.telemetry import resident
 from registry import FAMILIES, PAGES
-from training.store import RunStore
-from training.telemetry import resident
 
 SESSIONS, STARTERS, SLOTS = 40, 8, 2
 ACTIONS, CLICKERS = 2000, 4

@@ -16,15 +16,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.maf_scores import Evaluation, evaluate
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table
 from benchmarks.turns import log_progress
 from datasets.own import DataError
-from training import detection
-from training.loop import train
+from metrics import detection
+from training.core.loop import train
 from training.maf import PRESETS, MAFConfig, build, find
-from training.maf_scores import Evaluation, evaluate
 
 SEEDS = (0, 1, 2)
 # What differs from where the page starts. Small defects are gone at 128 pixels: chosen on synthetic

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +31,8 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, maf
-from training.loop import train
+from paths import ROOT
+from training.core.loop import train
 from training.maf import PRESETS, ImageFlow, MAFConfig
 from training.maf import load as load_images
 
@@ -232,8 +232,7 @@ def _memory(name: str) -> float:
     """Return the peak memory in MB of a process that only trains this one."""
     log_progress(f"memory of {name}")
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.maf_speed", name]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     log_progress("")
     return float(done.stdout)
 

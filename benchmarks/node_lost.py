@@ -14,17 +14,18 @@ from pathlib import Path
 
 from benchmarks.cluster import Nodes, cluster
 from benchmarks.faults import PATIENCE, SMALL, Broken, Outcome, TooLate, check_whole, step_of
-from benchmarks.kills import ROOT, end_session, patiently
+from benchmarks.kills import end_session, patiently
 from benchmarks.options import Unavailable
-from training.store import Run, RunStore
+from lab.store import Run, RunStore
+from paths import ROOT
 
 # A real lab on the cluster that its environment names. Again and again it writes down what a page
 # would show of its two runs; it ends with its standard input.
 SERVER = """
 import json, os, sys, threading, time
 from registry import FAMILIES
-from training.lab import Lab
-from training.ray_worker import find_cluster
+from lab.lab import Lab
+from lab.ray_worker import find_cluster
 
 if __name__ == "__main__":
     while find_cluster().cpus < 2:

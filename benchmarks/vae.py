@@ -20,7 +20,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,19 +27,20 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from analysis.vae_checks import bound_of, gain_of
+from analysis.vae_latents import CORRUPTIONS, corrupt, score
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import is_here, load_images
 from datasets.vision import transforms
+from lab.store import Run
+from metrics.detection import bootstrap_auroc
 from models.vae import VAE
-from training.detection import bootstrap_auroc
-from training.loop import train
-from training.store import Run
+from paths import ASSETS
+from training.core.loop import train
 from training.vae import VAEConfig, VAETraining, build
-from training.vae_checks import bound_of, gain_of
-from training.vae_tools import CORRUPTIONS, corrupt, score
 
 LATENT, HIDDEN, BATCH, RATE = 20, 400, 128, 1e-3  # of PyTorch's example
 NEVER = 1 << 40
@@ -48,7 +48,7 @@ SPEED_GOAL, WHOLE_GOAL, FEW_GOAL = 1.5, 105.0, 115.0  # ratio, nats, nats
 SEEDS = (0, 1, 2)
 SCORED = 500  # images of either kind behind an AUROC
 DRAWS = 200
-SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "runs" / "vae"
+SHIPPED = ASSETS / "runs" / "vae"
 LAB, MIXED, EXAMPLE = "Generative Lab, float32", "Generative Lab, bfloat16", "DataLoader example"
 FEED = "DataLoader alone, no step"
 

@@ -19,7 +19,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
 from registry import FAMILIES, PAGES, Family  # noqa: E402
-from training.config import RunConfig  # noqa: E402
+from training.core.config import RunConfig  # noqa: E402
 
 project = "Generative Lab"
 author = "the authors of Generative Lab"
@@ -76,7 +76,11 @@ LAB = "http://localhost:8501"  # where `make app` opens the lab
 PACKAGES = {
     "models": "architectures and their maths",
     "datasets": "where data comes from",
-    "training": "generators that train, run folders, workers",
+    "metrics": "arrays in, numbers out",
+    "training": "generators that train",
+    "lab": "run folders, workers, the queue",
+    "analysis": "what is asked of a trained model",
+    "cli": "the command line",
 }
 
 
@@ -85,8 +89,9 @@ PACKAGES = {
 
 def modules(package: str) -> list[str]:
     """Return the public modules of a package, in alphabetical order."""
-    names = sorted(path.stem for path in (ROOT / package).glob("*.py"))
-    return [f"{package}.{name}" for name in names if not name.startswith("_")]
+    paths = (path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py"))
+    names = sorted(".".join(path.with_suffix("").parts) for path in paths)
+    return [name for name in names if not name.split(".")[-1].startswith("_")]
 
 
 def module_page(name: str) -> str:
@@ -157,7 +162,9 @@ def adapt_theory(_app: object, name: str, source: list[str]) -> None:
     if not name.startswith(("theory/", "generative_models")):
         return
     text = re.sub(r"\]\(/(?!/)", f"]({LAB}/", source[0])
-    source[0] = re.sub(r"`((?:models|training|datasets)\.[\w.]+)`", r"{py:obj}`\1`", text)
+    source[0] = re.sub(
+        r"`((?:models|datasets|metrics|training|lab|analysis)\.[\w.]+)`", r"{py:obj}`\1`", text
+    )
 
 
 def shorten(_app, what: str, _name: str, found, *_: object) -> tuple[str, None] | None:

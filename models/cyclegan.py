@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.winograd import Conv3x3
+from models.fast.winograd import Conv3x3
 
 SLOPE = 0.2  # of a discriminator's rectifiers where their input is negative
 SPREAD = 0.02  # standard deviation of the initial weights

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ui.admin import overview
-from ui.lab import lab
-from ui.page import set_up
+from ui.common.lab import lab
+from ui.common.page import set_up
+from ui.lab_pages.admin import overview
 
 set_up("Admin")
 st.title("Admin", anchor=False)

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from ui.arena import buttons, pick, shown_comparison, terms_form, views_of
-from ui.arena_live import board, take_away
-from ui.page import ROOT, sections, set_up
+from paths import ROOT
+from ui.arena.live import board, take_away
+from ui.arena.terms import buttons, pick, shown_comparison, terms_form, views_of
+from ui.common.page import sections, set_up
 
 set_up("Arena")
 st.title("Arena", anchor=False)

@@ -8,15 +8,15 @@ from models.cyclegan import (
     ToImage,
     cyclegan,
 )
+from training.core.unpaired import ImagePool
 from training.cyclegan import CycleGANTraining
-from training.cyclegan_tools import ImagePool
-from ui.cyclegan_data import pair_data
-from ui.cyclegan_inside import see_inside
-from ui.cyclegan_lessons import checks, lessons
-from ui.cyclegan_live import draw_cyclegan, film_of, sheet_of
-from ui.cyclegan_translate import translate
-from ui.family_page import Parts, family_page
-from ui.page import begin_page
+from ui.common.family_page import Parts, family_page
+from ui.common.page import begin_page
+from ui.cyclegan.data import pair_data
+from ui.cyclegan.inside import see_inside
+from ui.cyclegan.lessons import checks, lessons
+from ui.cyclegan.live import draw_cyclegan, film_of, sheet_of
+from ui.cyclegan.translate import translate
 
 family_page(
     begin_page("cyclegan"),

@@ -3,12 +3,12 @@
 from models.gan import GAN, dcgan, image_gan, plane_gan
 from models.layers import MLP
 from registry import FAMILIES
-from training.duel import Duel
-from training.gan_losses import Loss, gradient_penalty
-from ui.family_page import family_page, variant
-from ui.gan import DUEL
-from ui.gan_images import IMAGE_DUEL
-from ui.page import begin_page
+from training.core.adversarial import Duel
+from training.core.gan_losses import Loss, gradient_penalty
+from ui.common.family_page import family_page, variant
+from ui.common.page import begin_page
+from ui.gan.images import IMAGE_DUEL
+from ui.gan.plane import DUEL
 
 family = begin_page("gan")
 others = {"Images, fully connected": FAMILIES["gan_images"], "Images, DCGAN": FAMILIES["dcgan"]}

@@ -6,10 +6,10 @@ from models.image_flow import ImageFlow
 from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling
 from registry import FAMILIES
-from ui.family_page import family_page, variant
-from ui.images import IMAGE_PARTS
-from ui.page import begin_page
-from ui.plane import PLANE
+from ui.common.family_page import family_page, variant
+from ui.common.page import begin_page
+from ui.image_flows.live import IMAGE_PARTS
+from ui.plane_flows.live import PLANE
 
 family = begin_page("glow")
 chosen = variant(family, {"In the plane": FAMILIES["glow_plane"]}, first="On images")

@@ -4,15 +4,15 @@ from models.flow import Flow
 from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, MaskedLinear, maf
 from registry import FAMILIES
 from training.maf import DefectFlow, PatchFlow
-from ui.family_page import Parts, family_page, variant
-from ui.maf_data import maf_data
-from ui.maf_inside import feel_made, inside
-from ui.maf_live import draw_maf, film_of
-from ui.maf_own import score_own
-from ui.maf_results import figure_of, results, scores_of
-from ui.maf_sampling import sampling
-from ui.page import begin_page
-from ui.plane import PLANE
+from ui.common.family_page import Parts, family_page, variant
+from ui.common.page import begin_page
+from ui.maf.data import maf_data
+from ui.maf.inside import feel_made, inside
+from ui.maf.live import draw_maf, film_of
+from ui.maf.own import score_own
+from ui.maf.results import figure_of, results, scores_of
+from ui.maf.sampling import sampling
+from ui.plane_flows.live import PLANE
 
 PARTS = Parts(
     data=maf_data,

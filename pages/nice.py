@@ -7,11 +7,11 @@ from models.image_flow import ImageFlow
 from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.nice import nice, nice_images
 from registry import FAMILIES
-from ui.family_page import family_page, variant
-from ui.feel import feel_coupling
-from ui.images import IMAGE_PARTS
-from ui.page import begin_page
-from ui.plane import PLANE
+from ui.common.family_page import family_page, variant
+from ui.common.page import begin_page
+from ui.image_flows.live import IMAGE_PARTS
+from ui.plane_flows.coupling_demo import feel_coupling
+from ui.plane_flows.live import PLANE
 
 family = begin_page("nice")
 chosen = variant(family, {"On images": FAMILIES["nice_images"]}, first="In the plane")

@@ -8,12 +8,12 @@ from models.image_layers import ConvNet, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling
 from models.realnvp import realnvp, realnvp_images
 from registry import FAMILIES
-from ui.family_page import family_page, variant
-from ui.feel import feel_coupling
-from ui.images import IMAGE_PARTS
-from ui.masks import feel_masks
-from ui.page import begin_page
-from ui.plane import PLANE
+from ui.common.family_page import family_page, variant
+from ui.common.page import begin_page
+from ui.image_flows.live import IMAGE_PARTS
+from ui.image_flows.masks import feel_masks
+from ui.plane_flows.coupling_demo import feel_coupling
+from ui.plane_flows.live import PLANE
 
 family = begin_page("realnvp")
 chosen = variant(family, {"On images": FAMILIES["realnvp_images"]}, first="In the plane")

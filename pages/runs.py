@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from ui.page import set_up
-from ui.runs_desk import bring_in, desk
+from ui.common.page import set_up
+from ui.lab_pages.desk import bring_in, desk
 
 set_up("Runs")
 st.title("Runs", anchor=False)

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
+from paths import ROOT
 from registry import PAGES
-from ui.change_of_variables import in_the_plane, on_a_line
-from ui.exercises import exercises
-from ui.page import ROOT, sections, set_up
-from ui.side_by_side import side_by_side
+from ui.common.page import sections, set_up
+from ui.theory.change_of_variables import in_the_plane, on_a_line
+from ui.theory.exercises import exercises
+from ui.theory.side_by_side import side_by_side
 
 set_up("Theory")
 st.title("Theory", anchor=False)

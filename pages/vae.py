@@ -14,14 +14,14 @@ from models.vae import (
 )
 from registry import FAMILIES
 from training.vae_plane import PlaneVAE
-from ui.family_page import Parts, family_page, variant
-from ui.images import image_data
-from ui.page import begin_page
-from ui.vae_anomalies import anomalies
-from ui.vae_checks import checks
-from ui.vae_latent import latent_space
-from ui.vae_live import draw_vae, film_of, plane_of_run, sheet_of
-from ui.vae_plane import PLANE_VAE
+from ui.common.family_page import Parts, family_page, variant
+from ui.common.page import begin_page
+from ui.image_flows.live import image_data
+from ui.vae.anomalies import anomalies
+from ui.vae.checks import checks
+from ui.vae.latent import latent_space
+from ui.vae.live import draw_vae, film_of, plane_of_run, sheet_of
+from ui.vae.plane import PLANE_VAE
 
 PARTS = Parts(
     data=image_data,

@@ -24,17 +24,10 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
+from lab.comparison import CompareConfig, Comparison, Terms, compare, new_path, plan  # noqa: E402
+from lab.store import Run, RunStore  # noqa: E402
 from registry import PAGES  # noqa: E402
-from training.compare import (  # noqa: E402
-    CompareConfig,
-    Comparison,
-    Terms,
-    compare,
-    new_path,
-    plan,
-)
-from training.store import Run, RunStore  # noqa: E402
-from ui.plane import film_of  # noqa: E402
+from ui.plane_flows.live import film_of  # noqa: E402
 
 PICTURES = ROOT / "assets" / "pictures"
 QUALITY = 82  # of WebP

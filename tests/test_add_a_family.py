@@ -143,7 +143,7 @@ assert [title.value for title in app.title] == ["Planar flow"]
 assert app.slider(key="planar.layers").value == 6
 app.button(key="planar.train").click().run()
 assert not app.exception, app.exception
-from training.lab import get_lab
+from lab.lab import get_lab
 
 assert len(get_lab().active()) == 1
 get_lab().close()

@@ -8,10 +8,10 @@ import re
 import pytest
 from test_browser import Server, address, button, chromium, expect, page  # noqa: F401
 
-from training.__main__ import main
-from training.compare import comparisons_in
-from training.compare_results import rows_of
-from training.store import RunStore
+from analysis.comparison_results import rows_of
+from cli.train import main
+from lab.comparison import comparisons_in
+from lab.store import RunStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -11,11 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_compare import TERMS, small
 
-from training.compare import CLASSIC, ENTRANTS, CompareConfig, Comparison, Terms, new_path
-from training.driver import drive
-from training.lab import Lab
-from ui.arena_live import command_of
-from ui.lab import _lab as cached
+from lab.comparison import CLASSIC, ENTRANTS, CompareConfig, Comparison, Terms, new_path
+from lab.driver import drive
+from lab.lab import Lab
+from ui.arena.live import command_of
+from ui.common.lab import _lab as cached
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from analysis.plane_checks import check_plane_flow
 from datasets.own import OwnData
 from models.layers import AffineCoupling
 from registry import FAMILIES
-from training.checks import check_plane_flow
 
 SETTINGS = [
     ("nice", {"layers": 3, "hidden": 32}),

@@ -16,15 +16,15 @@ import pytest
 from conftest import wait_until
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
-from training.compare import CLASSIC, ENTRANTS, Entry
-from training.housekeeping import Kept, plan
-from training.lab import Lab, LabFull
-from training.line import in_turn, waits
-from training.people import EVERYBODY, Access, Person
-from training.rules import Rules, RulesError, load_rules
-from training.seat import Seat
-from training.store import Run, RunError
-from training.telemetry import census, serve_metrics
+from lab.comparison import CLASSIC, ENTRANTS, Entry
+from lab.housekeeping import Kept, plan
+from lab.lab import Lab, LabFull
+from lab.people import EVERYBODY, Access, Person
+from lab.queue_order import in_turn, waits
+from lab.rules import Rules, RulesError, load_rules
+from lab.seat import Seat
+from lab.store import Run, RunError
+from lab.telemetry import census, serve_metrics
 
 ANN, BEN = Person("issuer ann", "ann@school"), Person("issuer ben", "ben@school")
 TEACHER = Person("issuer eve", "eve@school", admin=True)

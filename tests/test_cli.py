@@ -23,11 +23,11 @@ from conftest import wait_until
 from PIL import Image
 
 from benchmarks.kills import start
+from cli.train import main
+from lab.store import Run
 from registry import FAMILIES
-from training.__main__ import main
-from training.devices import threads_for
-from training.loop import train
-from training.store import Run
+from training.core.devices import threads_for
+from training.core.loop import train
 
 ROOT = Path(__file__).parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "GENLAB_DEVICE": "cpu"}

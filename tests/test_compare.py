@@ -13,9 +13,23 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from registry import FAMILIES
-from training.__main__ import main
-from training.compare import (
+from analysis.comparison_results import (
+    Row,
+    curves,
+    overfitted,
+    row_of,
+    rows_of,
+    runs_csv,
+    spread,
+    table,
+    table_csv,
+    table_markdown,
+    verdict,
+    verdicts,
+)
+from cli.train import main
+from figures.arena_figures import colour_of, encoded, entropy_of, metrics_of, nll_figure, write_all
+from lab.comparison import (
     CLASSIC,
     ENTRANTS,
     CompareConfig,
@@ -31,31 +45,10 @@ from training.compare import (
     steps_for,
     steps_of_epochs,
 )
-from training.compare_results import (
-    Row,
-    curves,
-    overfitted,
-    row_of,
-    rows_of,
-    runs_csv,
-    spread,
-    table,
-    table_csv,
-    table_markdown,
-    verdict,
-    verdicts,
-)
-from training.config import ConfigError
-from training.lab import Lab
-from training.store import Run, RunError, RunStore
-from ui.arena_figures import (
-    colour_of,
-    encoded,
-    entropy_of,
-    metrics_of,
-    nll_figure,
-    write_all,
-)
+from lab.lab import Lab
+from lab.store import Run, RunError, RunStore
+from registry import FAMILIES
+from training.core.config import ConfigError
 
 SMALL = {
     "realnvp": {"blocks": 2, "hidden": 32},

@@ -10,12 +10,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from cli.train import main
+from lab.store import Run, RunError
 from registry import FAMILIES
-from training.__main__ import main
-from training.config import ConfigError, RunConfig
-from training.duel import DuelConfig
-from training.loop import Experiment
-from training.store import Run, RunError
+from training.core.adversarial import DuelConfig
+from training.core.config import ConfigError, RunConfig
+from training.core.loop import Experiment
 
 CONFIGS = {stem: family.training.CONFIG for stem, family in FAMILIES.items()}
 KNOBS = [(stem, knob) for stem, config in CONFIGS.items() for knob in config.knobs()]
@@ -269,7 +269,7 @@ TRIED = {"dataset": ["digits", "digits8"], "levels": [1, 2], "steps": [4, 8], "h
 @pytest.mark.parametrize("stem", BASE)
 def test_every_setting_matters(stem, monkeypatch):
     """A setting that changes neither the weights at the start nor the first steps does nothing."""
-    for name in ("image_flow", "vae"):
+    for name in ("core.image_flow", "vae"):
         monkeypatch.setattr(f"training.{name}.knows_bfloat16", lambda device: True)
     module = FAMILIES[stem].training
 

@@ -11,25 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cyclegan_speed import Standard, make_double
+from cli.train import main
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import load_pairs
+from lab.store import Run
+from metrics.cyclegan_health import translation_health
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
 from registry import FAMILIES
-from training.__main__ import main
-from training.config import ConfigError
+from training.core.config import ConfigError
+from training.core.loop import Wishes, train
+from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, signed, to_bytes
 from training.cyclegan import CONFIG, POOL, CycleGANTraining, build, model
-from training.cyclegan_health import translation_health
-from training.cyclegan_tools import (
-    Epochs,
-    ImagePool,
-    compared,
-    jittered,
-    likeness,
-    signed,
-    to_bytes,
-)
-from training.loop import Wishes, train
-from training.store import Run
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
 

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
+from figures.cyclegan_figures import difference, framed, heat, shown, verdicts
+from lab.store import Run, Status
 from registry import FAMILIES
-from training.store import Run, Status
-from ui.cyclegan_figures import difference, framed, heat, shown, verdicts
 
 PARTS = ("Live", "Translate", "See inside", "Lessons", "Check")
 SMALL = {"width": 8, "discriminator_width": 8, "image_size": 32}
@@ -23,12 +23,12 @@ SMALL = {"width": 8, "discriminator_width": 8, "image_size": 32}
 def page() -> None:
     import streamlit as st
 
-    from training.store import Run
-    from training.view import view_of
-    from ui.cyclegan_inside import see_inside
-    from ui.cyclegan_lessons import checks, lessons
-    from ui.cyclegan_live import draw_cyclegan
-    from ui.cyclegan_translate import translate
+    from lab.store import Run
+    from lab.view import view_of
+    from ui.cyclegan.inside import see_inside
+    from ui.cyclegan.lessons import checks, lessons
+    from ui.cyclegan.live import draw_cyclegan
+    from ui.cyclegan.translate import translate
 
     view = view_of(Run(st.query_params["run"]))
     parts = {"Translate": translate, "See inside": see_inside, "Lessons": lessons, "Check": checks}
@@ -156,7 +156,7 @@ def data_page() -> None:
     import streamlit as st
 
     from registry import FAMILIES
-    from ui.cyclegan_data import pair_data
+    from ui.cyclegan.data import pair_data
 
     family = FAMILIES["cyclegan"]
     values = {"dataset": st.query_params["dataset"], "image_size": st.query_params["size"]}
@@ -184,8 +184,8 @@ def test_a_set_that_is_not_here_is_offered_with_its_size(monkeypatch):
         progress(10_000_000, 78_456_409)
         raise DataError("It broke off.")
 
-    monkeypatch.setattr("ui.cyclegan_data.is_here", lambda name: False)
-    monkeypatch.setattr("ui.cyclegan_data.download", broken)
+    monkeypatch.setattr("ui.cyclegan.data.is_here", lambda name: False)
+    monkeypatch.setattr("ui.cyclegan.data.download", broken)
     tester = opened_data("apple2orange")
     assert tester.session_state["found"] == (None, False)
     assert any("78 MB" in text.value for text in tester.markdown)

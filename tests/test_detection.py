@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from training.detection import (
+from metrics.detection import (
     Decisions,
     all_defective,
     auroc,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from training.devices import Lanes
+from training.core.devices import Lanes
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("models", "datasets", "training")
+PACKAGES = ("models", "datasets", "metrics", "training", "lab", "analysis", "cli")
 MODULES = [
-    f"{package}.{path.stem}"
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
-    for path in sorted((ROOT / package).glob("*.py"))
+    for path in sorted((ROOT / package).rglob("*.py"))
     if not path.stem.startswith("_")
 ]
 
@@ -132,7 +132,13 @@ def test_examples_run(test: doctest.DocTest) -> None:
 
 def test_there_are_examples_of_each_kind() -> None:
     names = " ".join(test.name for test in DOCTESTS)
-    for kind in ("models.layers", "models.flow", "training.loop", "training.detection", "datasets"):
+    for kind in (
+        "models.layers",
+        "models.flow",
+        "training.core.loop",
+        "metrics.detection",
+        "datasets",
+    ):
         assert kind in names
 
 

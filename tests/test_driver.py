@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from lab import driver
+from lab.driver import Command, Report, drive
+from lab.store import CHECKPOINTS, Run, Status
 from registry import FAMILIES
-from training import driver
-from training.driver import Command, Report, drive
-from training.loop import train
-from training.store import CHECKPOINTS, Run, Status
+from training.core.loop import train
 
 SMALL = {
     "nice": {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000, "seed": 3},

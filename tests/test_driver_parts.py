@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from test_driver import Watcher, same, weights
 
+from lab.driver import Command, drive
+from lab.store import Run, Status
 from registry import FAMILIES
-from training.driver import Command, drive
-from training.store import Run, Status
 
 SMALL = {"iterations": 1000, "hidden": 16, "batch": 16, "depth": 1}
 

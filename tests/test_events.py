@@ -9,10 +9,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
+from lab.driver import drive
+from lab.store import Run
+from lab.tensorboard import NAME, EventLog
 from registry import FAMILIES
-from training.driver import drive
-from training.events import NAME, EventLog
-from training.store import Run
 
 NICE = FAMILIES["nice"]
 

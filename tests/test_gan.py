@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from analysis import frechet
+from analysis.gan_latents import directions, path, plane
 from datasets.images import ImageSet, load_images
 from datasets.own import OwnData
 from datasets.own_images import OwnImages, fixed_fifth
 from datasets.shapes import CLASSES, render_shapes
+from lab.store import Run
 from models.gan import GAN, dcgan, dcgan_side, image_gan, plane_gan
 from registry import FAMILIES
-from training import frechet
-from training.config import ConfigError
+from training.core.config import ConfigError
+from training.core.gan_losses import LOSSES
+from training.core.loop import train
 from training.gan import lattice
-from training.gan_losses import LOSSES
-from training.gan_tools import directions, path, plane
-from training.loop import train
-from training.store import Run
 
 LEAST = {
     "gan": {"hidden": 16, "batch": 32, "depth": 1},
@@ -240,7 +240,7 @@ def test_mixed_precision_keeps_weights_and_losses_in_full():
 
 
 def test_pixels_come_back_as_bytes():
-    from training.image_duel import shown, to_signed
+    from training.core.image_gan import shown, to_signed
 
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert np.array_equal(shown(to_signed(levels), 16), levels.numpy())

@@ -19,7 +19,7 @@ from test_browser import (  # noqa: F401
     until,
 )
 
-from training.store import Run
+from lab.store import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

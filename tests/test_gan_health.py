@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from training.gan_health import health
+from metrics.gan_health import health
 
 
 def course(real, fake, steps: int = 1000, every: int = 10, **metrics: float) -> list[dict]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.gan_losses import LOSSES, gradient_penalty, realness
+from training.core.gan_losses import LOSSES, gradient_penalty, realness
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)

@@ -11,10 +11,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from test_gan import LEAST, colours
 
+from figures.gan_figures import LAYERS, duel_image, lattice_cover
+from lab.driver import drive
+from lab.store import Run
 from registry import FAMILIES
-from training.driver import drive
-from training.store import Run
-from ui.gan_figures import LAYERS, duel_image, lattice_cover
 
 SECTIONS = {
     "gan": ("See inside", "Explore", "Check"),
@@ -26,10 +26,10 @@ SECTIONS = {
 def page() -> None:
     import streamlit as st
 
-    from training.store import Run
-    from training.view import view_of
-    from ui.gan import DUEL
-    from ui.gan_images import IMAGE_DUEL
+    from lab.store import Run
+    from lab.view import view_of
+    from ui.gan.images import IMAGE_DUEL
+    from ui.gan.plane import DUEL
 
     run = Run(st.query_params["run"])
     parts = DUEL if run.family.stem == "gan" else IMAGE_DUEL
@@ -101,8 +101,8 @@ def test_a_missing_classifier_is_offered(run):
 
 
 def test_files_can_be_taken_away(run):
-    from ui.gan import DUEL
-    from ui.gan_images import IMAGE_DUEL
+    from ui.gan.images import IMAGE_DUEL
+    from ui.gan.plane import DUEL
 
     parts = DUEL if run.family.stem == "gan" else IMAGE_DUEL
     for ending, (_, make) in parts.files.items():

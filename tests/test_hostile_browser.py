@@ -9,9 +9,9 @@ import pytest
 from test_browser import Server, chromium, expect, page  # noqa: F401
 from test_runs_browser import tick
 
+from lab.driver import drive
+from lab.store import MAX_NAME, Run, Status
 from registry import FAMILIES
-from training.driver import drive
-from training.store import MAX_NAME, Run, Status
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -12,7 +12,7 @@ import pytest
 from hostile.pages import MARK
 
 from registry import PAGES
-from ui.plain import plain
+from ui.common.plain import plain
 
 ROOT = Path(__file__).parent.parent
 MB = 2**20

@@ -14,11 +14,11 @@ from streamlit.testing.v1 import AppTest
 from datasets.images import ImageSet
 from datasets.own import DataError
 from datasets.own_images import OwnImages, fixed_fifth
+from lab.store import Run, Status
 from registry import FAMILIES
-from training.store import Run, Status
-from ui.image_desk import Desk, Mine
-from ui.image_model import Trained
-from ui.image_upload import fit_digit, like_the_data
+from ui.image_flows.desk import Desk, Mine
+from ui.image_flows.model import Trained
+from ui.image_flows.upload import fit_digit, like_the_data
 
 EXPLORE = ("Sample", "Interpolate", "Attributes", "Levels", "Your own {}", "Surprise")
 CHECK = ("Right or wrong", "Bits, term by term", "Nearest training images")
@@ -27,10 +27,10 @@ CHECK = ("Right or wrong", "Bits, term by term", "Nearest training images")
 def page() -> None:
     import streamlit as st
 
-    from training.store import Run
-    from training.view import View
-    from ui.image_checks import checks
-    from ui.image_explore import explore
+    from lab.store import Run
+    from lab.view import View
+    from ui.image_flows.checks import checks
+    from ui.image_flows.explore import explore
 
     run = Run(st.query_params["run"])
     part = explore if st.query_params["part"] == "Explore" else checks

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from analysis import image_checks, image_latents
+from analysis.image_checks import Measured
 from datasets.images import ImageSet
+from figures.image_figures import GAP, film_of_images, labelled_rows, tile
 from models.glow import glow
 from models.image_flow import ImageFlow
 from models.nice import nice_images
-from training import image_checks, image_tools
-from training.image_checks import Measured
-from training.image_flow import bits_per_dim, dequantise
-from ui.image_figures import GAP, film_of_images, labelled_rows, tile
+from training.core.image_flow import bits_per_dim, dequantise
 
 SHAPE = (1, 8, 8)
 CLASSES = 3
@@ -62,22 +62,22 @@ def flow(request: pytest.FixtureRequest) -> ImageFlow:
 
 def test_encoding_and_decoding_gives_the_bytes_back(flow):
     x, labels = images(300), torch.arange(300) % CLASSES
-    context = image_tools.context_of(flow, labels)
-    z = image_tools.encode(flow, x, context)
-    back = image_tools.decode(flow, z, context)
+    context = image_latents.context_of(flow, labels)
+    z = image_latents.encode(flow, x, context)
+    back = image_latents.decode(flow, z, context)
     assert ((back * 256).floor() == x).all()
-    noisy = image_tools.encode(flow, x, context, seed=4)
+    noisy = image_latents.encode(flow, x, context, seed=4)
     assert not torch.equal(z, noisy)
-    assert torch.equal(noisy, image_tools.encode(flow, x, context, seed=4))
+    assert torch.equal(noisy, image_latents.encode(flow, x, context, seed=4))
 
 
 def test_samples_are_reproducible_and_colder_ones_have_smaller_latents(flow):
     labels = torch.arange(12) % CLASSES
     before = torch.get_rng_state()
-    first = image_tools.sample(flow, labels, temperature=0.7, seed=3)
-    assert torch.equal(first, image_tools.sample(flow, labels, temperature=0.7, seed=3))
+    first = image_latents.sample(flow, labels, temperature=0.7, seed=3)
+    assert torch.equal(first, image_latents.sample(flow, labels, temperature=0.7, seed=3))
     assert torch.equal(before, torch.get_rng_state())
-    cold = image_tools.sample(flow, torch.zeros(5, dtype=torch.int64), temperature=0.0, seed=3)
+    cold = image_latents.sample(flow, torch.zeros(5, dtype=torch.int64), temperature=0.0, seed=3)
     torch.testing.assert_close(cold, cold[:1].expand_as(cold))
 
 
@@ -87,7 +87,7 @@ def test_samples_are_reproducible_and_colder_ones_have_smaller_latents(flow):
 @pytest.mark.parametrize("spherical", [False, True])
 def test_both_ends_of_an_interpolation_are_the_images(flow, spherical):
     pair, labels = images(2), torch.tensor([0, 2])
-    path = image_tools.interpolate(flow, pair, labels, steps=5, spherical=spherical)
+    path = image_latents.interpolate(flow, pair, labels, steps=5, spherical=spherical)
     assert path.shape == (5, *SHAPE)
     assert ((path[[0, -1]] * 256).floor() == pair).all()
 
@@ -95,8 +95,8 @@ def test_both_ends_of_an_interpolation_are_the_images(flow, spherical):
 def test_the_arc_keeps_the_length_that_the_line_loses():
     start, end = torch.randn(2, 500, generator=private(2))
     half = torch.tensor([0.5])
-    line = image_tools.blend(start, end, half)[0].norm()
-    arc = image_tools.blend(start, end, half, spherical=True)[0].norm()
+    line = image_latents.blend(start, end, half)[0].norm()
+    arc = image_latents.blend(start, end, half, spherical=True)[0].norm()
     lengths = torch.stack([start.norm(), end.norm()])
     assert lengths.min() * 0.98 < arc < lengths.max() * 1.02
     assert line < 0.8 * arc
@@ -104,7 +104,7 @@ def test_the_arc_keeps_the_length_that_the_line_loses():
 
 def test_an_arc_between_equal_latents_stays_there():
     z = torch.randn(50, generator=private(2))
-    path = image_tools.blend(z, z, torch.linspace(0, 1, 3), spherical=True)
+    path = image_latents.blend(z, z, torch.linspace(0, 1, 3), spherical=True)
     torch.testing.assert_close(path, z.expand(3, -1))
 
 
@@ -113,10 +113,10 @@ def test_an_arc_between_equal_latents_stays_there():
 
 def test_directions_lead_from_one_mean_to_the_other(flow):
     x, labels = images(60), torch.arange(60) % CLASSES
-    ways = image_tools.attributes(flow, x, labels, CLASSES)
+    ways = image_latents.attributes(flow, x, labels, CLASSES)
     means = [
-        image_tools.encode(
-            flow, x[labels == k], image_tools.context_of(flow, labels[labels == k])
+        image_latents.encode(
+            flow, x[labels == k], image_latents.context_of(flow, labels[labels == k])
         ).mean(0)
         for k in range(CLASSES)
     ]
@@ -130,10 +130,10 @@ def test_the_thick_direction_is_blind_to_the_inks_of_classes(vectors):
     labels = torch.arange(40) % 2
     x[labels == 1] = 200
     x[20:, :, -1, -1] += 50
-    ways = image_tools.attributes(vectors, x, labels, 2)
+    ways = image_latents.attributes(vectors, x, labels, 2)
     only = x[:1].clone().repeat(2, 1, 1, 1)
     only[1, :, -1, -1] += 50
-    z = image_tools.encode(vectors, only)
+    z = image_latents.encode(vectors, only)
     # A NICE without shifts would move one latent; with them the way stays far from that of ink.
     ink = ways.towards(0, 1)
     assert ways.thicker.norm() < 2 * (z[1] - z[0]).norm()
@@ -141,7 +141,7 @@ def test_the_thick_direction_is_blind_to_the_inks_of_classes(vectors):
 
 
 def test_a_class_without_images_is_no_trouble(conditional):
-    ways = image_tools.attributes(conditional, images(6), torch.zeros(6, dtype=torch.int64), 3)
+    ways = image_latents.attributes(conditional, images(6), torch.zeros(6, dtype=torch.int64), 3)
     assert ways.towards(0, 1).isfinite().all()
     assert (ways.means[1:] == 0).all()
 
@@ -153,7 +153,7 @@ def test_a_class_without_images_is_no_trouble(conditional):
 def test_resampling_a_level_leaves_the_other_latents(conditional, level):
     z = torch.randn(4, DIMS, generator=private(3))
     kept = z.clone()
-    changed = image_tools.resample_level(conditional, z, level, temperature=0.7, seed=1)
+    changed = image_latents.resample_level(conditional, z, level, temperature=0.7, seed=1)
     assert torch.equal(z, kept)
     for i, place in enumerate(conditional.latent_slices):
         same = changed[:, place] == z[:, place]
@@ -165,35 +165,37 @@ def test_resampling_a_level_leaves_the_other_latents(conditional, level):
 
 def test_p_of_x_lies_between_the_likeliest_class_and_its_share(conditional):
     x = dequantise(images(20), private(5))
-    by_class = image_tools.log_prob_by_class(conditional, x)
+    by_class = image_latents.log_prob_by_class(conditional, x)
     assert by_class.shape == (20, CLASSES)
     best = by_class.max(dim=1).values
-    value = image_tools.log_mean_exp(by_class)
+    value = image_latents.log_mean_exp(by_class)
     assert (value <= best + 1e-4).all()
     assert (value >= best - math.log(CLASSES) - 1e-4).all()
 
 
 def test_the_posterior_sums_to_one_and_follows_bayes(conditional):
     x = dequantise(images(20), private(5))
-    by_class = image_tools.log_prob_by_class(conditional, x).double()
-    shares = image_tools.posterior(by_class)
+    by_class = image_latents.log_prob_by_class(conditional, x).double()
+    shares = image_latents.posterior(by_class)
     torch.testing.assert_close(shares.sum(1), torch.ones(20, dtype=torch.float64))
     joint = by_class - math.log(CLASSES)
-    torch.testing.assert_close(shares, (joint - image_tools.log_mean_exp(by_class)[:, None]).exp())
+    torch.testing.assert_close(
+        shares, (joint - image_latents.log_mean_exp(by_class)[:, None]).exp()
+    )
 
 
 def test_a_flow_without_classes_has_one_likelihood(vectors):
     x = dequantise(images(5), private(5))
-    by_class = image_tools.log_prob_by_class(vectors, x)
+    by_class = image_latents.log_prob_by_class(vectors, x)
     assert by_class.shape == (5, 1)
-    torch.testing.assert_close(image_tools.log_mean_exp(by_class), vectors.log_prob(x))
-    assert (image_tools.posterior(by_class) == 1).all()
+    torch.testing.assert_close(image_latents.log_mean_exp(by_class), vectors.log_prob(x))
+    assert (image_latents.posterior(by_class) == 1).all()
 
 
 def test_bits_of_labels_and_of_none_differ_by_what_the_label_is_worth(conditional):
     x, labels = images(30), torch.arange(30) % CLASSES
-    told = image_tools.bits(conditional, x, DIMS, labels)
-    untold = image_tools.bits(conditional, x, DIMS)
+    told = image_latents.bits(conditional, x, DIMS, labels)
+    untold = image_latents.bits(conditional, x, DIMS)
     assert (untold - told <= math.log2(CLASSES) / DIMS + 1e-5).all()
     assert not torch.equal(told, untold)
 
@@ -245,7 +247,7 @@ def test_a_flow_that_does_not_invert_is_found(vectors):
 
 def test_terms_add_up_to_the_bits(flow):
     x, labels = dequantise(images(20), private(5)), torch.arange(20) % CLASSES
-    context = image_tools.context_of(flow, labels)
+    context = image_latents.context_of(flow, labels)
     terms, whole = image_checks.accounting(flow, x, context, DIMS)
     assert sum(term.bits for term in terms) == pytest.approx(whole, abs=1e-5)
     expected = bits_per_dim(flow.log_prob(x, context), flow, DIMS).mean()

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 from datasets.images import load_images
 from datasets.own_images import OwnImages
+from lab.driver import drive
+from lab.store import Run
 from models.image_flow import ImageFlow
 from models.image_layers import ConvNet, Logit, Vectorise
 from models.priors import Logistic
 from registry import FAMILIES
-from training import image_flow
-from training.config import ConfigError
-from training.devices import best_device
-from training.driver import drive
-from training.image_flow import (
+from training.core import image_flow
+from training.core.config import ConfigError
+from training.core.devices import best_device
+from training.core.image_flow import (
     COLUMNS,
     MEASURED,
     ROWS,
@@ -36,8 +37,7 @@ from training.image_flow import (
     squeezable,
     to_bytes,
 )
-from training.loop import Progress, Wishes, train
-from training.store import Run
+from training.core.loop import Progress, Wishes, train
 
 SMALL = {"dataset": "digits8", "batch": 32, "learning_rate": 5e-3}
 LEAST: dict[str, dict] = {

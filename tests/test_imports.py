@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from datasets.own import DataError
+from lab.driver import drive
+from lab.run_import import MAX_FILES, import_run
+from lab.store import Run, RunStore, clean_name
 from registry import FAMILIES
-from training.driver import drive
-from training.imports import MAX_FILES, import_run
-from training.store import Run, RunStore, clean_name
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ import torch
 from conftest import wait_until
 
 from benchmarks.kills import end_session, is_alive, processes_of, serve
+from lab import lab as lab_module
+from lab.driver import drive
+from lab.lab import Lab, LabFull
+from lab.rules import Rules
+from lab.store import Run, RunStore
+from lab.view import CURVE, View, thin, view_of
 from registry import FAMILIES
-from training import lab as lab_module
-from training.driver import drive
-from training.lab import Lab, LabFull
-from training.loop import train
-from training.rules import Rules
-from training.store import Run, RunStore
-from training.view import CURVE, View, thin, view_of
+from training.core.loop import train
 
 ROOT = Path(__file__).parent.parent
 NICE = FAMILIES["nice"]

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from registry import FAMILIES
-from ui.page import resolve
+from ui.common.page import resolve
 
 ROOT = Path(__file__).parent.parent
 PROSE = [
@@ -20,9 +20,10 @@ PROSE = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "theory").glob("*.md")),
 ]
-SOURCES = [path for room in ("ui", "pages") for path in sorted((ROOT / room).glob("*.py"))]
+SOURCES = [path for room in ("ui", "pages") for path in sorted((ROOT / room).rglob("*.py"))]
 LAB = "http://localhost:8501"
-MADE_BY_SPHINX = {"settings", "families", "registry", "models", "datasets", "training"}
+MADE_BY_SPHINX = {"settings", "families", "registry"}
+MADE_BY_SPHINX |= {"models", "datasets", "metrics", "training", "lab", "analysis", "cli"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datasets.own import OwnData
 from registry import FAMILIES
-from training.loop import (
+from training.core.loop import (
     PATIENCE,
     Optimiser,
     Progress,
@@ -24,7 +24,7 @@ from training.loop import (
     one_cycle,
     train,
 )
-from training.plane_flow import PlaneFlow
+from training.core.plane_flow import PlaneFlow
 
 SMALL = {"hidden": 32, "batch": 64, "dataset": "ring", "learning_rate": 1e-2}
 VARIANTS: dict[str, tuple[str, dict]] = {

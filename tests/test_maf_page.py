@@ -13,16 +13,8 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from datasets import capsules
-from datasets.capsules import rendered_capsules, rendered_test_image
-from datasets.defects import DefectSet, read_folder, read_test_picture, save_layout
-from datasets.own import DataError
-from datasets.own_images import load_own
-from registry import FAMILIES
-from training import maf_tools
-from training.__main__ import main
-from training.maf import MAFConfig, build
-from training.maf_scores import (
+from analysis import maf_sampling
+from analysis.maf_scores import (
     Scoring,
     evaluate,
     image_of,
@@ -30,9 +22,17 @@ from training.maf_scores import (
     save_evaluation,
     weights_step,
 )
-from training.store import Run, Status
-from training.weights import read_weights
-from ui import maf_charts, maf_pictures
+from cli.train import main
+from datasets import capsules
+from datasets.capsules import rendered_capsules, rendered_test_image
+from datasets.defects import DefectSet, read_folder, read_test_picture, save_layout
+from datasets.own import DataError
+from datasets.own_images import load_own
+from figures import maf_charts, maf_pictures
+from lab.store import Run, Status
+from lab.weights_import import read_weights
+from registry import FAMILIES
+from training.maf import MAFConfig, build
 
 SMALL = {
     "patches": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
@@ -230,11 +230,11 @@ def test_what_is_promised_can_be_set():
 
 def test_a_small_made_is_right_and_breaks_when_it_is_told_to():
     for seed in range(3):
-        right = maf_tools.look(5, 12, strict=True, seed=seed)
+        right = maf_sampling.look(5, 12, strict=True, seed=seed)
         assert not np.triu(right.sees).any()
         assert right.stated == pytest.approx(right.true, abs=1e-5)
         assert right.integral == pytest.approx(1, abs=2e-3)
-    wrong = maf_tools.look(5, 12, strict=False, seed=0)
+    wrong = maf_sampling.look(5, 12, strict=False, seed=0)
     assert np.diag(wrong.sees).max() > 1e-3
     assert not np.triu(wrong.sees, 1).any()
     assert abs(wrong.stated - wrong.true) > 1e-2
@@ -243,7 +243,7 @@ def test_a_small_made_is_right_and_breaks_when_it_is_told_to():
 
 def test_a_sampling_ends_with_the_sample(run):
     experiment = run.experiment()
-    found = maf_tools.fill(experiment, seed=3, temperature=0.5)
+    found = maf_sampling.fill(experiment, seed=3, temperature=0.5)
     side = run.config.side
     assert found.frames.shape[1:] == (side, side, 3)
     assert len(found.frames) == len(found.places)
@@ -303,7 +303,7 @@ def choice() -> None:
 
     from registry import FAMILIES
     from training.maf import MAFConfig
-    from ui.maf_data import maf_data
+    from ui.maf.data import maf_data
 
     config = MAFConfig(dataset=st.query_params["dataset"], resolution=32)
     own, ready = maf_data(FAMILIES["maf"], config)
@@ -330,7 +330,7 @@ def test_a_set_that_is_not_here_is_offered_with_size_and_licence(tmp_path, monke
     def refuse(source, progress):
         raise DataError("The download failed: no route.")
 
-    monkeypatch.setattr("ui.maf_data.download", refuse)
+    monkeypatch.setattr("ui.maf.data.download", refuse)
     tester.button[0].click().run()
     assert "no route" in tester.error[0].value
     assert "rendered capsules" in tester.error[0].value
@@ -361,13 +361,13 @@ def test_the_built_in_set_says_what_it_is():
 def section() -> None:
     import streamlit as st
 
-    from training.store import Run
-    from training.view import View
-    from ui.maf_inside import feel_made, inside
-    from ui.maf_live import draw_maf
-    from ui.maf_own import score_own
-    from ui.maf_results import results
-    from ui.maf_sampling import sampling
+    from lab.store import Run
+    from lab.view import View
+    from ui.maf.inside import feel_made, inside
+    from ui.maf.live import draw_maf
+    from ui.maf.own import score_own
+    from ui.maf.results import results
+    from ui.maf.sampling import sampling
 
     run = Run(st.query_params["run"])
     parts = {"Results": results, "Own": score_own, "Inside": inside, "Sampling": sampling}

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.maf_scores import evaluate, write_scores
 from datasets import defects
 from datasets.capsules import rendered_capsules
 from datasets.defects import DefectSet
 from datasets.own import DataError
+from figures import maf_figures
 from models.layers import ActNorm
 from training import maf
-from training.config import ConfigError
-from training.loop import TrainingDiverged, Wishes, train
+from training.core.config import ConfigError
+from training.core.loop import TrainingDiverged, Wishes, train
 from training.maf import DefectFlow, MAFConfig, build
-from training.maf_scores import evaluate, write_scores
-from ui import maf_figures
 
 SMALL = {
     "patches": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from training.memory import keep_small
+from lab.memory import keep_small
 
 DUMPS = """
 import sys, threading
-from training.memory import dump_threads_on_signal
+from lab.memory import dump_threads_on_signal
 dump_threads_on_signal()
 waits = threading.Event()
 threading.Thread(target=waits.wait, name="a page", daemon=True).start()

@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from models.by_hand import ByHand
+from models.fast.by_hand import ByHand
 from models.flow import Flow
 from models.glow import glow_plane
 from models.image_layers import InvertibleLinear

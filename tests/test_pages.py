@@ -11,15 +11,16 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lab.lab import Lab, get_lab
+from lab.store import Run
+from lab.weights_import import read_weights, run_from_weights
+from paths import ROOT
 from registry import FAMILIES, PAGES, Family
-from training.lab import Lab, get_lab
-from training.store import Run
-from training.weights import read_weights, run_from_weights
-from ui.exercises import EXERCISES, Exercise, address
-from ui.page import IN_THE_CODE, ROOT, named_in, resolve, sections
+from ui.common.page import IN_THE_CODE, named_in, resolve, sections
+from ui.theory.exercises import EXERCISES, Exercise, address
 
 PROVES = {"Check", "Results"}  # the section with the numbers that prove what was trained
-SINGLETON = "_generative_lab"  # where `training.lab.get_lab` keeps it
+SINGLETON = "_generative_lab"  # where `lab.lab.get_lab` keeps it
 # Parts that open within a section, which the tests of their pages draw.
 INSIDE_A_SECTION = {"Levels", "Surprise"}
 BUTTONS = ("train", "pause", "resume", "step", "stop")
@@ -171,7 +172,7 @@ def test_home_has_a_card_for_every_page() -> None:
 
 @pytest.mark.parametrize("stem", [family.stem for family in PAGES])
 def test_a_page_without_any_run_says_what_to_do(stem: str, monkeypatch) -> None:
-    monkeypatch.setattr("ui.runs._shipped", lambda _: None)
+    monkeypatch.setattr("ui.common.run_words._shipped", lambda _: None)
     tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     healthy(tester.switch_page(f"pages/{stem}.py"))
     assert any("press Train" in info.value for info in tester.info)

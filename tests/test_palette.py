@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ui.palette import diverging, luminance, palette, rgb, sequential
+from figures.palette import diverging, luminance, palette, rgb, sequential
 
 THEMES = ("light", "dark")
 CONFIG = Path(__file__).parents[1] / ".streamlit" / "config.toml"

@@ -15,11 +15,11 @@ import pytest
 import torch
 from conftest import wait_until
 
+from lab.lab import PRELOAD
+from lab.store import Run
 from registry import FAMILIES
-from training import parallel
-from training.lab import PRELOAD
-from training.loop import Experiment, train
-from training.store import Run
+from training.core import distributed
+from training.core.loop import Experiment, train
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,24 +49,24 @@ def first_or_second(rank: int, port: int, stems: list[str], folder: str) -> None
     torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ.update({k: str(v) for k, v in place.items()}, MASTER_ADDR="127.0.0.1")
-    parallel.join("cpu")
+    distributed.join("cpu")
     for stem in stems:
         learner = experiment(stem)
-        if parallel.leads():
+        if distributed.leads():
             losses = some_steps(learner)
         else:
             learner.generator.manual_seed(99)  # what differs is put right at the start
             next(learner.model.parameters()).data.zero_()
-            parallel.begin(learner)
+            distributed.begin(learner)
             losses = []
             for _ in range(STEPS):
-                assert parallel._agree()
-                losses.append({k: float(v) for k, v in parallel.update(learner).items()})
+                assert distributed._agree()
+                losses.append({k: float(v) for k, v in distributed.update(learner).items()})
                 learner.step += 1
-            assert not parallel._agree()
+            assert not distributed._agree()
         state = {"model": learner.model.state_dict(), "generator": learner.generator.get_state()}
         torch.save({**state, "losses": losses}, f"{folder}/{stem}-{rank}.pt")
-    parallel.leave()
+    distributed.leave()
 
 
 def free_port() -> int:
@@ -120,12 +120,12 @@ def test_the_other_families_too(tmp_path):
 
 def test_one_process_alone_changes_nothing():
     x = torch.randn(7, 3, requires_grad=True)
-    assert parallel.size() == 1
-    assert parallel.leads()
-    assert parallel.share(x)[0] is x
-    assert torch.equal(parallel.mean(x[:, 0], of=7), x[:, 0].mean())
-    assert parallel.total(x, x.sum())[0] is x
-    assert not parallel.launched()
+    assert distributed.size() == 1
+    assert distributed.leads()
+    assert distributed.share(x)[0] is x
+    assert torch.equal(distributed.mean(x[:, 0], of=7), x[:, 0].mean())
+    assert distributed.total(x, x.sum())[0] is x
+    assert not distributed.launched()
 
 
 # -- the command line ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 
 from datasets.own import OwnData
 from datasets.plane import OWN, load_plane
-from training.plane_metrics import BINS, SAMPLES, Truth, diversity, js, kl
+from metrics.plane import BINS, SAMPLES, Truth, diversity, js, kl
 
 
 def truth_of(name: str = "ring", noise: float = 0.02) -> Truth:

@@ -22,12 +22,12 @@ import pytest
 from conftest import wait_until
 
 from benchmarks.cluster import Nodes, cluster
+from lab import ray_worker
+from lab.driver import Report, drive
+from lab.lab import Lab
+from lab.ray_worker import ADDRESS, Cluster, Trainer, find_cluster, need
+from lab.store import Run, RunError, Status
 from registry import FAMILIES
-from training import ray_worker
-from training.driver import Report, drive
-from training.lab import Lab
-from training.ray_worker import ADDRESS, Cluster, Trainer, find_cluster, need
-from training.store import Run, RunError, Status
 
 NICE = FAMILIES["nice"]
 ROOT = Path(__file__).parent.parent

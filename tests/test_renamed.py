@@ -13,14 +13,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from cli.train import main
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
+from lab.store import Run
+from lab.weights_import import read_weights
 from registry import FAMILIES
-from training.__main__ import main
-from training.config import RENAMED, ConfigError
-from training.loop import train
-from training.store import Run
-from training.weights import read_weights
+from training.core.config import RENAMED, ConfigError
+from training.core.loop import train
 
 ROOT = Path(__file__).parent.parent
 CYCLEGAN = FAMILIES["cyclegan"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_browser import Server, chromium, expect, page  # noqa: F401
 
+from lab.driver import drive
+from lab.store import Run
 from registry import FAMILIES
-from training.driver import drive
-from training.store import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

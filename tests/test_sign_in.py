@@ -20,7 +20,7 @@ from test_browser import (  # noqa: F401 - chromium is a fixture
     until,
 )
 
-from training.store import RunStore
+from lab.store import RunStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -20,10 +20,10 @@ import torch
 
 from datasets.files import write_atomic
 from datasets.own import OwnData
+from lab.driver import drive
+from lab.files import read_json, write_json
+from lab.store import FRAMES, Run, RunError, RunStore, Status
 from registry import FAMILIES
-from training.driver import drive
-from training.files import read_json, write_json
-from training.store import FRAMES, Run, RunError, RunStore, Status
 
 ROOT = Path(__file__).parent.parent
 NICE = FAMILIES["nice"]
@@ -82,9 +82,9 @@ import json, os, resource, sys
 from pathlib import Path
 import torch
 from registry import FAMILIES
-from training import driver
+from lab import driver
 from datasets.files import write_atomic
-from training.store import Run
+from lab.store import Run
 
 torch.set_num_threads(1)
 driver.CHECKPOINT_EVERY = driver.SNAPSHOT_EVERY = 0.05
@@ -602,7 +602,7 @@ def test_a_zipped_run_opens_elsewhere(run, tmp_path):
     ],
 )
 def test_the_command_repeats_the_settings(tmp_path, monkeypatch, stem, values):
-    from training import __main__ as cli
+    from cli import train as cli
 
     family = FAMILIES[stem]
     run = Run.create(tmp_path / "run", family, family.training.CONFIG(**values))

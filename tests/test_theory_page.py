@@ -10,11 +10,11 @@ import pytest
 from scipy.integrate import trapezoid
 from streamlit.testing.v1 import AppTest
 
+from lab.comparison import ENTRANTS
+from lab.files import read_json
 from registry import FAMILIES, PAGES
-from training.compare import ENTRANTS
-from training.files import read_json
-from ui.change_of_variables import Map1D, Map2D, area_of, normal, square
-from ui.exercises import EXERCISES, address
+from ui.theory.change_of_variables import Map1D, Map2D, area_of, normal, square
+from ui.theory.exercises import EXERCISES, address
 
 ROOT = Path(__file__).parent.parent
 
@@ -87,7 +87,7 @@ def test_every_family_stands_side_by_side_with_what_was_measured():
 
 
 def test_a_family_without_traits_is_left_out_and_not_in_the_way(monkeypatch):
-    from ui import side_by_side
+    from ui.theory import side_by_side
 
     bare = [dataclasses.replace(PAGES[0], traits=None), *PAGES[1:]]
     monkeypatch.setattr(side_by_side, "PAGES", bare)
@@ -99,6 +99,6 @@ def test_a_family_without_traits_is_left_out_and_not_in_the_way(monkeypatch):
 
 
 def _table_alone() -> None:
-    from ui.side_by_side import side_by_side
+    from ui.theory.side_by_side import side_by_side
 
     side_by_side()

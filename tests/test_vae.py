@@ -12,23 +12,8 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from datasets.images import load_images
-from datasets.own_images import OwnImages, fixed_fifth
-from models.vae import (
-    LIKELIHOODS,
-    VAE,
-    ContinuousBernoulli,
-    Gaussian,
-    importance_bound,
-    kl,
-    log_normaliser,
-    vae,
-)
-from training import vae as training
-from training.loop import Optimiser, Wishes, train
-from training.vae import VAEConfig, VAETraining, build
-from training.vae_checks import bound_of, check_vae, gain_of, nested
-from training.vae_tools import (
+from analysis.vae_checks import bound_of, check_vae, gain_of, nested
+from analysis.vae_latents import (
     CORRUPTIONS,
     active_units,
     class_means,
@@ -47,6 +32,21 @@ from training.vae_tools import (
     to_bytes,
     walk,
 )
+from datasets.images import load_images
+from datasets.own_images import OwnImages, fixed_fifth
+from models.vae import (
+    LIKELIHOODS,
+    VAE,
+    ContinuousBernoulli,
+    Gaussian,
+    importance_bound,
+    kl,
+    log_normaliser,
+    vae,
+)
+from training import vae as training
+from training.core.loop import Optimiser, Wishes, train
+from training.vae import VAEConfig, VAETraining, build
 
 SMALL = {"dataset": "digits8", "hidden": 64, "latent": 4, "batch": 32}
 NETWORKS = ("mlp", "conv")
@@ -574,13 +574,13 @@ def test_a_trained_model_passes_its_checks_and_a_wrong_one_does_not(monkeypatch)
     clean, strange = score(experiment.model, images), score(experiment.model, noisy)
     assert detect(clean.bce, strange.bce, clean.bce).auroc.value > 0.9
     # A KL that is only half of it is found out.
-    monkeypatch.setattr("training.vae_checks.kl", lambda *args: 0.5 * kl(*args))
+    monkeypatch.setattr("analysis.vae_checks.kl", lambda *args: 0.5 * kl(*args))
     assert check_vae(experiment.model, images)[0].passed is False
 
 
 def test_encoding_and_decoding_in_parts_is_the_whole(monkeypatch):
     model, images = small(), load_images("digits8").test[:50]
     whole = encode(model, images)
-    monkeypatch.setattr("training.vae_tools.CHUNK", 7)
+    monkeypatch.setattr("analysis.vae_latents.CHUNK", 7)
     torch.testing.assert_close(encode(model, images), whole)
     assert decode(model, whole).shape == (50, 1, 8, 8)

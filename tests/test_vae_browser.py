@@ -21,7 +21,7 @@ from test_browser import (  # noqa: F401 - the last three are fixtures
     until,
 )
 
-from training.store import Run
+from lab.store import Run
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,10 +10,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from datasets.own_images import OwnImages, fixed_fifth
+from figures.vae_charts import histograms, roc, unit_bars
+from figures.vae_figures import are_glyphs, map_chart, reach_of, scatter
+from lab.store import Run, Status
 from registry import FAMILIES
-from training.store import Run, Status
-from ui.vae_charts import histograms, roc, unit_bars
-from ui.vae_figures import are_glyphs, map_chart, reach_of, scatter
 
 PARTS = {
     "Latent space": ("Map", "Walk", "Interpolate", "Arithmetic"),
@@ -30,12 +30,12 @@ CASES = {
 def page() -> None:
     import streamlit as st
 
-    from training.store import Run
-    from training.view import view_of
-    from ui.vae_anomalies import anomalies
-    from ui.vae_checks import checks
-    from ui.vae_latent import latent_space
-    from ui.vae_live import draw_vae
+    from lab.store import Run
+    from lab.view import view_of
+    from ui.vae.anomalies import anomalies
+    from ui.vae.checks import checks
+    from ui.vae.latent import latent_space
+    from ui.vae.live import draw_vae
 
     view = view_of(Run(st.query_params["run"]))
     parts = {"Latent space": latent_space, "Anomalies": anomalies, "Check": checks}

@@ -9,7 +9,7 @@ import torch
 
 from models.vae import plane_vae
 from registry import FAMILIES
-from training.loop import train
+from training.core.loop import train
 from training.vae_plane import LATENT, sample
 
 

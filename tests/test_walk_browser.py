@@ -7,7 +7,7 @@ import re
 import pytest
 from test_browser import address, button, chromium, expect, page, server, until  # noqa: F401
 
-from ui.exercises import EXERCISES, Exercise
+from ui.theory.exercises import EXERCISES, Exercise
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -16,11 +16,11 @@ from streamlit.testing.v1 import AppTest
 
 from datasets.own import DataError
 from datasets.own_images import OwnImages, fixed_fifth
+from lab import safetensors_header
+from lab.store import Run, RunStore
+from lab.view import view_of
+from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES
-from training import headers
-from training.store import Run, RunStore
-from training.view import view_of
-from training.weights import read_weights, run_from_weights
 
 SMALL: dict[str, dict] = {
     "nice": {"layers": 2, "hidden": 32, "dataset": "ring"},
@@ -236,7 +236,7 @@ def test_a_hundred_thousand_tensors_are_refused_by_the_size_of_their_header_or_b
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     many = joined({f"w{i}": empty for i in range(100_000)})
     assert "header has 6." in refused(many)
-    few = joined({f"w{i}": empty for i in range(headers.MAX_TENSORS + 1)})
+    few = joined({f"w{i}": empty for i in range(safetensors_header.MAX_TENSORS + 1)})
     assert "tensors" in refused(few)
 
 
@@ -281,7 +281,7 @@ def test_metadata_that_ask_for_what_cannot_be_are_refused(nice, images):
 
 
 def test_a_huge_file_is_refused_before_it_is_read(monkeypatch, nice):
-    monkeypatch.setattr(headers, "MAX_BYTES", len(nice) - 1)
+    monkeypatch.setattr(safetensors_header, "MAX_BYTES", len(nice) - 1)
     assert "MB" in refused(nice)
 
 
@@ -298,8 +298,8 @@ def page() -> None:
     import streamlit as st
 
     from registry import FAMILIES
-    from ui.runs import shown_run
-    from ui.weights import load_weights
+    from ui.common.run_words import shown_run
+    from ui.common.weights import load_weights
 
     family = FAMILIES["nice"]
     view, shipped = shown_run(family)
@@ -318,7 +318,7 @@ def tester(tmp_path, monkeypatch) -> AppTest:
         def bring_in(self, make):
             return make(self.store)
 
-    for module in ("ui.weights", "ui.runs"):
+    for module in ("ui.common.weights", "ui.common.run_words"):
         monkeypatch.setattr(f"{module}.lab", Seat)
     return AppTest.from_function(page, default_timeout=60)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from models.winograd import Conv3x3, convolve, pays
+from models.fast.winograd import Conv3x3, convolve, pays
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

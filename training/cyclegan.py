@@ -14,10 +14,10 @@ from torch.nn import Module
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
-from training.config import ConfigError, RunConfig, knob, seed_knob
-from training.cyclegan_tools import Epochs, ImagePool, compared, jittered, signed, to_bytes
-from training.devices import Lanes, knows_bfloat16
-from training.loop import Experiment, Optimiser, Progress, Snapshot, train
+from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core.devices import Lanes, knows_bfloat16
+from training.core.loop import Experiment, Optimiser, Progress, Snapshot, train
+from training.core.unpaired import Epochs, ImagePool, compared, jittered, signed, to_bytes
 
 THREADS = 8  # its convolutions use what the machine has to spare
 

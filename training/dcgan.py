@@ -11,10 +11,10 @@ from torch import Tensor
 
 from datasets.own_images import OwnImages
 from models.gan import GAN, Shape, dcgan, dcgan_side
-from training.config import ConfigError, knob
-from training.duel import PARTS
-from training.image_duel import ImageDuel, ImageDuelConfig
-from training.loop import Progress, train
+from training.core.adversarial import PARTS
+from training.core.config import ConfigError, knob
+from training.core.image_gan import ImageDuel, ImageDuelConfig
+from training.core.loop import Progress, train
 
 __all__ = [
     "CONFIG",

@@ -12,14 +12,14 @@ from torch import Tensor
 from datasets.own import OwnData
 from datasets.plane import OWN, Plane, load_plane
 from datasets.toy import TOY, Box
-from models.by_hand import ByHand
+from metrics.plane import SAMPLES, Truth, diversity, summarise
+from models.fast.by_hand import ByHand
 from models.gan import GAN, plane_gan
-from training.config import knob
-from training.duel import PARTS, Duel, DuelConfig
-from training.gan_losses import LOSSES, PLANE_PENALTY, realness
-from training.loop import Progress, Snapshot, train
-from training.plane_flow import GRID, grid_points
-from training.plane_metrics import SAMPLES, Truth, diversity, summarise
+from training.core.adversarial import PARTS, Duel, DuelConfig
+from training.core.config import knob
+from training.core.gan_losses import LOSSES, PLANE_PENALTY, realness
+from training.core.loop import Progress, Snapshot, train
+from training.core.plane_flow import GRID, grid_points
 
 __all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]
 

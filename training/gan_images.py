@@ -9,10 +9,10 @@ import torch
 
 from datasets.own_images import OwnImages
 from models.gan import GAN, Shape, image_gan
-from training.config import knob
-from training.duel import PARTS
-from training.image_duel import VEIL, ImageDuel, ImageDuelConfig
-from training.loop import Progress, train
+from training.core.adversarial import PARTS
+from training.core.config import knob
+from training.core.image_gan import VEIL, ImageDuel, ImageDuelConfig
+from training.core.loop import Progress, train
 
 __all__ = ["CONFIG", "PARTS", "GANImagesConfig", "build", "model", "padded", "train_gan_images"]
 

@@ -18,10 +18,10 @@ from datasets import capsules, defects
 from datasets.defects import DefectSet
 from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
+from metrics import detection
 from models.maf import ConditionalFlow, maf, position_features
-from training import detection
-from training.config import RunConfig, knob, seed_knob
-from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
+from training.core.config import RunConfig, knob, seed_knob
+from training.core.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
 
 HELD_OUT = 0.2  # share of the good training images that calibrate and validate
 LOOKED_AT = 24  # images of each sort behind the live numbers
@@ -243,7 +243,7 @@ class DefectFlow(Experiment):
 
     Of the good training images a fifth is held out: it gives the threshold, and, once more with
     synthetic defects, the live AUROC. The test images are not touched before
-    :func:`~training.maf_scores.evaluate`.
+    :func:`~analysis.maf_scores.evaluate`.
     """
 
     LOSSES = ("nll",)

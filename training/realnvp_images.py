@@ -10,9 +10,9 @@ import torch
 from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.realnvp import realnvp_images
-from training.config import knob
-from training.image_flow import ConvolutionConfig, ImageFlowTraining, squeezable
-from training.loop import Progress, train
+from training.core.config import knob
+from training.core.image_flow import ConvolutionConfig, ImageFlowTraining, squeezable
+from training.core.loop import Progress, train
 
 THREADS = 8  # its convolutions use what the machine has to spare
 PARALLEL = True  # torchrun can share a batch out among GPUs

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from datasets.own import OwnData
 from datasets.plane import Plane, load_plane
+from metrics.plane import Truth, summarise
 from models.vae import VAE, importance_bound, plane_vae
-from training.config import PlaneConfig, knob
-from training.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
-from training.plane_flow import HELD_OUT, SAMPLES
-from training.plane_metrics import Truth, summarise
+from training.core.config import PlaneConfig, knob
+from training.core.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
+from training.core.plane_flow import HELD_OUT, SAMPLES
 
 LATENT = 2  # so that the codes can be drawn
 TIGHT = 64  # draws behind the tighter bound

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from analysis.image_latents import context_of, decode, log_prob_by_class
+from analysis.maf_scores import image_of, load_evaluation, weights_step
 from datasets.capsules import rendered_test_image
-from training.image_tools import context_of, decode, log_prob_by_class
-from training.maf_scores import image_of, load_evaluation, weights_step
-from training.store import Run
-from ui.palette import DARK, LIGHT, sequential
+from figures.palette import DARK, LIGHT, sequential
+from lab.store import Run
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 640, 360

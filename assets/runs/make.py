@@ -14,10 +14,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from training.__main__ import main  # noqa: E402
-from training.maf_scores import evaluate  # noqa: E402
-from training.store import CHECKPOINTS, Run  # noqa: E402
-from ui.maf_figures import write_results  # noqa: E402
+from cli.train import main  # noqa: E402
+from analysis.maf_scores import evaluate  # noqa: E402
+from lab.store import CHECKPOINTS, Run  # noqa: E402
+from figures.maf_figures import write_results  # noqa: E402
 
 COMMANDS = {
     "nice": "nice --dataset two_moons --iterations 3000",

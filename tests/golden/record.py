@@ -16,7 +16,7 @@ import torch
 
 from registry import FAMILIES
 from tests.golden.cases import CASES, SMALL
-from training.loop import train
+from training.core.loop import train
 
 FOLDER = Path(__file__).parent
 STEPS = 20

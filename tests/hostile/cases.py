@@ -58,12 +58,12 @@ from datasets import defects
 from datasets.own import DataError, read_own
 from datasets.own_images import load_own, read_image, read_image_zip
 from datasets.pairs import read_pairs_zip
+from lab.driver import drive
+from lab.run_import import import_run
+from lab.store import Run, RunError, RunStore
+from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES
-from training.config import ConfigError
-from training.driver import drive
-from training.imports import import_run
-from training.store import Run, RunError, RunStore
-from training.weights import read_weights, run_from_weights
+from training.core.config import ConfigError
 
 NICE = FAMILIES["nice"]
 SMALL = {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000}

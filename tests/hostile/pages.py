@@ -22,9 +22,9 @@ def make_runs(root: Path) -> None:
     from hostile.cases import SMALL, Context
     from hostile.files import npy, npz
 
+    from lab.run_import import import_run
+    from lab.store import Run, RunStore
     from registry import FAMILIES
-    from training.imports import import_run
-    from training.store import Run, RunStore
 
     nice, store = FAMILIES["nice"], RunStore(root)
     context = Context(root)

@@ -1,0 +1,1 @@
+"""What is asked of a trained model: checks, latents, anomaly scores, comparisons."""

@@ -1,0 +1,341 @@
+"""What can be done with a trained variational autoencoder: encode, decode, walk, score, corrupt.
+
+Images go in as uint8 ``(B, C, H, W)`` and come out as floats with values in [0, 1]. Everything is
+computed without gradients, some hundred images at a time, and draws from private generators.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from metrics.detection import Interval, bootstrap_auroc, roc_curve, threshold_from_good
+from models.vae import VAE, Terms, importance_bound
+
+CHUNK = 500  # images at a time
+ACTIVE = 0.01  # variance of a unit's mean over the data above which it counts as used
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Return uint8 images as floats from 0 to 1.
+
+    Of any shape; the result has the same.
+    """
+    return images.float() / 255
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Return images with values in [0, 1] as uint8, the nearest grey values.
+
+    Of any shape; the result has the same.
+    """
+    return (x.nan_to_num() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+# -- latents -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encode(model: VAE, images: Tensor) -> Tensor:
+    """Return the means of the latents of uint8 images, shape ``(B, latent)``."""
+    return torch.cat([model.encode(scaled(part))[0] for part in images.split(CHUNK)])
+
+
+@torch.no_grad()
+def decode(model: VAE, latents: Tensor) -> Tensor:
+    """Return the mean images of latents ``(B, latent)``, floats ``(B, C, H, W)``."""
+    return torch.cat([model.decode(part) for part in latents.split(CHUNK)])
+
+
+def unit_variances(means: Tensor) -> Tensor:
+    """Return how much the mean of each unit varies over the data, shape ``(latent,)``."""
+    return means.var(0, correction=0)
+
+
+def active_units(means: Tensor) -> int:
+    """Return how many units are used: those whose mean varies by more than 0.01 over the data.
+
+    Args:
+        means: of the latents of many images, ``(N, latent)``.
+
+    References:
+        Importance Weighted Autoencoders (Burda, Grosse, Salakhutdinov, 2015), section 5.2.
+        https://arxiv.org/abs/1509.00519
+    """
+    return int((unit_variances(means) > ACTIVE).sum())
+
+
+@dataclass(frozen=True)
+class LatentPlane:
+    """A plane in the latent space, to draw it and to come back from the drawing.
+
+    Attributes:
+        centre: the point of the plane that is drawn at the origin, ``(latent,)``.
+        axes: its two directions, orthonormal, ``(2, latent)``.
+        explained: share of the variance of the means along each direction.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    explained: tuple[float, float]
+
+    def project(self, latents: Tensor) -> Tensor:
+        """Return the coordinates of latents ``(B, latent)`` in the plane, ``(B, 2)``."""
+        return (latents - self.centre) @ self.axes.T
+
+    def lift(self, points: Tensor) -> Tensor:
+        """Return the latents of points ``(B, 2)`` of the plane, ``(B, latent)``."""
+        return self.centre + points @ self.axes
+
+
+def plane_of(means: Tensor) -> LatentPlane:
+    """Return the plane in which means of latents ``(N, latent)`` vary most.
+
+    Two latent units are a plane already and are taken as they are. Of more, it is that of the first
+    two principal components; each points to where the longer tail is, so that images of one
+    training do not flip.
+    """
+    centred = means - means.mean(0)
+    variance = centred.var(0, correction=0).sum().clamp_min(1e-12)
+    if means.shape[1] == 2:
+        shares = centred.var(0, correction=0) / variance
+        return LatentPlane(torch.zeros_like(means[0]), torch.eye(2).to(means), _pair(shares))
+    covariance = centred.T @ centred / len(means)
+    values, vectors = torch.linalg.eigh(covariance)
+    axes = vectors[:, [-1, -2]].T
+    tails = (centred @ axes.T).pow(3).sum(0)
+    axes = axes * torch.where(tails < 0, -1.0, 1.0)[:, None]
+    return LatentPlane(means.mean(0), axes, _pair(values[[-1, -2]] / variance))
+
+
+def _pair(shares: Tensor) -> tuple[float, float]:
+    return float(shares[0]), float(shares[1])
+
+
+def lattice(reach: float, count: int) -> Tensor:
+    """Return points on a square lattice, row by row from the top, shape ``(count * count, 2)``."""
+    along = torch.linspace(-reach, reach, count)
+    y, x = torch.meshgrid(along.flip(0), along, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(-1, 2)
+
+
+def normal_lattice(count: int) -> Tensor:
+    """Return a lattice whose points are equally likely under the prior, ``(count * count, 2)``.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma, Welling, 2013), appendix A: the unit square through
+        the inverse of the Gaussian's distribution function.
+    """
+    shares = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    along = (math.sqrt(2) * torch.erfinv(2 * shares - 1)).float()
+    y, x = torch.meshgrid(along.flip(0), along, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(-1, 2)
+
+
+def walk(latents: Tensor, unit: int, reach: float, steps: int) -> Tensor:
+    """Return latents that differ in one unit, from ``-reach`` to ``reach``, ``(steps, latent)``.
+
+    Args:
+        latents: where to start, ``(latent,)``.
+        unit: which unit.
+        reach: in standard deviations of the prior.
+        steps: how many.
+    """
+    path = latents.repeat(steps, 1)
+    path[:, unit] = torch.linspace(-reach, reach, steps).to(latents)
+    return path
+
+
+def class_means(latents: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return the mean latents of each class, ``(classes, latent)``; NaN for one without images."""
+    rows = [latents[labels == k].mean(0) for k in range(classes)]
+    return torch.stack(rows)
+
+
+# -- scores --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def elbo_terms(model: VAE, images: Tensor, *, generator: torch.Generator, draws: int = 1) -> Terms:
+    """Return the terms of the negative ELBO of uint8 images in nats, ``(B,)`` each.
+
+    Args:
+        model: the model.
+        images: uint8, ``(B, C, H, W)``.
+        generator: of the draws from q(z | x), on the model's device.
+        draws: of each image; their mean is returned.
+    """
+    parts = []
+    for chunk in images.split(CHUNK):
+        x = scaled(chunk)
+        seen = torch.zeros(len(x), device=x.device)
+        for _ in range(draws):
+            shape = len(x), model.latent
+            terms = model.terms(x, torch.randn(shape, generator=generator, device=x.device))
+            seen += terms.reconstruction / draws
+        parts.append(Terms(seen, terms.kl))
+    return Terms(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def log_likelihood(model: VAE, images: Tensor, *, draws: int, generator: torch.Generator) -> Tensor:
+    """Return the importance-weighted bound on log p(x) in nats, shape ``(B,)``.
+
+    Args:
+        model: the model.
+        images: uint8, ``(B, C, H, W)``.
+        draws: of each image.
+        generator: of the draws, on the model's device.
+    """
+    bounds = []
+    for chunk in images.split(max(1, 4 * CHUNK // draws)):
+        x = scaled(chunk)
+        shape = draws, len(x), model.latent
+        noise = torch.randn(shape, generator=generator, device=x.device)
+        bounds.append(importance_bound(model.log_weights(x, noise)))
+    return torch.cat(bounds)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How strange images are to a model, and what it makes of them.
+
+    Attributes:
+        bce: binary cross-entropy of each image with its reconstruction, nats, ``(B,)``.
+        elbo: negative ELBO of each image, nats, ``(B,)``.
+        reconstructions: uint8, ``(B, C, H, W)``.
+    """
+
+    bce: np.ndarray
+    elbo: np.ndarray
+    reconstructions: np.ndarray
+
+
+SCORES = {"bce": "cross-entropy", "elbo": "−ELBO"}
+ELBO_DRAWS = 4
+
+
+@torch.no_grad()
+def score(model: VAE, images: Tensor) -> Scores:
+    """Score uint8 images ``(B, C, H, W)``: the higher, the stranger.
+
+    The cross-entropy is between the image and the mean image of its mean latents, summed over
+    pixels, whatever the likelihood that the model was trained with; the ELBO is the model's own.
+    """
+    generator = torch.Generator().manual_seed(5)
+    terms = elbo_terms(model, images, generator=generator, draws=ELBO_DRAWS)
+    means = torch.cat([model.reconstruct(scaled(part)) for part in images.split(CHUNK)])
+    return Scores(
+        cross_entropy(scaled(images), means).numpy(),
+        (terms.reconstruction + terms.kl).numpy(),
+        to_bytes(means),
+    )
+
+
+def cross_entropy(x: Tensor, means: Tensor) -> Tensor:
+    """Return the binary cross-entropy of images with mean images, nats, ``(B,)``.
+
+    Both have values in [0, 1] and shape ``(B, C, H, W)``.
+    """
+    means = means.clamp(1e-6, 1 - 1e-6)
+    return -(x * means.log() + (1 - x) * (-means).log1p()).flatten(1).sum(1)
+
+
+# -- corruption ----------------------------------------------------------------------------------
+
+CORRUPTIONS = {
+    # name: what its strength is, and from a little of it to a lot
+    "noise": ("Gaussian noise [grey levels of 255]", (10, 25, 50, 100)),
+    "occlusion": ("Side of a grey square [% of the image]", (15, 25, 35, 50)),
+    "blur": ("Width of a Gaussian [% of the image]", (2, 4, 6, 10)),
+    "salt and pepper": ("Pixels set to black or white [%]", (2, 5, 10, 20)),
+}
+
+
+def corrupt(images: Tensor, kind: str, strength: float, *, seed: int) -> Tensor:
+    """Return uint8 images ``(B, C, H, W)`` damaged in one of the ways of ``CORRUPTIONS``.
+
+    Args:
+        images: uint8; they are not changed.
+        kind: a key of ``CORRUPTIONS``.
+        strength: as said there; 0 leaves the images as they are.
+        seed: of what is drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if not strength:
+        return images.clone()
+    match kind:
+        case "noise":
+            added = strength * torch.randn(images.shape, generator=generator)
+            return (images + added).round().clamp(0, 255).to(torch.uint8)
+        case "occlusion":
+            return _occlude(images, strength / 100, generator)
+        case "blur":
+            width = strength / 100 * images.shape[-1]
+            smooth = ndimage.gaussian_filter(images.float().numpy(), (0, 0, width, width))
+            return torch.from_numpy(np.rint(smooth).clip(0, 255).astype(np.uint8))
+        case "salt and pepper":
+            places = torch.rand(images[:, :1].shape, generator=generator) < strength / 100
+            values = 255 * torch.randint(0, 2, places.shape, generator=generator, dtype=torch.uint8)
+            return torch.where(places, values, images)
+    raise ValueError(f"kind must be one of {', '.join(CORRUPTIONS)}; got {kind!r}.")
+
+
+def _occlude(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Lay a grey square on each image, somewhere within its middle three quarters."""
+    count, _, height, width = images.shape
+    side = max(1, round(share * min(height, width)))
+    # Where the square begins: the border of most images is empty, and hiding it hides nothing.
+    low = torch.tensor([height, width]) // 8
+    room = (torch.tensor([height, width]) - 2 * low - side).clamp_min(1)
+    start = low + (torch.rand(count, 2, generator=generator) * room).long()
+    start = torch.minimum(start, torch.tensor([height, width]) - side)
+    rows, columns = torch.arange(height), torch.arange(width)
+    down = (rows >= start[:, :1]) & (rows < start[:, :1] + side)  # (B, H)
+    across = (columns >= start[:, 1:]) & (columns < start[:, 1:] + side)  # (B, W)
+    square = (down[:, :, None] & across[:, None])[:, None]
+    return torch.where(square, torch.tensor(128, dtype=torch.uint8), images)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well one score tells clean images from others.
+
+    Attributes:
+        auroc: with its 95 % interval, by bootstrap.
+        threshold: the score that 5 % of clean validation images exceed.
+        found: share of the others above it.
+        alarms: share of clean test images above it.
+        curve: false alarm rates and detection rates.
+    """
+
+    auroc: Interval
+    threshold: float
+    found: float
+    alarms: float
+    curve: tuple[np.ndarray, np.ndarray]
+
+
+def detect(clean: np.ndarray, strange: np.ndarray, validation: np.ndarray) -> Detection:
+    """Compare the scores of clean test images, of strange ones, and of clean validation images.
+
+    Each has the shape ``(n,)``, with an n of its own.
+
+    The threshold comes from the validation images alone.
+    """
+    scores = np.concatenate([clean, strange])
+    truth = np.arange(len(scores)) >= len(clean)
+    threshold = threshold_from_good(validation)
+    alarms, hits, _ = roc_curve(scores, truth)
+    return Detection(
+        bootstrap_auroc(scores, truth, rounds=1000),
+        threshold,
+        float((strange > threshold).mean()),
+        float((clean > threshold).mean()),
+        (alarms, hits),
+    )

@@ -1,0 +1,234 @@
+"""Curves as Vega-Lite charts: they cost the server little and answer to the mouse.
+
+The specifications are plain dictionaries: the checks of a chart library over them would take three
+quarters of the time of a page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from figures.palette import palette
+
+Rows = Sequence[Mapping[str, float]]
+# Legends end where the plot ends and grow to the left: in a narrow chart they would be cut off.
+LEGEND_FITS = {"legend": {"layout": {"top": {"anchor": "end"}}}}
+Chart = tuple[pd.DataFrame, dict[str, Any]]  # what `st.vega_lite_chart` takes: data, specification
+
+
+def curves(
+    rows: Rows,
+    names: Mapping[str, str],
+    *,
+    unit: str,
+    theme: str,
+    total: int,
+    floor: tuple[float, str] | None = None,
+    log: bool = False,
+    dots: bool | None = None,
+    height: int = 220,
+) -> Chart:
+    """Draw measured columns over the optimiser steps.
+
+    Args:
+        rows: rows of ``metrics.csv``.
+        names: column to the name in the legend.
+        unit: unit of the vertical axis, with what it measures.
+        theme: ``"light"`` or ``"dark"``.
+        total: steps of the whole training, so that the axis does not move while it runs.
+        floor: the best value there can be, and what to call it.
+        log: logarithmic vertical axis; values that are not positive are left out.
+        dots: mark each value; left out, it is done where there is a single curve.
+        height: in pixels.
+    """
+    table = [
+        (row["step"], row[column], name)
+        for column, name in names.items()
+        for row in rows
+        if column in row and (not log or row[column] > 0)
+    ]
+    frame = pd.DataFrame(table, columns=["step", "value", "curve"])
+    colours = palette(theme)
+    lowest = floor[0] if floor else math.inf
+    dots = len(names) == 1 if dots is None else dots
+    scale = {"type": "log", "nice": True} if log else _linear_scale(frame, total, lowest)
+    lines = {
+        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
+        "encoding": {
+            "x": _x(total),
+            "y": _quantity("value", unit, scale=scale, axis={"tickCount": 5}),
+            "color": _colour(
+                "curve", names.values(), (colours.model, colours.data), len(names) > 1
+            ),
+            "tooltip": [
+                {"field": "curve"},
+                {"field": "step", "type": "quantitative", "format": ",d"},
+                {"field": "value", "type": "quantitative", "format": ".4f"},
+            ],
+        },
+    }
+    layers = [lines] if floor is None else [lines, *_floor(*floor, total, colours.muted)]
+    return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
+
+
+def overlay(
+    curves: Mapping[str, Rows], column: str, *, over: str, unit: str, theme: str, log: bool = False
+) -> Chart:
+    """Draw one column of several runs in one chart.
+
+    Args:
+        curves: rows of ``metrics.csv`` by the name of their run.
+        column: what to draw.
+        over: column of the horizontal axis: ``"step"`` or ``"seconds"``.
+        unit: what the vertical axis measures.
+        theme: ``"light"`` or ``"dark"``.
+        log: logarithmic vertical axis; values that are not positive are left out.
+    """
+    table = [
+        (row[over], row[column], name)
+        for name, rows in curves.items()
+        for row in rows
+        if column in row and over in row and (not log or row[column] > 0)
+    ]
+    frame = pd.DataFrame(table, columns=["x", "value", "run"])
+    title = "optimiser step" if over == "step" else "seconds of training"
+    colours = palette(theme).categorical
+    # More runs than colours: the colours come round again with another dash.
+    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(curves))]
+    names = list(curves)
+    encoding = {
+        "x": _quantity("x", title, scale={"nice": False}),
+        "y": _quantity(
+            "value", unit, scale={"type": "log"} if log else {"zero": False}, axis={"tickCount": 5}
+        ),
+        "color": _colour("run", names, (colours * len(names))[: len(names)], True),
+        "strokeDash": {
+            "field": "run",
+            "type": "nominal",
+            "scale": {"domain": names, "range": dashes},
+            "legend": None,
+        },
+        "tooltip": [
+            {"field": "run"},
+            {"field": "x", "type": "quantitative", "title": title, "format": ",.6~r"},
+            {"field": "value", "type": "quantitative", "format": ".4f"},
+        ],
+    }
+    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
+    encoding["color"]["legend"] = legend if len(names) > 1 else None
+    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
+    return frame, {"height": 320, "mark": mark, "encoding": encoding}
+
+
+def journey(
+    values: Sequence[Sequence[float]], moved: Sequence[Sequence[bool]], theme: str
+) -> Chart:
+    """Draw the two coordinates of one point through the layers of a flow.
+
+    Args:
+        values: per layer boundary, the two coordinates; first the data, last the latent.
+        moved: per layer boundary, whether the layer before it was allowed to move each coordinate.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    frame = pd.DataFrame(
+        [
+            (i, f"coordinate {j + 1}", pair[j], _half(i, moved[i][j]))
+            for i, pair in enumerate(values)
+            for j in range(2)
+        ],
+        columns=["layer", "coordinate", "value", "half"],
+    )
+    colours = palette(theme)
+    names = ("coordinate 1", "coordinate 2")
+    shared = {
+        "x": {
+            "field": "layer",
+            "type": "ordinal",
+            "title": "after layer (0: data)",
+            "axis": {"labelAngle": 0},
+        },
+        "y": _quantity("value", "value [standardised]", scale={"zero": False}),
+        "color": _colour("coordinate", names, (colours.data, colours.model), True),
+    }
+    hollow = {"test": "datum.half == 'passive'", "value": colours.background}
+    marks = {
+        "mark": {"type": "point", "size": 70, "strokeWidth": 2},
+        "encoding": {
+            "fill": {
+                "condition": hollow,
+                **_colour("coordinate", names, (colours.data, colours.model), False),
+            },
+            "tooltip": [
+                {"field": "layer"},
+                {"field": "coordinate"},
+                {"field": "value", "type": "quantitative", "format": ".4f"},
+                {"field": "half"},
+            ],
+        },
+    }
+    line = {"mark": {"type": "line", "strokeWidth": 1.5}}
+    return frame, {"height": 260, "encoding": shared, "layer": [line, marks]}
+
+
+def _half(layer: int, moved: bool) -> str:
+    if layer == 0:
+        return "start"
+    return "active" if moved else "passive"
+
+
+def _x(total: int) -> dict[str, Any]:
+    return _quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False})
+
+
+def _quantity(field: str, title: str, **options: Any) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", "title": title, **options}
+
+
+def _colour(field: str, names, colours, legend: bool) -> dict[str, Any]:
+    return {
+        "field": field,
+        "type": "nominal",
+        "scale": {"domain": list(names), "range": list(colours)[: len(list(names))]},
+        "legend": {"orient": "top", "title": None} if legend else None,
+    }
+
+
+def _floor(value: float, label: str, total: int, colour: str) -> list[dict[str, Any]]:
+    """Return a dashed line at the best value there can be, and its words below it."""
+    data = {"values": [{"value": value, "label": label, "step": total}]}
+    y = {"field": "value", "type": "quantitative"}
+    words = {"type": "text", "align": "right", "baseline": "top", "dy": 4, "color": colour}
+    return [
+        {
+            "data": data,
+            "mark": {"type": "rule", "color": colour, "strokeDash": [5, 4]},
+            "encoding": {"y": y},
+        },
+        {
+            "data": data,
+            "mark": words,
+            "encoding": {
+                "x": {"field": "step", "type": "quantitative"},
+                "y": y,
+                "text": {"field": "label"},
+            },
+        },
+    ]
+
+
+def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> dict[str, Any]:
+    """Return the vertical scale of a curve that falls to ``lowest`` at best."""
+    # The first steps and a spike dwarf all the rest: they may leave the top of the chart.
+    late = frame.loc[frame["step"] > 0.02 * total, "value"]
+    if len(late) <= 3:
+        return {"zero": False}
+    low, high = min(late.min(), lowest), late.quantile(0.98)
+    margin = 0.05 * (high - low)
+    # Rounded, so that the chart keeps its shape while values come in; below, room for the words.
+    digits = max(1, 1 - math.floor(math.log10(high - low))) if high > low else 1
+    domain = [round(low - 3 * margin, digits), round(high + margin, digits)]
+    return {"domain": domain, "zero": False}

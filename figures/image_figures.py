@@ -1,0 +1,134 @@
+"""Sheets of images: many small images tiled into one. Arrays in, images or GIF out.
+
+Pixels are enlarged by whole factors, so that they stay squares. No Streamlit, no global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from figures.palette import palette, rgb
+
+WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
+LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
+GAP = 2  # pixels between two images
+
+
+def tile(
+    images: np.ndarray, columns: int, theme: str, scale: int | None = None, *, width: int = WIDTH
+) -> Image.Image:
+    """Lay images side by side, row by row.
+
+    Args:
+        images: uint8, ``(N, C, H, W)``; C is 1 (grey) or 3 (RGB), N at least 1.
+        columns: images in a row; fewer images than that make a shorter row.
+        theme: ``"light"`` or ``"dark"``; says what shows between the images.
+        scale: how often each pixel is repeated in either direction; left out, as often as keeps
+            the sheet within ``width``.
+        width: pixels that the sheet should be wide at most.
+    """
+    count, _, height, wide = images.shape
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    scale = scale or fitting_scale(height, wide, columns, width)
+    height, wide = height * scale, wide * scale
+    paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
+    cells = np.empty((rows * columns, height, wide, 3), np.uint8)
+    cells[:count] = images.repeat(scale, 2).repeat(scale, 3).transpose(0, 2, 3, 1)
+    cells[count:] = paper
+    sheet = np.empty((rows, height + GAP, columns, wide + GAP, 3), np.uint8)
+    sheet[:] = paper
+    cells = cells.reshape(rows, columns, height, wide, 3)
+    sheet[:, :height, :, :wide] = cells.transpose(0, 2, 1, 3, 4)
+    flat = sheet.reshape(rows * (height + GAP), columns * (wide + GAP), 3)
+    return Image.fromarray(np.ascontiguousarray(flat[:-GAP, :-GAP]))
+
+
+def fitting_scale(height: int, wide: int, columns: int, width: int = WIDTH) -> int:
+    """Return the whole factor by which images may grow so that a row fits into ``width``."""
+    return max(1, min(width // (columns * wide), LARGEST // max(height, wide)))
+
+
+def labelled_rows(
+    images: np.ndarray,
+    columns: int,
+    labels: Sequence[str],
+    theme: str,
+    scale: int | None = None,
+    *,
+    width: int = WIDTH,
+) -> Image.Image:
+    """Lay images in rows with a name before each row.
+
+    Args:
+        images: uint8, ``(N, C, H, W)``.
+        columns: images in a row.
+        labels: the name of each row; long ones are cut.
+        theme: ``"light"`` or ``"dark"``.
+        scale: see :func:`tile`.
+        width: pixels that the sheet, names included, should be wide at most.
+    """
+    labels = [label if len(label) <= 18 else f"{label[:17]}…" for label in labels]
+    scale = scale or fitting_scale(*images.shape[2:], columns, width - 70)
+    step = images.shape[2] * scale + GAP
+    font = ImageFont.load_default(min(max(round(0.34 * step), 11), 16))
+    margin = round(max((font.getlength(label) for label in labels), default=0)) + 12
+    sheet = tile(images, columns, theme, scale)
+    colours = palette(theme)
+    page = Image.new("RGB", (margin + sheet.width, sheet.height), colours.background)
+    page.paste(sheet, (margin, 0))
+    draw = ImageDraw.Draw(page)
+    for i, label in enumerate(labels):
+        middle = (margin - 10, (i + 0.5) * step)
+        draw.text(middle, label, colours.muted, font, anchor="rm")
+    return page
+
+
+def film_of_images(
+    frames: Iterable[tuple[int, np.ndarray]],
+    real: np.ndarray,
+    columns: int,
+    theme: str,
+    *,
+    labels: Sequence[str] = (),
+) -> bytes:
+    """Return a training as a GIF: real images on the left, samples of the model on the right.
+
+    Args:
+        frames: ``(step, samples)`` in order, samples as uint8 of shape ``(N, C, H, W)``.
+        real: real images to compare them with, uint8, ``(N, C, H, W)``.
+        columns: images in a row, on either side.
+        theme: ``"light"`` or ``"dark"``.
+        labels: names of the rows, if they have any.
+    """
+    colours, caption, between = palette(theme), 28, 16
+    scale = fitting_scale(*real.shape[2:], columns, 300)
+    left = (
+        labelled_rows(real, columns, labels, theme, scale)
+        if labels
+        else tile(real, columns, theme, scale)
+    )
+    font = ImageFont.load_default(15)
+    sheets = []
+    for step, samples in frames:
+        right = tile(samples, columns, theme, scale)
+        size = (left.width + between + right.width, max(left.height, right.height) + caption)
+        sheet = Image.new("RGB", size, colours.background)
+        sheet.paste(left, (0, 0))
+        sheet.paste(right, (left.width + between, 0))
+        draw = ImageDraw.Draw(sheet)
+        place = left.width - right.width / 2, size[1] - caption + 7
+        draw.text(place, "real", colours.muted, font, anchor="ma")
+        place = left.width + between + right.width / 2, place[1]
+        draw.text(place, f"learned, step {step:,}", colours.muted, font, anchor="ma")
+        sheets.append(sheet.quantize(128, dither=Image.Dither.NONE))
+    durations = [110] * (len(sheets) - 1) + [2200]
+    buffer = io.BytesIO()
+    sheets[0].save(
+        buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0
+    )
+    return buffer.getvalue()

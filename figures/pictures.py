@@ -1,0 +1,257 @@
+"""Images: arrays in, PNG, SVG or GIF out. No Streamlit, no global state.
+
+Live images go through a colour table and Pillow (about ten milliseconds); the figure that people
+take away is drawn by matplotlib's ``Figure``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import convolve
+
+from figures.palette import diverging, palette, rgb, sequential
+
+Box = tuple[float, float, float, float]  # x0, x1, y0, y1
+SIDE = 384  # pixels along each side of an image in the plane
+
+
+def peak_of(density: np.ndarray) -> float:
+    """Return the density that gets the last colour: nearly the largest, not one cell's luck."""
+    return float(max(np.quantile(density.astype(np.float32), 0.997), 1e-6))
+
+
+def density_image(density: np.ndarray, peak: float, theme: str, side: int = SIDE) -> Image.Image:
+    """Paint a density.
+
+    Args:
+        density: values on a grid, shape ``(g, g)``, the top row first.
+        peak: the density that gets the last colour of the table.
+        theme: ``"light"`` or ``"dark"``.
+        side: pixels along each side.
+    """
+    # The square root shows the thin filaments between modes, which matter as much as the modes.
+    level = np.sqrt(np.clip(density.astype(np.float32) / peak, 0, 1))
+    pixels = sequential(theme)[(level * 255).astype(np.uint8)]
+    return Image.fromarray(pixels).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def points_image(
+    points: np.ndarray, box: Box, colour: str, theme: str, side: int = SIDE
+) -> Image.Image:
+    """Paint points of shape ``(n, 2)`` as soft dots; where many lie they add up."""
+    x0, x1, y0, y1 = box
+    column = ((points[:, 0] - x0) / (x1 - x0) * side).astype(np.int64)
+    row = ((y1 - points[:, 1]) / (y1 - y0) * side).astype(np.int64)
+    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
+    counts = np.bincount(row[inside] * side + column[inside], minlength=side * side)
+    dots = convolve(counts.reshape(side, side).astype(np.float32), _DOT, mode="constant")
+    cover = (1 - 0.45**dots)[..., None]
+    paper = rgb(palette(theme).background) * 255
+    pixels = paper * (1 - cover) + rgb(colour) * 255 * cover
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+_DOT = np.array(
+    [
+        [0, 0.3, 0.6, 0.3, 0],
+        [0.3, 1, 1, 1, 0.3],
+        [0.6, 1, 1, 1, 0.6],
+        [0.3, 1, 1, 1, 0.3],
+        [0, 0.3, 0.6, 0.3, 0],
+    ],
+    dtype=np.float32,
+)
+
+
+def signed_image(values: np.ndarray, limit: float, theme: str, side: int = SIDE) -> Image.Image:
+    """Paint values of shape ``(g, g)`` between ``-limit`` (blue) and ``limit`` (orange)."""
+    level = np.clip(values / limit, -1, 1) * 127.5 + 127.5
+    pixels = diverging(theme)[level.astype(np.uint8)]
+    return Image.fromarray(pixels).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def colour_bar(low: str, high: str, theme: str) -> bytes:
+    """Return a thin bar of the diverging colours with a word at either end, as PNG."""
+    ink = palette(theme)
+    image = Image.new("RGB", (SIDE, 44), ink.background)
+    bar = Image.fromarray(diverging(theme)[None]).convert("RGB").resize((SIDE, 14))
+    image.paste(bar, (0, 4))
+    draw = ImageDraw.Draw(image)
+    draw.text((0, 23), low, ink.muted, _font(15))
+    draw.text((SIDE, 23), high, ink.muted, _font(15), anchor="ra")
+    return png(image)
+
+
+def png(image: Image.Image) -> bytes:
+    """Return an image as PNG, lightly compressed: it goes to a browser on the same network."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=2)
+    return buffer.getvalue()
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], labels: Sequence[str], theme: str, per_row: int = 6
+) -> bytes:
+    """Return square images of one size in rows, each with a label below, as one PNG."""
+    side, gap, caption = images[0].width, 12, 34
+    colours = palette(theme)
+    rows = -(-len(images) // per_row)
+    size = (per_row * (side + gap) - gap, rows * (side + caption))
+    sheet = Image.new("RGB", size, colours.background)
+    draw = ImageDraw.Draw(sheet)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        x, y = i % per_row * (side + gap), i // per_row * (side + caption)
+        sheet.paste(image, (x, y))
+        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colours.grid)
+        middle = (x + side / 2, y + side + 6)
+        draw.text(middle, label, colours.muted, _font(18), anchor="ma")
+    return png(sheet)
+
+
+def film(
+    frames: Iterable[tuple[int, np.ndarray]], target: Image.Image, peak: float, theme: str
+) -> bytes:
+    """Return the training as a GIF: the target on the left, the learned density on the right.
+
+    Args:
+        frames: ``(step, density)`` in order.
+        target: what there is to learn, as painted on the page.
+        peak: see :func:`density_image`.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    side, gap, caption = 288, 12, 30
+    colours = palette(theme)
+    sheets = []
+    for step, density in frames:
+        sheet = Image.new("RGB", (2 * side + gap, side + caption), colours.background)
+        sheet.paste(target.resize((side, side), Image.Resampling.LANCZOS), (0, 0))
+        sheet.paste(density_image(density, peak, theme, side), (side + gap, 0))
+        draw = ImageDraw.Draw(sheet)
+        draw.text((side / 2, side + 7), "target", colours.muted, _font(16), anchor="ma")
+        label = f"learned, step {step:,}"
+        draw.text((1.5 * side + gap, side + 7), label, colours.muted, _font(16), anchor="ma")
+        sheets.append(sheet.quantize(128, dither=Image.Dither.NONE))
+    durations = [110] * (len(sheets) - 1) + [2200]
+    buffer = io.BytesIO()
+    sheets[0].save(
+        buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0
+    )
+    return buffer.getvalue()
+
+
+def warp_svg(
+    lines: Sequence[np.ndarray],
+    points: np.ndarray,
+    colours: Sequence[str],
+    box: Box,
+    theme: str,
+    path: np.ndarray | None = None,
+) -> str:
+    """Draw a bent grid and points as SVG.
+
+    Args:
+        lines: polylines, each ``(m, 2)``.
+        points: ``(n, 2)``.
+        colours: one colour per point.
+        box: the window in the same units.
+        theme: ``"light"`` or ``"dark"``.
+        path: corners of the way of one point, ``(k, 2)``; its last corner is marked.
+    """
+    x0, x1, y0, y1 = box
+    scale = np.array([400 / (x1 - x0), 400 / (y1 - y0)])
+
+    def place(v: np.ndarray) -> np.ndarray:
+        # Far outside the window a coordinate needs no digits, and some viewers choke on them.
+        return np.clip((v - [x0, y1]) * [scale[0], -scale[1]], -2000, 2400)
+
+    shade = palette(theme)
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 400" width="400" height="400">',
+        f'<rect width="400" height="400" fill="{shade.background}" stroke="{shade.grid}"/>',
+        f'<g fill="none" stroke="{shade.muted}" stroke-width="0.8" stroke-opacity="0.55">',
+    ]
+    for line in lines:
+        parts.append(f'<polyline points="{_corners(place(line))}"/>')
+    parts.append("</g>")
+    for (x, y), colour in zip(place(points), colours, strict=True):
+        if 0 <= x <= 400 and 0 <= y <= 400:
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>')
+    if path is not None:
+        way = place(path)
+        parts.append(
+            f'<polyline points="{_corners(way)}" fill="none" stroke="{shade.warn}" '
+            'stroke-width="1.6" stroke-linejoin="round"/>'
+            f'<circle cx="{way[-1][0]:.1f}" cy="{way[-1][1]:.1f}" r="6" fill="{shade.warn}" '
+            f'stroke="{shade.background}" stroke-width="2"/>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def hues(points: np.ndarray, theme: str) -> list[str]:
+    """Return a colour for each point ``(n, 2)`` by its place, so that it can be followed by eye."""
+    colours = palette(theme).categorical[:4]
+    angle = np.arctan2(*(points - points.mean(0)).T[::-1])
+    order = np.digitize(angle, [-np.pi / 2, 0, np.pi / 2])
+    return [colours[i] for i in order]
+
+
+def report_figure(
+    target: Mapping[str, np.ndarray],
+    snapshot: Mapping[str, np.ndarray],
+    rows: Sequence[Mapping[str, float]],
+    title: str,
+) -> bytes:
+    """Return target, learned density and curves on one page, 200 dots per inch, as PNG."""
+    colours = palette("light")
+    box = target["box"]
+    figure = Figure(figsize=(10, 7.2), layout="constrained", facecolor="white")
+    grid = figure.add_gridspec(2, 6, height_ratios=(3, 2))
+    figure.suptitle(title, fontsize=12, color=colours.ink)
+    panels = [figure.add_subplot(grid[0, 2 * i : 2 * i + 2]) for i in range(3)]
+    peak = peak_of(target.get("density", snapshot["density"]))
+    names = ("target", "learned density", "samples of the model")
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(name, fontsize=10)
+        axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    show = {
+        "cmap": ListedColormap(sequential("light") / 255),
+        "extent": tuple(box),
+        "vmin": 0,
+        "vmax": peak,
+    }
+    if "density" in target:
+        panels[0].imshow(target["density"].astype(np.float32), **show)
+    else:
+        panels[0].scatter(*target["samples"].T, s=2, color=colours.data)
+    panels[1].imshow(snapshot["density"].astype(np.float32), **show)
+    panels[2].scatter(*snapshot["samples"].T, s=2, color=colours.model, linewidths=0)
+    bottom = [figure.add_subplot(grid[1, :3]), figure.add_subplot(grid[1, 3:])]
+    _curve(bottom[0], rows, "nll", colours.model, "negative log-likelihood [nats]")
+    _curve(bottom[1], rows, "kl_to_truth", colours.data, "KL to the truth [nats]")
+    if any(row.get("kl_to_truth", 0) > 0 for row in rows):
+        bottom[1].set_yscale("log")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200)
+    return buffer.getvalue()
+
+
+def _curve(axes, rows, name: str, colour: str, label: str) -> None:
+    pairs = [(row["step"], row[name]) for row in rows if name in row]
+    if pairs:
+        axes.plot(*zip(*pairs, strict=True), color=colour, linewidth=1.2)
+    axes.set(xlabel="optimiser step", ylabel=label)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _corners(points: np.ndarray) -> str:
+    return ("%.1f,%.1f " * len(points))[:-1] % tuple(points.ravel().tolist())
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,148 @@
+"""Images and charts of a latent space. Arrays in, images out; no Streamlit, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from figures.charts import Chart
+from figures.palette import palette
+
+SIDE = 360  # pixels along each side of an image of the plane
+CELLS = 64  # places to click at along each side of the chart
+CHART = 520  # pixels along each side of the chart
+SHAPES = ("circle", "triangle-up", "square", "diamond", "cross", "triangle-down")
+
+
+def reach_of(points: np.ndarray) -> float:
+    """Return how far a square window around the origin must go to hold nearly all points."""
+    far = float(np.quantile(np.abs(points.astype(np.float32)), 0.998)) if len(points) else 0.0
+    return float(np.ceil(max(3.0, 1.08 * far)))
+
+
+def class_colours(count: int, theme: str) -> list[str]:
+    """Return a colour for each class; beyond six they come again, with another mark."""
+    colours = palette(theme).categorical
+    return [colours[k % len(colours)] for k in range(count)]
+
+
+def are_glyphs(names: Sequence[str]) -> bool:
+    """Tell whether the names of classes are short enough to be the marks themselves."""
+    return all(len(name) <= 2 for name in names)
+
+
+def scatter(
+    points: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    reach: float,
+    theme: str,
+) -> Image.Image:
+    """Paint points in the plane, each as the name of its class if that is short, or as a dot.
+
+    Args:
+        points: ``(N, 2)``.
+        labels: their classes, ``(N,)``.
+        names: of the classes.
+        reach: half of the window's side.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    shade = palette(theme)
+    image = Image.new("RGB", (SIDE, SIDE), shade.background)
+    draw = ImageDraw.Draw(image)
+    for line in (0.25, 0.5, 0.75):
+        draw.line((line * SIDE, 0, line * SIDE, SIDE), shade.grid)
+        draw.line((0, line * SIDE, SIDE, line * SIDE), shade.grid)
+    draw.rectangle((0, 0, SIDE - 1, SIDE - 1), outline=shade.grid)
+    colours, font = class_colours(len(names), theme), ImageFont.load_default(13)
+    glyphs = are_glyphs(names)
+    places = (points.astype(np.float32) * [1, -1] + reach) / (2 * reach) * SIDE
+    for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
+        if glyphs:
+            draw.text((x, y), names[label], colours[label], font, anchor="mm")
+        else:
+            draw.ellipse((x - 2.2, y - 2.2, x + 2.2, y + 2.2), colours[label])
+    return image
+
+
+def map_chart(
+    points: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    reach: float,
+    axes: tuple[str, str],
+    theme: str,
+) -> Chart:
+    """Draw points in the plane under a fine lattice that answers to clicks anywhere.
+
+    The selection is called ``place`` and has the fields ``x`` and ``y``.
+
+    Args:
+        points: ``(N, 2)``.
+        labels: their classes, ``(N,)``.
+        names: of the classes.
+        reach: half of the window's side.
+        axes: titles of the two axes.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    colours = palette(theme)
+    width = 2 * reach / CELLS
+    along = np.round(-reach + width * (np.arange(CELLS) + 0.5), 4)
+    x, y = np.meshgrid(along, along)
+    frame = pd.DataFrame({"x": x.ravel(), "y": y.ravel()})
+    domain = {"domain": [-reach, reach], "nice": False, "zero": False}
+
+    def axis(field: str, title: str) -> dict[str, Any]:
+        return {"field": field, "type": "quantitative", "scale": domain, "title": title}
+
+    shared = {"x": axis("x", axes[0]), "y": axis("y", axes[1])}
+    picked = {"param": "place", "empty": False}
+    cells = {
+        "mark": {"type": "square", "size": (CHART / CELLS) ** 2, "cursor": "crosshair"},
+        "params": [
+            {
+                "name": "place",
+                "select": {"type": "point", "fields": ["x", "y"], "on": "click", "toggle": False},
+            }
+        ],
+        "encoding": {
+            **shared,
+            "color": {"value": colours.warn},
+            "opacity": {"condition": {**picked, "value": 1}, "value": 0},
+            "size": {"condition": {**picked, "value": 130}, "value": (CHART / CELLS) ** 2},
+        },
+    }
+    return frame, {
+        "height": CHART,
+        "layer": [_points(points, labels, names, shared, theme), cells],
+    }
+
+
+def _points(
+    points: np.ndarray, labels: np.ndarray, names: Sequence[str], shared: dict, theme: str
+) -> dict[str, Any]:
+    values = [
+        {"x": round(float(x), 3), "y": round(float(y), 3), "class": names[k]}
+        for (x, y), k in zip(points, labels, strict=True)
+    ]
+    colours = class_colours(len(names), theme)
+    glyphs = are_glyphs(names)
+    colour = {
+        "field": "class",
+        "type": "nominal",
+        "scale": {"domain": list(names), "range": colours},
+        "legend": None if glyphs else {"title": None, "orient": "top", "columns": 5},
+    }
+    encoding = {**shared, "color": colour}
+    if glyphs:
+        mark = {"type": "text", "fontSize": 11, "fontWeight": 600, "opacity": 0.85}
+        encoding["text"] = {"field": "class"}
+    else:
+        mark = {"type": "point", "size": 26, "filled": True, "opacity": 0.8}
+        marks = [SHAPES[k // 6 % len(SHAPES)] for k in range(len(names))]
+        encoding["shape"] = {**colour, "scale": {"domain": list(names), "range": marks}}
+    return {"data": {"values": values}, "mark": mark, "encoding": encoding}

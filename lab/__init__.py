@@ -1,0 +1,1 @@
+"""Runs and who may do what with them: folder, driver, workers, queue, people, rules."""

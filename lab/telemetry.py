@@ -1,0 +1,107 @@
+"""The lab in numbers: who runs what, memory, disk; for the admin page and for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
+from prometheus_client.exposition import start_http_server
+from prometheus_client.registry import Collector
+
+from lab.lab import Lab
+from lab.view import View
+
+STATES = ("starting", "running", "paused", "queued")
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A run with a worker: its view, process, memory in bytes, seconds since somebody looked."""
+
+    view: View
+    pid: int
+    memory: int
+    unseen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """A lab at one moment; sizes in bytes. ``memory`` is of the server alone."""
+
+    at_work: tuple[AtWork, ...]
+    waiting: tuple[View, ...]
+    slots: int
+    runs: int
+    disk: int
+    memory: int
+
+
+def census(lab: Lab) -> Census:
+    """Count what a lab has and does now. Walks over all run folders: not for every tick."""
+    runs = list(lab.store)
+    waiting = [view for view in lab.active() if view.status.state == "queued"]
+    at_work = [AtWork(view, pid, resident(pid), unseen) for view, pid, unseen in lab.workers()]
+    disk = sum(run.size() for run in runs)
+    own = resident(os.getpid())
+    return Census(tuple(at_work), tuple(waiting), len(lab.devices), len(runs), disk, own)
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds, or 0 where the system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class LabCollector(Collector):
+    """Reads a lab each time that Prometheus asks. No names: neither of people nor of runs."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metrics."""
+        now = census(self.lab)
+        states = Counter(view.status.state for view in self.lab.active())
+        active = GaugeMetricFamily("genlab_active_runs", "Runs by state.", labels=["state"])
+        for state in STATES:
+            active.add_metric([state], states[state])
+        yield active
+        people = len({work.view.access.owner for work in now.at_work})
+        rate = sum(work.view.rate for work in now.at_work)
+        for name, words, value in (
+            ("slots", "Trainings that may run at a time.", now.slots),
+            ("owners_at_work", "People with a run at work.", people),
+            ("steps_per_second", "Optimiser steps per second of all runs.", rate),
+            ("runs", "Run folders.", now.runs),
+            ("runs_bytes", "Bytes that all run folders take.", now.disk),
+            ("server_memory_bytes", "Resident memory of the server.", now.memory),
+            (
+                "workers_memory_bytes",
+                "Resident memory of all workers; what they share is counted in each.",
+                sum(work.memory for work in now.at_work),
+            ),
+        ):
+            yield GaugeMetricFamily(f"genlab_{name}", words, value=value)
+
+
+def serve_metrics(lab: Lab, port: int) -> int:
+    """Answer Prometheus on this machine only, in a thread of its own; return the port.
+
+    Args:
+        lab: the lab to read.
+        port: where to listen; 0 for any free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LabCollector(lab))
+    server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+    return server.server_port

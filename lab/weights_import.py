@@ -1,0 +1,185 @@
+"""Weights from a file that a stranger may have made: checked first, then made a run folder.
+
+The file is the ``model.safetensors`` of a run. Its metadata say which model it is: family,
+settings, step and, for models of images, the shape of these and the names of their classes. A
+family can be loaded if its training module has ``model(config)``, or for images
+``model(config, shape, classes)`` beside ``padded(config, shape)``: the model without its data.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, replace
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from datasets.own import DataError
+from datasets.own_images import MAX_CLASSES, MAX_SIZE, MIN_SIDE, Own
+from lab.safetensors_header import check_fit, read_header
+from lab.store import Run, RunError, RunStore
+from registry import FAMILIES, Family
+from training.core.config import OWN, ConfigError, RunConfig, current_names
+
+MAX_STEP = 10**9
+MAX_NAME = 200  # characters of the name of a class
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that have been found to fit the model that their file says they are of.
+
+    Attributes:
+        family: the family of the model.
+        config: its settings.
+        step: optimiser step of the weights.
+        tensors: the weights by name.
+    """
+
+    family: Family
+    config: RunConfig
+    step: int
+    tensors: dict[str, Tensor]
+
+
+def read_weights(data: bytes) -> Weights:
+    """Read weights from the bytes of a file.
+
+    Nothing of it is executed, and no weight is read before the names, types, shapes and places of
+    all of them have been compared with the model.
+
+    Raises:
+        DataError: it cannot be used; the message says why in one sentence.
+    """
+    header = read_header(io.BytesIO(data), len(data))
+    metadata = header.metadata
+    family = FAMILIES.get(metadata.get("family", ""))
+    if family is None or "config" not in metadata:
+        raise DataError("The file does not say which model of this lab its weights are of.")
+    values = _json(metadata["config"])
+    if not isinstance(values, dict):
+        raise DataError("The settings in the file are damaged.")
+    try:
+        config = family.training.CONFIG.parse(values)
+    except ConfigError as error:
+        raise DataError(f"The settings in the file cannot be used: {error}") from error
+    check_fit(header, _blueprint(family, config, metadata))
+    tensors = current_names(safetensors.torch.load(data))
+    for name, weight in tensors.items():
+        if not torch.isfinite(weight).all():
+            raise DataError(f"The weights are of no use: {name} is not finite everywhere.")
+    return Weights(family, config, _step(metadata.get("step", "")), tensors)
+
+
+def _blueprint(family: Family, config: RunConfig, metadata) -> dict[str, Tensor]:
+    """Return the weights that a model of these settings has, without memory behind them."""
+    module = family.training
+    if not hasattr(module, "model"):
+        raise DataError(f"Weights of {family.title} cannot be loaded from a file.")
+    facts = ()
+    if hasattr(module, "padded"):
+        facts = (
+            _shape(_json(metadata.get("shape", ""))),
+            _classes(_json(metadata.get("classes", ""))),
+        )
+    try:
+        with torch.device("meta"):
+            return module.model(config, *facts).state_dict()
+    except (ConfigError, ValueError) as error:
+        raise DataError("The settings in the file do not fit the size of its images.") from error
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shape(value: object) -> tuple[int, int, int]:
+    if isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value):
+        channels, height, width = value
+        # A frame makes the largest images half as large again at most.
+        sides = min(height, width) >= MIN_SIDE and max(height, width) <= 2 * MAX_SIZE
+        if channels in (1, 3) and sides:
+            return channels, height, width
+    raise DataError("The file does not say what images its model is of.")
+
+
+def _classes(value: object) -> int:
+    named = isinstance(value, list) and all(
+        isinstance(n, str) and len(n) <= MAX_NAME for n in value
+    )
+    if not named or not 1 <= len(value) <= MAX_CLASSES:
+        raise DataError("The file does not say what classes its model knows.")
+    return len(value)
+
+
+def _step(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= MAX_STEP):
+        raise DataError("The file does not say which step its weights are of.")
+    return int(text)
+
+
+def run_from_weights(store: RunStore, weights: Weights, name: str, own: Own | None = None) -> Run:
+    """Make a finished run of weights: with a first snapshot, but without a past.
+
+    Args:
+        store: where to make it.
+        weights: what :func:`read_weights` returned.
+        name: of the file, for people.
+        own: the user's own data; needed where the weights were trained on such.
+
+    Raises:
+        DataError: the data is not here, or not what the weights were trained on.
+        RunError: the folder cannot be written.
+    """
+    family, config = weights.family, weights.config
+    trained_on_own = getattr(config, "dataset", "") == OWN
+    if trained_on_own and own is None:
+        raise DataError(
+            "These weights were trained on data of somebody's own, which is not in the file: "
+            "choose My own data in the form, upload it, then load the weights again."
+        )
+    # Before there is a folder: the data may be missing.
+    experiment = family.training.build(config, device="cpu", own=own if trained_on_own else None)
+    try:
+        experiment.model.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise DataError(
+            "The weights do not fit the data here: it has images of another size or other classes."
+        ) from error
+    run = store.create(family, config, own if trained_on_own else None)
+    try:
+        _fill(run, experiment, weights.step, name)
+    except OSError as error:
+        store.delete(run)
+        raise RunError(f"{run.path} cannot be written: {error.strerror}.") from error
+    # Finite numbers may still be out of all range, indices above all.
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        store.delete(run)
+        raise DataError("The weights are of no use: the model fails when it draws.") from error
+    return run
+
+
+def _fill(run: Run, experiment, step: int, name: str) -> None:
+    experiment.step = step
+    experiment.model.eval()
+    run.mark_foreign()
+    run.start_metrics(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
+    run.save_target(experiment.target())
+    run.save_snapshot(step, experiment.snapshot(), {step})
+    run.save_weights(experiment.model, step)
+    status = replace(
+        run.status(),
+        state="finished",
+        step=step,
+        total=max(experiment.total, step),
+        seconds=0.0,
+        message=f"Weights of step {step:,}, loaded from {name[:80]}: not trained here, so there "
+        "are no curves.",
+        device="cpu",
+    )
+    run.write_status(status)

@@ -1,0 +1,1 @@
+"""Speed tricks, each with its measured gain on a whole step."""

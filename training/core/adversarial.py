@@ -1,0 +1,266 @@
+"""The duel of a GAN: discriminator and generator take turns. What all GANs of the lab share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from models.gan import GAN
+from training.core.config import RunConfig, knob, seed_knob
+from training.core.gan_losses import LOSSES, explained, gradient_penalty, realness
+from training.core.loop import Experiment, Optimiser
+
+PARTS = ("discriminator", "generator")
+
+
+class DuelConfig(RunConfig):
+    """What can be changed about a duel while it runs."""
+
+    loss: Literal[tuple(LOSSES)] = knob(  # type: ignore[valid-type]
+        "non-saturating",
+        label="Loss",
+        help=f"What the two minimise.\n\n{explained()}",
+        live=True,
+    )
+    learning_rate_d: float = knob(
+        1e-3,
+        ge=1e-5,
+        le=2e-2,
+        label="D learning rate",
+        help="Of the discriminator, at the start; it falls in a straight line to zero at the end.",
+        live=True,
+        scale="log",
+    )
+    learning_rate: float = knob(
+        1e-3,
+        ge=1e-5,
+        le=2e-2,
+        label="G learning rate",
+        help="Of the generator, at the start; it falls in a straight line to zero at the end.",
+        live=True,
+        scale="log",
+    )
+    optimiser: Literal["adam", "gradient-descent"] = knob(
+        "adam",
+        label="Optimiser",
+        help="Adam divides each gradient by its usual size; gradient descent does not, and asks "
+        "for a rate ten to a hundred times as high.",
+        live=True,
+    )
+    momentum: float = knob(
+        0.0,
+        ge=0.0,
+        le=0.95,
+        step=0.05,
+        label="Momentum",
+        help="Share of the last step that goes into the next (Adam's first decay). Where two "
+        "chase each other, much of it makes them overshoot.",
+        live=True,
+    )
+    d_steps: int = knob(
+        1,
+        ge=1,
+        le=10,
+        step=1,
+        label="D updates, k_D",
+        help="Of the discriminator in each step. A Wasserstein critic wants about five.",
+        live=True,
+    )
+    g_steps: int = knob(
+        1,
+        ge=1,
+        le=10,
+        step=1,
+        label="G updates, k_G",
+        help="Of the generator in each step. More than the discriminator's invite collapse onto "
+        "what fools it now.",
+        live=True,
+    )
+    smoothing: float = knob(
+        0.0,
+        ge=0.0,
+        le=0.4,
+        step=0.05,
+        label="Label smoothing",
+        help="The target for real examples is 1 minus this, not 1: less than "
+        "certainty. For the cross-entropy and least-squares losses.",
+        live=True,
+    )
+    delay: float = knob(
+        0.0,
+        ge=0.0,
+        le=2.0,
+        step=0.1,
+        label="Slow motion [s]",
+        help="Seconds between two steps on the page, to watch single steps. It changes nothing "
+        "else.",
+        live=True,
+    )
+    seed: int = seed_knob()
+
+
+class SwitchableOptimiser(Optimiser):
+    """A :class:`~training.core.loop.Optimiser` whose rule can be changed while it runs.
+
+    Args:
+        module: its parameters become views into one vector.
+        second: decay of Adam's second moment.
+    """
+
+    def __init__(self, module: torch.nn.Module, second: float) -> None:
+        # A clipped gradient would hide that one of the two has won.
+        super().__init__(module, clip=math.inf, betas=(0.0, second))
+        self.plain = torch.optim.SGD([self.flat], fused=self.fused)
+        self.rule, self.momentum, self.second = "adam", 0.0, second
+
+    def _follow(self, rule: torch.optim.Optimizer, bad: Tensor, learning_rate: float) -> None:
+        adam = self.rule == "adam"
+        rule = self.adam if adam else self.plain
+        decays = {"betas": (self.momentum, self.second)} if adam else {"momentum": self.momentum}
+        rule.param_groups[0].update(decays)
+        super()._follow(rule, bad, learning_rate)
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "plain": self.plain.state_dict()}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        super().load_state_dict(state)
+        self.plain.load_state_dict(state["plain"])
+
+
+class Duel(Experiment):
+    """Discriminator and generator take turns.
+
+    A family supplies ``model``, ``real``, ``snapshot`` and ``measure``. ``live`` has the knobs of
+    :class:`DuelConfig`.
+
+    References:
+        Generative Adversarial Nets (Goodfellow et al., 2014), algorithm 1.
+        https://arxiv.org/abs/1406.2661
+    """
+
+    LOSSES = ("d_loss", "g_loss", "d_real", "d_fake")
+    PARTS = PARTS
+    PENALTY = 10.0  # weight of the gradient penalty
+    SECOND = 0.999  # decay of Adam's second moment
+
+    model: GAN
+
+    def enter(self, model: GAN) -> None:
+        """Take up the two networks."""
+        self.model = model.to(self.device)
+        self.optimisers = {
+            "discriminator": SwitchableOptimiser(self.model.discriminator, self.SECOND),
+            "generator": SwitchableOptimiser(self.model.generator, self.SECOND),
+        }
+
+    def real(self) -> Tensor:
+        """Return a batch of real examples, drawn with ``self.generator``.
+
+        Shape ``(B, ...)``.
+        """
+        raise NotImplementedError
+
+    def precision(self) -> AbstractContextManager:
+        """Return the context in which the networks compute."""
+        return nullcontext()
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return examples as the discriminator is shown them.
+
+        Shape ``(B, ...)``, as they came.
+        """
+        return x
+
+    def made(self, count: int) -> Tensor:
+        """Return new fake examples ``(count, ...)``, with their history."""
+        return self.model(self.model.draw(count, self.generator))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the discriminator's scores ``(B,)`` of examples, with their history.
+
+        Examples have the shape ``(B, ...)``.
+        """
+        return self.model.discriminator(self.seen(x))
+
+    def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
+        """Return the gradient of a scalar loss by the parameters of one of ``PARTS``.
+
+        As one vector ``(P,)``, or one for each parameter, of its shape.
+        """
+        return torch.autograd.grad(loss, self.optimisers[who].parameters)
+
+    def update(self) -> Mapping[str, Tensor]:
+        """Take the discriminator's updates, then the generator's.
+
+        The first update of the generator sends the examples again that the discriminator has just
+        seen, as in the algorithm's usual code; they are made only once.
+
+        Returns:
+            Losses, and how real (0 to 1) the discriminator took real and fake examples to be.
+        """
+        logged: dict[str, Tensor] = {}
+        fake = None
+        if self.part != "generator":
+            for _ in range(self.live["d_steps"]):
+                x = self.real()
+                with torch.set_grad_enabled(self.part is None), self.precision():
+                    fake = self.made(len(x))
+                logged |= self.update_discriminator(x, fake.detach())
+        if self.part != "discriminator":
+            for _ in range(self.live["g_steps"]):
+                if fake is None:
+                    with self.precision():
+                        fake = self.made(self.config.batch)
+                logged |= self.update_generator(fake)
+                fake = None
+        return logged
+
+    def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Take one step of the discriminator; ``fake`` comes without history.
+
+        Both have the shape ``(B, ...)``; losses are scalars.
+        """
+        loss = LOSSES[self.live["loss"]]
+        discriminator = self.model.discriminator
+        with self.precision():
+            scores_real, scores_fake = self.scores_of_both(real, fake)
+        value = loss.discriminator(scores_real, scores_fake, self.live["smoothing"])
+        if loss.penalised:
+            # In full precision: it is a gradient of a gradient.
+            penalty = gradient_penalty(discriminator, real, fake.float(), self.generator)
+            value = value + self.PENALTY * penalty
+        self._descend("discriminator", value, "learning_rate_d")
+        taken = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
+        d_real, d_fake = taken.mean(1)
+        return {"d_loss": value.detach(), "d_real": d_real, "d_fake": d_fake}
+
+    def scores_of_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the discriminator's scores of real and fake examples.
+
+        Both have the shape ``(B, ...)``, scores ``(B,)``.
+        """
+        return self.scores(torch.cat([real, fake])).split(len(real))
+
+    def update_generator(self, fake: Tensor) -> dict[str, Tensor]:
+        """Take one step of the generator; ``fake`` comes with its history.
+
+        Its shape is ``(B, ...)``; losses are scalars.
+        """
+        with self.precision():
+            scores = self.scores(fake).float()
+        value = LOSSES[self.live["loss"]].generator(scores)
+        self._descend("generator", value, "learning_rate")
+        return {"g_loss": value.detach()}
+
+    def _descend(self, who: str, loss: Tensor, rate: str) -> None:
+        optimiser = self.optimisers[who]
+        optimiser.rule, optimiser.momentum = self.live["optimiser"], self.live["momentum"]
+        # Falling to zero: a duel at a constant rate circles its goal and never arrives.
+        falling = self.live[rate] * (1 - self.step / self.total)
+        optimiser.along(self.gradients(who, loss), loss.detach(), falling)

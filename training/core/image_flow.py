@@ -1,0 +1,288 @@
+"""Train a flow on images: what Glow, RealNVP and NICE share there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datasets.images import IMAGES, OWN, ImageSet, load_images
+from datasets.own_images import OwnImages
+from models.image_flow import ImageFlow, Shape
+from models.image_layers import ConvNet
+from training.core import distributed
+from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core.devices import knows_bfloat16
+from training.core.loop import Experiment, Optimiser, Snapshot, one_cycle
+
+COLUMNS = 6  # samples of each class in a snapshot
+ROWS = 10  # rows of a snapshot where there are no classes
+TEMPERATURE = 0.7  # of the samples in a snapshot: the usual one for flows on images
+MEASURED = 512  # test images behind each measurement but the last, which takes all
+CHUNK = 250  # images at a time where no gradient is needed
+
+
+class ImageDataConfig(RunConfig):
+    """What all families that learn images share: their data."""
+
+    dataset: Literal[(*IMAGES, OWN)] = knob(  # type: ignore[valid-type]
+        "digits",
+        label="Dataset",
+        help="The images to learn. The first three come with the lab; others are downloaded once."
+        " `own` is a folder or files of yours.",
+        group="Data",
+    )
+
+
+class ImageConfig(ImageDataConfig):
+    """What families that learn a density over images share besides: batch, steps, optimiser."""
+
+    iterations: int = knob(
+        2000,
+        ge=1000,
+        le=20_000,
+        step=500,
+        label="Iterations",
+        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
+        "first tenth, then down to zero.",
+    )
+    batch: int = knob(
+        64,
+        ge=32,
+        le=256,
+        step=32,
+        label="Batch size",
+        help="Images per step.",
+    )
+    learning_rate: float = knob(
+        2e-3,
+        ge=1e-4,
+        le=5e-3,
+        label="Learning rate",
+        help="Peak of the cycle. It can be changed while the training runs.",
+        live=True,
+        scale="log",
+    )
+    seed: int = seed_knob()
+
+
+class ConvolutionConfig(ImageConfig):
+    """What families with convolutions inside their couplings share besides."""
+
+    precision: Literal["mixed", "float32"] = knob(
+        "mixed",
+        label="Precision",
+        help="Mixed computes the networks inside the couplings in bfloat16, where the processor "
+        "knows it; latents, log-scales and log-determinants stay in float32.",
+    )
+
+
+def squeezable(shape: Shape, levels: int) -> Shape:
+    """Return the shape of images padded so that they can be halved ``levels`` times.
+
+    Raises:
+        ConfigError: that would be more frame than image.
+    """
+    channels, height, width = shape
+
+    def side(halvings: int) -> int:
+        unit = 2**halvings
+        return -(-max(height, width) // unit) * unit
+
+    def fits(halvings: int) -> bool:
+        return side(halvings) ** 2 <= 1.5 * height * width
+
+    if not fits(levels):
+        most = max((fewer for fewer in range(1, levels) if fits(fewer)), default=0)
+        raise ConfigError(
+            f"Images of {height} x {width} pixels cannot be halved {levels} times; "
+            f"the most levels they can have is {most}."
+        )
+    return channels, side(levels), side(levels)
+
+
+class ImageFlowTraining(Experiment):
+    """Maximum likelihood on images with 8 bits per channel, uniformly dequantised.
+
+    All numbers are bits/dim in 8-bit pixel space. Images that a model needs padded are padded with
+    zeros: the bits of the frame count, its pixels do not, so the number is an upper bound then.
+
+    Args:
+        config: a config with the fields of :class:`ImageConfig`.
+        family: its training module, for its ``model`` and ``padded``.
+        device: where it trains.
+        own: the user's images, if ``config.dataset`` is ``"own"``.
+
+    References:
+        A note on the evaluation of generative models (Theis, van den Oord, Bethge, 2015),
+        section 3.1. https://arxiv.org/abs/1511.01844
+    """
+
+    LOSSES = ("bits_per_dim",)
+    METRICS = ("bits_per_dim_test",)
+    SNAPSHOT_PATIENCE = 6.0
+
+    def __init__(
+        self,
+        config: ImageConfig,
+        family,
+        *,
+        device: torch.device | str = "cpu",
+        own: OwnImages | None = None,
+    ) -> None:
+        super().__init__(config, device, config.iterations)
+        images = load_images(config.dataset, own)
+        self.dims = math.prod(images.shape)
+        self.classes = images.classes
+        self.images: ImageSet = images.pad_to(family.padded(config, images.shape)[1]).to(device)
+        # The initial weights are drawn on the CPU, so that they are the same on every device.
+        weights = torch.Generator().manual_seed(config.seed)
+        self.model: ImageFlow = family.model(
+            config, self.images.shape, len(self.classes), generator=weights
+        ).to(self.device)
+        x, labels = self._batch(512)
+        self.model.initialise(x, self.context(labels))
+        self.optimisers = {"adam": Optimiser(self.model)}
+        # Evaluation has a generator of its own, so that it never changes the training.
+        eval_generator = torch.Generator().manual_seed(1)
+        rows = self.image_labels()
+        self.latents = self.model.prior.sample(
+            len(rows), generator=eval_generator, temperature=TEMPERATURE, device=self.device
+        )
+
+    def update(self) -> Mapping[str, Tensor]:
+        x, labels = distributed.share(*self._batch(self.config.batch))
+        mixed = getattr(self.config, "precision", "float32") == "mixed"
+        with mixed_precision(self.model, mixed):
+            loss = distributed.mean(self.bits_per_dim(x, labels), of=self.config.batch)
+            rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
+            self.optimisers["adam"].step(loss, rate)
+        return {"bits_per_dim": loss.detach()}
+
+    def bits_per_dim(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Return bits/dim of dequantised images ``(B, C, H, W)``, shape ``(B,)``."""
+        return bits_per_dim(self.model.log_prob(x, self.context(labels)), self.model, self.dims)
+
+    def context(self, labels: Tensor) -> Tensor | None:
+        """Return the context of labels ``(B,)`` for a conditional model: one-hot, ``(B, K)``."""
+        return one_hot(labels, self.model.context)
+
+    def image_labels(self) -> Tensor:
+        """Return the classes of the samples of a snapshot, row by row: the first ten.
+
+        Shape ``(samples,)``.
+        """
+        rows = min(len(self.classes), ROWS) if self.model.context else ROWS
+        return torch.arange(rows, device=self.device).repeat_interleave(COLUMNS)
+
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        x, _ = self.model.forward(self.latents, self.context(self.image_labels()))
+        return {"samples": to_bytes(self._cropped(x))}
+
+    @torch.no_grad()
+    def target(self) -> Snapshot:
+        """Return real images in rows (of classes, if the model knows them) and their shape."""
+        images, labels = self.images.train.cpu(), self.images.train_labels.cpu()
+        if self.model.context:
+            rows = [images[labels == k] for k in self.image_labels()[::COLUMNS].tolist()]
+            blank = torch.zeros_like(images[:1])  # a class may have all its images in the test part
+            rows = [row if len(row) else blank for row in rows]
+            shown = torch.cat([row.repeat(COLUMNS, 1, 1, 1)[:COLUMNS] for row in rows])
+        else:
+            # Sets come sorted by class as often as not.
+            mixed = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
+            shown = images[mixed[torch.arange(ROWS * COLUMNS) % len(images)]]
+        return {
+            "images": self._cropped(shown).numpy(),
+            "shape": np.array(self.images.shape),
+            "crop": np.array(self._crop_size()),
+            "classes": np.array(self.classes),
+        }
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Return bits/dim on test images: the same 512 each time, all of them at the end."""
+        images, labels = self.images.test, self.images.test_labels
+        if self.step < self.total:
+            # Sets come sorted by class as often as not.
+            shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
+            some = shuffled[:MEASURED].to(self.device)
+            images, labels = images[some], labels[some]
+        eval_generator = torch.Generator(self.device).manual_seed(3)
+        parts = zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+        bits = [self.bits_per_dim(dequantise(x, eval_generator), y) for x, y in parts]
+        return {"bits_per_dim_test": float(torch.cat(bits).mean())}
+
+    def _batch(self, count: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.images.batch(count, self.generator)
+        return dequantise(images, self.generator), labels
+
+    def _crop_size(self) -> tuple[int, int]:
+        channels, side, _ = self.images.shape
+        inner = round(math.sqrt(self.dims / channels))
+        return inner, side
+
+    def _cropped(self, x: Tensor) -> Tensor:
+        return crop(x, *self._crop_size())
+
+
+def crop(x: Tensor, inner: int, side: int) -> Tensor:
+    """Return the middle ``inner`` x ``inner`` pixels of images ``(B, C, side, side)``."""
+    start = (side - inner) // 2
+    return x[..., start : start + inner, start : start + inner]
+
+
+def bits_per_dim(log_prob: Tensor, model: ImageFlow, dims: int) -> Tensor:
+    """Return bits/dim in 8-bit pixel space.
+
+    Args:
+        log_prob: log density in nats over images with values in [0, 1], shape ``(B,)``.
+        model: the flow; its pixels are 1/256 wide each.
+        dims: pixels times channels that count.
+    """
+    return (model.features * math.log(256) - log_prob) / (dims * math.log(2))
+
+
+def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Spread 8-bit values evenly over their 1/256 of [0, 1): ``(v + u) / 256``.
+
+    Args:
+        images: uint8, any shape.
+        generator: of the noise u, on the images' device.
+    """
+    noise = torch.rand(images.shape, generator=generator, device=images.device)
+    # Between 128 and 256 float32 has steps of 2^-16: a larger u would be rounded into the next bin.
+    return (images + noise.clamp_(max=1 - 2**-16)) / 256
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Return images with values in [0, 1] as uint8, the values that they fall into.
+
+    Of any shape; the result has the same.
+    """
+    return (x.nan_to_num() * 256).clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor | None:
+    """Return labels ``(B,)`` as one-hot vectors ``(B, classes)``, or ``None`` for no classes."""
+    return nn.functional.one_hot(labels, classes).float() if classes else None
+
+
+@contextmanager
+def mixed_precision(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Have the networks inside couplings compute in bfloat16, if the device is good at it."""
+    nets = [module for module in model.modules() if isinstance(module, ConvNet)]
+    mixed = wanted and knows_bfloat16(next(model.parameters()).device)
+    for net in nets:
+        net.mixed = mixed
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.mixed = False

@@ -1,0 +1,202 @@
+"""Train a GAN on images: what the fully connected one and DCGAN share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datasets.images import ImageSet, load_images
+from datasets.own_images import OwnImages
+from metrics.plane import diversity
+from training.core.adversarial import Duel, DuelConfig
+from training.core.config import knob
+from training.core.devices import knows_bfloat16
+from training.core.image_flow import CHUNK, COLUMNS, ROWS, ImageDataConfig, crop, to_bytes
+from training.core.loop import Snapshot
+
+VEIL = (
+    "Standard deviation, at the start, of the noise through which the discriminator sees real and "
+    "fake images (from -1 to 1); it falls to zero at the end. It keeps a discriminator that has "
+    "few images from learning them by heart."
+)
+MEASURED = 500  # samples, and test images, behind the diversity
+
+
+class ImageDuelConfig(DuelConfig, ImageDataConfig):
+    """What can be set on all trainings of GANs on images."""
+
+    learning_rate_d: float = knob(
+        2e-4,
+        ge=1e-5,
+        le=5e-3,
+        label="D learning rate",
+        help="Of the discriminator, at the start; it falls in a straight line to zero at the end.",
+        live=True,
+        scale="log",
+    )
+    learning_rate: float = knob(
+        2e-4,
+        ge=1e-5,
+        le=5e-3,
+        label="G learning rate",
+        help="Of the generator, at the start; it falls in a straight line to zero at the end.",
+        live=True,
+        scale="log",
+    )
+    momentum: float = knob(
+        0.5,
+        ge=0.0,
+        le=0.95,
+        step=0.05,
+        label="Momentum",
+        help="Share of the last step that goes into the next (Adam's first decay). DCGAN's is 0.5.",
+        live=True,
+    )
+    veil: float = knob(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+        label="Noise on all images",
+        help=VEIL,
+        live=True,
+    )
+    epochs: int = knob(
+        25,
+        ge=1,
+        le=200,
+        step=1,
+        label="Epochs",
+        help="As many images are drawn as that many passes through the training images would see.",
+    )
+    batch: int = knob(
+        64,
+        ge=16,
+        le=256,
+        step=16,
+        label="Batch size",
+        help="Real and fake images per update.",
+    )
+
+
+class ImageDuel(Duel):
+    """A duel over images with values in [-1, 1], seen through noise that clears up.
+
+    Args:
+        config: what to train.
+        family: its training module, for its ``model`` and ``padded``.
+        device: where it trains.
+        own: the user's images, if ``config.dataset`` is ``"own"``.
+
+    References:
+        Towards Principled Methods for Training Generative Adversarial Networks (Arjovsky, Bottou,
+        2017), section 3.1: the noise. https://arxiv.org/abs/1701.04862
+    """
+
+    METRICS = ("diversity",)
+    SNAPSHOT_PATIENCE = 6.0
+
+    def __init__(
+        self,
+        config: ImageDuelConfig,
+        family: ModuleType,
+        *,
+        device: torch.device | str = "cpu",
+        own: OwnImages | None = None,
+    ) -> None:
+        images = load_images(config.dataset, own)
+        passes = math.ceil(len(images.train) / config.batch)
+        super().__init__(config, device, config.epochs * passes)
+        self.classes, self.inner = images.classes, images.shape[1]
+        self.images: ImageSet = images.pad_to(family.padded(config, images.shape)[1]).to(device)
+        # The initial weights are drawn on the CPU, so that they are the same on every device.
+        weights = torch.Generator().manual_seed(config.seed)
+        self.enter(family.model(config, self.images.shape, len(self.classes), generator=weights))
+        eval_generator = torch.Generator().manual_seed(1)
+        self.latents = self.model.draw(MEASURED, eval_generator).to(self.device)
+
+    def real(self) -> Tensor:
+        images, _ = self.images.batch(self.config.batch, self.generator)
+        return to_signed(images)
+
+    def seen(self, x: Tensor) -> Tensor:
+        width = self.live["veil"] * (1 - self.step / self.total)
+        if not width:
+            return x
+        return x + width * torch.randn(x.shape, generator=self.generator, device=x.device)
+
+    def precision(self) -> AbstractContextManager:
+        mixed = getattr(self.config, "precision", "float32") == "mixed"
+        if mixed and knows_bfloat16(self.device):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        with evaluating(self.model):
+            x = self.model(self.latents[: COLUMNS * ROWS])
+        return {"samples": self.shown(x)}
+
+    def shown(self, x: Tensor) -> np.ndarray:
+        """Return images with values in [-1, 1] as bytes, without their frame.
+
+        ``(B, C, S, S)`` becomes ``(B, C, inner, inner)``, uint8.
+        """
+        return shown(x, self.inner)
+
+    @torch.no_grad()
+    def target(self) -> Snapshot:
+        # Sets come sorted by class as often as not.
+        images = self.images.train.cpu()
+        mixed = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
+        some = images[mixed[torch.arange(ROWS * COLUMNS) % len(images)]]
+        side = self.images.shape[1]
+        return {
+            "images": crop(some, self.inner, side).numpy(),
+            "shape": np.array(self.images.shape),
+            "crop": np.array((self.inner, side)),
+            "classes": np.array(self.classes),
+        }
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Return how much samples differ from each other, compared with test images."""
+        with evaluating(self.model):
+            x = torch.cat([self.model(z) for z in self.latents.split(CHUNK)])
+        mixed = torch.randperm(len(self.images.test), generator=torch.Generator().manual_seed(2))
+        real = to_signed(self.images.test[mixed[:MEASURED].to(self.images.test.device)])
+        return {"diversity": diversity(x, real)}
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """Return uint8 images as floats in [-1, 1].
+
+    Of any shape; the result has the same.
+    """
+    return images.float() / 127.5 - 1
+
+
+def shown(x: Tensor, inner: int) -> np.ndarray:
+    """Return the middle ``inner`` x ``inner`` pixels of images in [-1, 1], as bytes.
+
+    ``(B, C, S, S)`` becomes ``(B, C, inner, inner)``, uint8.
+    """
+    # A tanh comes to 1 only in the limit: 255 / 256 of the way it must be white.
+    return to_bytes((crop(x, inner, x.shape[-1]).float() + 1) * (255.5 / 512))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Use running statistics, not those of the batch, and leave them as they are."""
+    before = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(before)

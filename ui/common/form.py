@@ -1,0 +1,207 @@
+"""A form from a config: one widget per field, values in the page's URL, bounds by the config."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import streamlit as st
+
+from datasets.defects import SETS
+from datasets.images import IMAGES
+from datasets.own import DataError, OwnData, read_own
+from datasets.pairs import PAIRS
+from datasets.toy import TOY
+from registry import Family
+from training.core.config import MAX_PROBLEMS, OWN, ConfigError, Knob, RunConfig, current_names
+from ui.common.plain import plain, refuse
+from ui.common.run_words import adopt_run
+
+NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
+OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
+
+
+def config_form(family: Family) -> RunConfig:
+    """Draw the widgets of a family's config, grouped, and return what they say.
+
+    At the first visit the values come from the URL. Those that are out of range or unknown are
+    named in a message, and the default takes their place.
+    """
+    config = family.training.CONFIG
+    knobs = config.knobs()
+    _adopt_run(family)
+    _fill_from_url(family, knobs)
+    groups: dict[str, list[Knob]] = {}
+    for knob in sorted(knobs, key=lambda k: ("Data", "Model", "Training").index(k.group)):
+        groups.setdefault(knob.group, []).append(knob)
+    values: dict[str, Any] = {}
+    for title, members in groups.items():
+        st.markdown(f"**{title}**")
+        for knob in members:
+            values[knob.name] = _widget(knob, f"{family.stem}.{knob.name}", family.stem)
+    parsed = config.parse(values)
+    _write_url(family, parsed)
+    return parsed
+
+
+def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool]:
+    """Draw the upload of the user's own points, if the config asks for it.
+
+    Returns:
+        The data and whether there is all that a training needs.
+    """
+    if config.dataset != OWN:
+        return None, True
+    held: OwnData | None = st.session_state.get(OWN_KEY)
+    file = st.file_uploader(
+        "A CSV of points, or an image",
+        type=["csv", "txt", "tsv", "png", "jpg", "jpeg", "webp"],
+        help="Two columns of numbers; or PNG, JPEG, WebP, whose dark pixels become the density.",
+    )
+    if file is not None:
+        try:
+            held = read_own(file.getvalue(), file.name)
+            st.session_state[OWN_KEY] = held
+        except DataError as error:
+            refuse(error)
+    if held is None:
+        st.info("Upload a file, then press Train.")
+    elif held.kind == "points":
+        st.caption(
+            f"{len(held.array):,} points from {plain(held.name)}; a fifth is held out as test set."
+        )
+    else:
+        height, width = held.array.shape
+        st.caption(f"{plain(held.name)}, read as {width} x {height} cells of density.")
+    return held, held is not None
+
+
+def url_problems(family: Family) -> None:
+    """Say which values in the address of the page could not be used, until the form is touched."""
+    problems = st.session_state.get(f"{family.stem}.problems", [])
+    if problems:
+        lines = "".join(f"\n- {plain(problem)}" for problem in problems)
+        st.warning(f"The address of this page asks for what cannot be; defaults stand in.{lines}")
+
+
+def use_config(family: Family, config: RunConfig) -> None:
+    """Set the widgets to the values of a config. Only before they are drawn (a callback, say)."""
+    for knob in config.knobs():
+        st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
+
+
+def _is_addressed(family: Family) -> bool:
+    """Tell whether the URL speaks of this family, and not of another variant on the same page."""
+    return st.query_params.get("on", family.page) == family.stem
+
+
+def _adopt_run(family: Family) -> None:
+    if not _is_addressed(family):
+        return
+    try:
+        adopt_run(family)
+    except KeyError:
+        problem = "The run it names does not exist (any more) for this family."
+        st.session_state.setdefault(f"{family.stem}.problems", []).append(problem)
+
+
+def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
+    first = f"{family.stem}.{knobs[0].name}"
+    if first in st.session_state:
+        return
+    given = {k: v for k, v in st.query_params.items() if k not in ("run", "on")}
+    given = current_names(given)
+    if not _is_addressed(family):
+        given = {}
+    known = {knob.name for knob in knobs}
+    problems = st.session_state.get(f"{family.stem}.problems", [])
+    unknown = (f"{name[:40]!r} is not a setting." for name in given if name not in known)
+    problems += islice(unknown, MAX_PROBLEMS)
+    for knob in knobs:
+        value = knob.default
+        if knob.name in given:
+            try:
+                alone = family.training.CONFIG.parse({knob.name: given[knob.name]})
+                value = getattr(alone, knob.name)
+            except ConfigError as error:
+                problems.append(str(error))
+        st.session_state[f"{family.stem}.{knob.name}"] = value
+    st.session_state[f"{family.stem}.problems"] = problems
+
+
+def _write_url(family: Family, config: RunConfig) -> None:
+    wanted = {
+        knob.name: str(getattr(config, knob.name)).lower()
+        if knob.kind == "bool"
+        else str(getattr(config, knob.name))
+        for knob in config.knobs()
+        if getattr(config, knob.name) != knob.default
+    }
+    if family.page != family.stem:
+        wanted["on"] = family.stem
+    if run := st.session_state.get(f"{family.stem}.run"):
+        wanted["run"] = st.session_state[f"{family.stem}.written"] = run
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def _widget(knob: Knob, key: str, stem: str) -> Any:
+    """Draw the widget that fits a field; its value is in the session under ``key``."""
+    common = {
+        "label": knob.label,
+        "help": knob.help,
+        "key": key,
+        "persist_state": "session",
+        "on_change": _forget_problems,
+        "args": (stem,),
+    }
+    return knob_widget(knob, st, **common)
+
+
+def knob_widget(knob: Knob, where, *, key: str, **options: Any) -> Any:
+    """Draw the widget that fits a field and return what it says.
+
+    Args:
+        knob: the field.
+        where: ``st`` or a column.
+        key: where its value is in the session; it must be there already.
+        options: what every widget takes, its label first of all.
+    """
+    options["key"] = key
+    if knob.kind == "choice":
+        return where.selectbox(options=knob.choices, format_func=choice_label, **options)
+    if knob.kind == "bool":
+        return where.toggle(**options)
+    if knob.scale == "log":
+        values = log_options(knob, st.session_state[key])
+        return where.select_slider(options=values, format_func=lambda v: f"{v:g}", **options)
+    number = int if knob.kind == "int" else float
+    bounds = {"min_value": number(knob.low), "max_value": number(knob.high)}
+    if (knob.high - knob.low) / knob.step > 1000:
+        return where.number_input(step=number(knob.step), **bounds, **options)
+    return where.slider(step=number(knob.step), **bounds, **options)
+
+
+def log_options(knob: Knob, value: float) -> list[float]:
+    """Return 1-2-5 values between the bounds of a knob, and ``value`` itself."""
+    decades = [float(f"{m}e{e}") for e in range(-8, 4) for m in (1, 2, 5)]
+    return sorted({v for v in decades if knob.low <= v <= knob.high} | {value})
+
+
+def choice_label(choice: str) -> str:
+    """Return what a choice, the name of a data set say, is called on the pages."""
+    if choice in TOY:
+        return TOY[choice].label
+    if choice in IMAGES:
+        return IMAGES[choice].title
+    if choice in SETS:
+        return SETS[choice]
+    if choice in PAIRS:
+        return PAIRS[choice].title
+    if choice in NETWORKS:
+        return NETWORKS[choice]
+    return "My own data" if choice == OWN else choice.replace("_", " ").capitalize()
+
+
+def _forget_problems(stem: str) -> None:
+    st.session_state.pop(f"{stem}.problems", None)

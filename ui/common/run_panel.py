@@ -1,0 +1,233 @@
+"""The training panel: buttons, progress and a live snapshot of one run. The same for every family.
+
+The buttons stand outside the ticking fragment: one inside would never start the ticking, since only
+the fragment would run again. When the state changes, the fragment has the whole page drawn once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import streamlit as st
+
+from datasets.own_images import Own
+from lab.lab import LabFull
+from lab.store import RESUMABLE, RunError
+from lab.view import View
+from registry import Family
+from training.core.config import RunConfig
+from ui.common.form import choice_label, knob_widget, url_problems, use_config
+from ui.common.lab import lab
+from ui.common.pace import POLL
+from ui.common.plain import plain, refuse
+from ui.common.run_words import (
+    badge,
+    drawing,
+    duration,
+    line_words,
+    owner_words,
+    show,
+    shown_run,
+    time_left,
+)
+
+FIRST_SNAPSHOT = 1.5  # seconds to wait for the first snapshot within the click itself
+KNOBS = 4  # that can be changed while a run trains, side by side
+ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
+
+Draw = Callable[[View], None]
+
+
+def training_panel(
+    family: Family, config: RunConfig, draw: Draw, *, own: Own | None, ready: bool = True
+) -> View | None:
+    """Draw the panel and return the run it shows.
+
+    Args:
+        family: whose page this is.
+        config: what Train would train.
+        draw: draws curves and snapshots of a run; called inside the fragment.
+        own: the user's data, if the config asks for it.
+        ready: whether there is all that a training needs.
+    """
+    # Nothing that comes and goes may stand above the buttons: they would move under the mouse.
+    view, shipped = shown_run(family)
+    mine = not shipped and view is not None and lab().may_change(view.run.id)
+    _buttons(family, config, own, view, mine, ready)
+    if message := st.session_state.pop(f"{family.stem}.refused", None):
+        refuse(message)
+    url_problems(family)
+    if view is None:
+        st.info("Nothing has been trained yet: press Train.")
+        return None
+    _settings_of(family, config, view, shipped, mine)
+    ticking = st.fragment(run_every=POLL if view.status.active else None)
+    ticking(_live)(view, draw, _phase(view), shipped)
+    return view
+
+
+def _buttons(
+    family: Family,
+    config: RunConfig,
+    own: Own | None,
+    view: View | None,
+    mine: bool,
+    ready: bool,
+) -> None:
+    # What ships with the lab, or is another person's, can only be looked at.
+    state = view.status.state if view is not None and mine else "not mine"
+    run_id = view.run.id if view is not None else ""
+    active = state in ("queued", "starting", "running", "paused")
+    resumable = state in RESUMABLE
+
+    def draw(column, label: str, icon: str, enabled: bool, click, *args, **options) -> None:
+        column.button(
+            label,
+            icon=f":material/{icon}:",
+            disabled=not enabled,
+            on_click=click,
+            args=args,
+            width="stretch",
+            key=f"{family.stem}.{label.lower()}",
+            **options,
+        )
+
+    # Each has its place for good: a button that replaced another would be one click behind.
+    train, pause, resume, step, stop = st.columns(5)
+    can_train = ready and not active
+    draw(train, "Train", "play_arrow", can_train, _train, family, config, own, type="primary")
+    training = state in ("starting", "running")
+    draw(pause, "Pause", "pause", training, _command, run_id, "pause")
+    can_resume = state == "paused" or resumable
+    draw(resume, "Resume", "resume", can_resume, _resume, family, run_id, resumable)
+    tip = "One optimiser step, while paused."
+    draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
+    draw(stop, "Stop", "stop", active, _command, run_id, "stop")
+    parts = getattr(family.training, "PARTS", ())
+    places = st.columns(4)[-len(parts) :] if parts else []
+    for place, part in zip(places, parts, strict=True):
+        tip = f"One step in which only the {part} learns, while paused."
+        paused = state == "paused"
+        draw(place, f"Step {part}", "skip_next", paused, _command, run_id, "step", part, help=tip)
+
+
+def _live_knobs(view: View) -> None:
+    """Draw what can be changed while a run trains: one knob in its place, more in rows."""
+    knobs = [k for k in view.run.config.knobs() if k.live and k.name in view.live]
+    places = st.columns(min(len(knobs), KNOBS)) if len(knobs) > 1 else [st]
+    for i, knob in enumerate(knobs):
+        key = f"{view.run.id}.live.{knob.name}"
+        st.session_state.setdefault(key, view.live[knob.name])
+        knob_widget(
+            knob,
+            places[i % len(places)],
+            key=key,
+            label=f"{knob.label}, now",
+            on_change=_set_live,
+            args=(view.run.id, knob.name, key),
+            help=f"{knob.help} Takes effect with the next step.",
+        )
+
+
+def _train(family: Family, config: RunConfig, own: Own | None) -> None:
+    try:
+        run_id = lab().submit(family, config, own)
+    except (LabFull, RunError) as error:
+        st.session_state[f"{family.stem}.refused"] = str(error)
+        return
+    show(family, run_id)
+    lab().wait(run_id, 0, FIRST_SNAPSHOT)
+
+
+def _resume(family: Family, run_id: str, from_folder: bool) -> None:
+    if not from_folder:
+        _command(run_id, "resume")
+        return
+    try:
+        lab().resume(run_id)
+    except (LabFull, RunError) as error:
+        st.session_state[f"{family.stem}.refused"] = str(error)
+        return
+    view = lab().view(run_id)
+    lab().wait(run_id, view.seq + 1 if view else 0, FIRST_SNAPSHOT)
+
+
+def _command(run_id: str, *command: object) -> None:
+    view = lab().view(run_id)
+    seen = view.seq if view is not None else 0
+    with suppress(RunError):  # somebody else's: its buttons are off, and say so
+        lab().command(run_id, *command)
+    lab().wait(run_id, seen, ANSWER)
+
+
+def _set_live(run_id: str, name: str, key: str) -> None:
+    _command(run_id, "set", name, st.session_state[key])
+
+
+def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool, mine: bool) -> None:
+    """Say what run this is and where the form differs from it; offer to take its settings over."""
+    used = view.run.config
+    other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
+    whose = owner_words(view)
+    words = f"A run {whose}" if whose else "Your run"
+    if shipped:
+        words = "A finished run that ships with the lab"
+    if other:
+        values = ", ".join(
+            f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
+            for k in other
+        )
+        words += f", with {values}. The form has other settings for the next one"
+    text, button, live = st.columns([3, 1.2, 1.6], vertical_alignment="center")
+    text.caption(f"{words}.")
+    button.button(
+        "Use its settings",
+        on_click=use_config,
+        args=(family, used),
+        disabled=not other,
+        type="tertiary",
+        icon=":material/tune:",
+        key=f"{family.stem}.take_over",
+    )
+    if mine and view.status.active and view.live:
+        with live if len(view.live) == 1 else st.container():
+            _live_knobs(view)
+
+
+def _phase(view: View) -> str:
+    """Return what the buttons depend on, and the knobs that can be changed."""
+    state = view.status.state
+    if state not in ("starting", "running"):
+        return state
+    # A slow start reports its live values later than the click that drew the page.
+    return "training" if view.live else "starting"
+
+
+def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:
+    if not shipped:
+        view = lab().view(view.run.id) or view
+        if _phase(view) != phase:
+            st.rerun()
+    _progress(view)
+    with drawing(view.run):
+        draw(view)
+
+
+def _progress(view: View) -> None:
+    status = view.status
+    words = [badge(status)]
+    if status.total:  # it is not known before the model is built
+        words.append(f"step **{status.step:,}** of {status.total:,}")
+    if status.state == "queued":
+        words = [badge(status), line_words(view)]
+    elif view.rate:
+        words += [f"{view.rate:,.0f} steps/s", time_left(view)]
+    elif status.seconds:
+        words.append(f"{duration(status.seconds)} of training")
+    if status.skipped:
+        words.append(f":orange[{status.skipped} steps skipped: loss or gradient not finite]")
+    st.markdown(" · ".join(words))
+    st.progress(min(status.step / status.total, 1.0) if status.total else 0.0)
+    if status.message:
+        (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))

@@ -1,0 +1,124 @@
+"""Which run a page shows, and how to say where it stands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from lab.store import Run, Status
+from lab.view import View, view_of
+from paths import ASSETS
+from registry import Family
+from ui.common.lab import lab
+from ui.common.plain import plain, refuse
+
+STATE_WORDS = {
+    "queued": ("Waiting", "blue"),
+    "starting": ("Starting", "blue"),
+    "running": ("Training", "green"),
+    "paused": ("Paused", "orange"),
+    "finished": ("Finished", "gray"),
+    "stopped": ("Stopped", "gray"),
+    "diverged": ("Diverged", "red"),
+    "failed": ("Failed", "red"),
+    "interrupted": ("Interrupted", "orange"),
+    "parked": ("Parked", "orange"),
+}
+
+
+def shown_run(family: Family) -> tuple[View | None, bool]:
+    """Return the run that a family's page shows, and whether it ships with the lab.
+
+    Without a run of the visitor's own, the shipped one is shown.
+    """
+    run_id = st.session_state.get(f"{family.stem}.run")
+    view = lab().view(run_id) if run_id else None
+    return (view, False) if view is not None else (_shipped(family.stem), True)
+
+
+def adopt_run(family: Family) -> None:
+    """Take over the run that the URL names (after a refresh, or from a link), if there is one.
+
+    Raises:
+        KeyError: there is no such run of this family (any more).
+    """
+    asked = st.query_params.get("run")
+    # What this page wrote itself is behind the session, which a click may just have changed.
+    if not asked or asked == st.session_state.get(f"{family.stem}.written"):
+        return
+    st.session_state[f"{family.stem}.written"] = asked
+    view = lab().view(asked)
+    if view is None or not view.run.opens() or view.run.family.stem != family.stem:
+        raise KeyError(asked)
+    show(family, asked)
+
+
+def show(family: Family, run_id: str | None) -> None:
+    """Have the page of a family show a run from now on."""
+    st.session_state[f"{family.stem}.run"] = run_id
+
+
+@st.cache_resource(show_spinner=False)
+def _shipped(stem: str) -> View | None:
+    run = Run(ASSETS / "runs" / stem)
+    return view_of(run) if (run.path / "config.json").exists() else None
+
+
+@contextmanager
+def drawing(run: Run) -> Iterator[None]:
+    """Say so when what a run from a file holds cannot be drawn; an error of our own is raised."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError):
+        if not run.foreign:
+            raise
+        logging.getLogger(__name__).warning("%s cannot be drawn", run.id, exc_info=True)
+        refuse(
+            "This run came from a file, and what it holds does not fit its settings: it cannot be "
+            "drawn. It can be deleted on the page of runs."
+        )
+
+
+def badge(status: Status) -> str:
+    """Return the state of a run as a coloured Markdown badge."""
+    word, colour = STATE_WORDS.get(status.state, (status.state, "gray"))
+    return f":{colour}-badge[{word}]"
+
+
+def time_left(view: View) -> str:
+    """Return the time that the rest of the training takes at the present pace, in words."""
+    if not view.rate:
+        return ""
+    return f"{duration((view.status.total - view.status.step) / view.rate)} left"
+
+
+def line_words(view: View) -> str:
+    """Return where a run stands in the queue, and how long it waits as far as can be estimated."""
+    if view.held:
+        return "waits for another run of its owner to end"
+    words = f"{view.ahead} before it" if view.ahead else "next in line"
+    return f"{words}, about {duration(view.wait)}" if view.wait else words
+
+
+def owner_words(view: View) -> str:
+    """Return whose run it is where that is somebody else's, as Markdown that is shown as it is."""
+    seat = lab()
+    others = seat.signed_in and view.access.owner != seat.who.id
+    return f"of {plain(view.access.name or 'nobody')}" if others else ""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size_words(count: int) -> str:
+    """Return bytes as ``"42 MB"`` or ``"1.5 GB"``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

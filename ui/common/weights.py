@@ -1,0 +1,62 @@
+"""Weights from a file: an upload that becomes the run that a page shows."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from datasets.own import DataError
+from datasets.own_images import Own
+from lab.lab import LabFull
+from lab.store import RunError
+from lab.weights_import import read_weights, run_from_weights
+from registry import FAMILIES, Family
+from ui.common.lab import lab
+from ui.common.plain import refuse
+from ui.common.run_words import show
+
+
+def load_weights(family: Family, own: Own | None) -> None:
+    """Draw the upload of weights, and say why a file was refused.
+
+    Args:
+        family: whose page this is.
+        own: the user's own data, for weights that were trained on it.
+    """
+    key = f"{family.stem}.weights_file"
+    with st.expander("Load weights from a file", icon=":material/upload:", key=f"{key}.box"):
+        st.caption(
+            "The `model.safetensors` of a run, yours or somebody else's. It holds numbers and no "
+            "program; names, shapes and sizes are compared with the model before any of it is used."
+        )
+        st.file_uploader(
+            f"Weights of {family.title}",
+            type=["safetensors"],
+            key=key,
+            on_change=_take,
+            args=(family, key, own),
+        )
+        if refused := st.session_state.get(f"{key}.refused"):
+            refuse(refused)
+
+
+def _take(family: Family, key: str, own: Own | None) -> None:
+    """Make a run of the uploaded file and show it; a callback, before the page is drawn."""
+    file = st.session_state[key]
+    st.session_state.pop(f"{key}.refused", None)
+    if file is None:
+        return
+    try:
+        weights = read_weights(file.getvalue())
+        if weights.family is not family:
+            raise DataError(_of_another_page(weights.family))
+        run = lab().bring_in(lambda store: run_from_weights(store, weights, file.name, own))
+    except (DataError, LabFull, RunError) as error:
+        st.session_state[f"{key}.refused"] = f"{file.name}: {error}"
+        return
+    show(family, run.id)
+
+
+def _of_another_page(other: Family) -> str:
+    page = FAMILIES[other.page].title
+    where = f"its page, {page}" if other.stem == other.page else f"the page of {page}"
+    return f"These are weights of {other.title}: load them on {where}."

@@ -1,0 +1,160 @@
+"""What the losses are there for, to be tried, and the numbers of the translations of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+import torch
+
+from datasets.fruits import KINDS, found_masks, is_kind, overlap
+from datasets.own import DataError
+from datasets.pairs import PairSet, load_pairs
+from lab.store import Run
+from lab.view import View
+from training.core.unpaired import compared, signed
+from training.cyclegan import FINAL
+from ui.common.form import use_config
+from ui.common.plain import plain
+from ui.cyclegan.model import Translator, translator_of
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A setting to try, and what to look at.
+
+    Attributes:
+        title: of the lesson.
+        values: settings that differ from those of the run.
+        why: what the loss does.
+        look: what is to be seen without it.
+    """
+
+    title: str
+    values: dict[str, float]
+    why: str
+    look: str
+
+
+LESSONS = (
+    Lesson(
+        "Without the cycle loss",
+        {"cycle": 0.0, "identity": 0.0},
+        "A discriminator only asks whether a translation looks like its set. Nothing asks whether "
+        "it still shows *this* image: any orange will do for any apple.",
+        "What comes back is another image and the cycle curves stay high. Grounds become all "
+        "alike, and so do the fruits: what tells one from the other is lost on the way. The "
+        "identity loss would do part of the cycle's work, so this lesson turns off both.",
+    ),
+    Lesson(
+        "Without the identity loss",
+        {"identity": 0.0},
+        "The cycle loss does not mind if all colours turn on the way there and turn back on the "
+        "way home. The identity loss does: shown an orange, the generator of oranges should "
+        "leave it as it is.",
+        "Grounds lose or change their tint: a green table turns grey, a grey one brown. The "
+        "identity curves stay higher. How much depends on the seed; in the paper, paintings of the "
+        "day become photographs at sunset. Should light and dark change places, the health light "
+        "tells.",
+    ),
+)
+
+
+def lessons(view: View, version: float) -> None:
+    """Draw lessons: each sets the form, so that Train shows what it is about."""
+    st.markdown(
+        "Each lesson is a training of its own. **Set the form**, press **Train**, and compare the "
+        "snapshots over the training with those of this run. Or leave this run going and move the "
+        "weights while it trains."
+    )
+    for lesson, place in zip(LESSONS, st.columns(len(LESSONS)), strict=True):
+        with place.container(border=True):
+            st.markdown(f"**{lesson.title}**")
+            st.markdown(lesson.why)
+            st.markdown(f"*What to look at.* {lesson.look}")
+            family = view.run.family
+            st.button(
+                "Set the form",
+                on_click=use_config,
+                args=(family, view.run.config.replace(**lesson.values)),
+                icon=":material/tune:",
+                key=f"{family.stem}.lesson.{lesson.title}",
+            )
+
+
+# -- checks --------------------------------------------------------------------------------------
+
+
+def checks(view: View, version: float) -> None:
+    """Show what translations of test images measure, beside doing nothing and real images."""
+    found = translator_of(view, version)
+    try:
+        rows, count = _measured(found.run_id, version, found, view.run)
+    except DataError as error:
+        st.info(f"{error} Without the images there is nothing to measure here.")
+        return
+    a, b = map(plain, found.domains)
+    ways = {"ab": f"{a} to {b}", "ba": f"{b} to {a}"}
+    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
+    for name, (label, form) in MEASURES.items():
+        for way, words in ways.items():
+            key = name.format(side=way[0], way=way)
+            if any(key in numbers for numbers in rows.values()):
+                cells = [form.format(n[key]) if key in n else "" for n in rows.values()]
+                lines.append(f"| {label}, {words} | " + " | ".join(cells) + " |")
+    st.markdown("\n".join(lines))
+    words = (
+        f"The first {count} test images of either set. **Doing nothing** gives every image back "
+        "as it is: perfect cycles, and nothing translated."
+    )
+    if "hue_ab" in rows["this run"]:
+        words += (
+            " **Real fruits** are test images of the other kind, with their own masks: what the "
+            "rules say where the truth is known. Hue rule: the mean hue inside the mask, each "
+            "pixel weighted by its chroma, is an orange's between 15 and 60 degrees and an apple's "
+            "between -45 and 15. Shape: where the hue is warm and the colour vivid."
+        )
+    st.caption(words)
+
+
+MEASURES = {
+    "hue_{way}": ("Other fruit's hue", "{:.1%}"),
+    "iou_{way}": ("Shape kept (IoU)", "{:.3f}"),
+    "cycle_error_{side}": ("Cycle error", "{:.2%}"),
+    "likeness_{way}": ("Brightness alike (correlation)", "{:.2f}"),
+    "variety_{way}": ("Variety, compared with real images", "{:.2f}"),
+}
+
+
+@st.cache_data(max_entries=16, show_spinner="Measuring")
+def _measured(
+    run_id: str, version: float, _found: Translator, _run: Run
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Return numbers by who translates, and how many images of either set they are of."""
+    pairs = load_pairs(_run.config.dataset, _found.size, _run.own_data())
+
+    @torch.no_grad()
+    def carry(x: torch.Tensor, to_b: bool) -> torch.Tensor:
+        net = _found.model.a_to_b if to_b else _found.model.b_to_a
+        return net(signed(x) if x.dtype == torch.uint8 else x)
+
+    def nothing(x: torch.Tensor, _: bool) -> torch.Tensor:
+        return signed(x) if x.dtype == torch.uint8 else x
+
+    rows = {
+        "this run": compared(pairs, FINAL, carry),
+        "doing nothing": compared(pairs, FINAL, nothing),
+    }
+    if pairs.masks_a is not None:
+        rows["real fruits"] = _of_real_fruits(pairs)
+    return rows, min(FINAL, max(len(pairs.test_a), len(pairs.test_b)))
+
+
+def _of_real_fruits(pairs: PairSet) -> dict[str, float]:
+    numbers = {}
+    real = {"ba": (pairs.test_a, pairs.masks_a), "ab": (pairs.test_b, pairs.masks_b)}
+    for (way, (images, masks)), kind in zip(real.items(), KINDS, strict=True):
+        pixels, inside = images[:FINAL].numpy(), masks[:FINAL].numpy()
+        numbers[f"hue_{way}"] = float(is_kind(kind, pixels, inside).mean())
+        numbers[f"iou_{way}"] = float(overlap(inside, found_masks(pixels)).mean())
+    return numbers

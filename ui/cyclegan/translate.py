@@ -1,0 +1,163 @@
+"""Translate an image: a test image, an upload or what the webcam sees, both ways and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from datasets.own import DataError
+from figures.cyclegan_figures import difference, heat, shown
+from figures.pictures import png
+from lab.view import View
+from ui.common.page import show_image
+from ui.common.plain import plain, refuse
+from ui.cyclegan.model import MINE, Translator, shade_of, squared, translator_of
+
+SOURCES = ("Test image", "Upload", "Webcam")
+LARGEST = 256  # pixels along each side that a page translates within a second or two
+LIMIT = 0.4  # difference that gets the last colour
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The image to translate.
+
+    Attributes:
+        image: uint8 ``(3, S, S)``.
+        name: of its file, or what it is.
+        side: 0 if it is of A, 1 if it is of B, -1 if nobody knows.
+    """
+
+    image: np.ndarray
+    name: str
+    side: int = -1
+
+
+def translate(view: View, version: float) -> None:
+    """Let the visitor choose an image, and show it translated both ways."""
+    found = translator_of(view, version)
+    chosen = choose_image(found)
+    if chosen is None:
+        return
+    ways = [True, False] if chosen.side <= 0 else [False, True]
+    for to_b in ways:
+        _one_way(found, chosen, to_b)
+    st.caption(
+        "Difference: how far the translation is from the image, in shares of the range of grey "
+        f"levels, the mean over red, green and blue; {LIMIT:.0%} and more have the last colour. "
+        "The number with the round trip is the same for what came back."
+    )
+
+
+def choose_image(found: Translator) -> Chosen | None:
+    """Let the visitor choose an image; ``None`` while there is none."""
+    left, right = st.columns([1, 1.4], vertical_alignment="bottom")
+    source = left.segmented_control(
+        "Image",
+        SOURCES,
+        default=SOURCES[0],
+        required=True,
+        key=found.key("source"),
+        persist_state="session",
+    )
+    if source == "Test image":
+        return _test_image(found, right)
+    file = None
+    if source == "Upload":
+        file = st.file_uploader(
+            "An image", type=["png", "jpg", "jpeg", "webp"], key="cyclegan.upload"
+        )
+    else:
+        file = st.camera_input("An image from your webcam", key="cyclegan.webcam")
+    side = right.select_slider(
+        "Pixels per side",
+        sorted({found.size, 64, 128, 192, LARGEST}),
+        found.size,
+        key=found.key("side"),
+        persist_state="session",
+        help=f"It has learned from images of {found.size} pixels: there it does best. Its "
+        "convolutions take any size.",
+    )
+    if file is not None:
+        st.session_state[MINE] = (file.getvalue(), file.name)
+    kept = st.session_state.get(MINE)
+    if kept is None:
+        st.info("Nothing to translate yet. The image stays on this machine.")
+        return None
+    data, name = kept
+    try:
+        return Chosen(squared(data, name, side), name)
+    except DataError as error:
+        st.session_state.pop(MINE, None)
+        refuse(error)
+        return None
+
+
+def _test_image(found: Translator, where) -> Chosen:
+    options = [(side, i) for side in (0, 1) for i in range(len(found.real[side]))]
+    side, i = where.selectbox(
+        "Which",
+        options,
+        format_func=lambda place: f"{found.domains[place[0]]} {place[1] + 1}",
+        key=found.key("which"),
+        persist_state="session",
+    )
+    name = f"{found.domains[side]} {i + 1}"
+    return Chosen(found.real[side][i], name, side)
+
+
+def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
+    start, end = found.domains if to_b else found.domains[::-1]
+    drawn, there, apart, back = _images(
+        *shade_of(found), chosen.image.tobytes(), to_b, found, chosen.image
+    )
+    words = (
+        f"**{plain(chosen.name)}**",
+        f"**As {plain(end)}**",
+        f"**What changed**: {apart:.1%} on average",
+        f"**And back**, as {plain(start)}: {back:.1%} off",
+    )
+    alts = (
+        "The image to translate",
+        f"The image as {end}",
+        f"What changed on the way to {end}",
+        f"The image as {end}, and back",
+    )
+    for place, image, caption, alt in zip(st.columns(4), drawn, words, alts, strict=True):
+        show_image(place, image, alt, caption)
+    stem = chosen.name.rpartition(".")[0] or chosen.name
+    st.download_button(
+        f"The image as {plain(end)} (PNG)",
+        there,
+        f"{stem}-as-{end}.png".replace(" ", "-"),
+        "image/png",
+        on_click="ignore",
+        icon=":material/download:",
+        key=found.key(f"download.{to_b}"),
+    )
+
+
+@st.cache_data(max_entries=48, show_spinner="Translating")
+def _images(
+    run_id: str,
+    version: float,
+    shade: str,
+    pixels: bytes,
+    to_b: bool,
+    _found: Translator,
+    _image: np.ndarray,
+) -> tuple[list[bytes], bytes, float, float]:
+    """Return four images, the translation in its own size, and two mean differences."""
+    there = _found.carry(_image, to_b)
+    back = _found.carry(there, not to_b)
+    apart = difference(_image, there)
+    drawn = [shown(_image), shown(there), heat(apart, LIMIT, shade), shown(back)]
+    own_size = png(shown(there, there.shape[1]))
+    return (
+        [png(image) for image in drawn],
+        own_size,
+        float(apart.mean()),
+        float(difference(_image, back).mean()),
+    )

@@ -1,0 +1,125 @@
+"""How good samples of a GAN are, by a small classifier of the same images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+import torch
+
+from analysis.frechet import (
+    COMPARED,
+    SURE,
+    Classifier,
+    NoClassifier,
+    Quality,
+    accuracy,
+    classifier_path,
+    compare,
+    load_classifier,
+    some,
+    yardsticks,
+)
+from datasets.images import ImageSet
+from figures.gan_charts import class_shares
+from lab.view import View
+from paths import ROOT
+from ui.gan.model import Studio, at_studio, real_images
+
+
+def checks(view: View, version: float) -> None:
+    """Draw the quality of samples, or offer to train the classifier that it takes."""
+    studio = at_studio(view, version)
+    images = real_images(studio)
+    if images is None:
+        return
+    if len(images.classes) < 2:
+        st.info(
+            "All images are of one class, so no classifier can be trained on them, and there are "
+            "no features to compare samples by. Sort them into a folder per class."
+        )
+        return
+    path = classifier_path(images.name, studio.run)
+    try:
+        classifier = load_classifier(path, images)
+    except NoClassifier as error:
+        _offer(studio, images, path, str(error))
+        return
+    _report(studio, images, classifier)
+
+
+def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
+    ours, real, noise, right = _measured(*studio.where[:2], studio, images, classifier)
+    st.markdown(
+        "| | samples | real training images | noise |\n|---|---:|---:|---:|\n"
+        f"| Fréchet distance to test images, in a small classifier's features | "
+        f"{ours.distance:.1f} | {real.distance:.1f} | {noise.distance:.1f} |\n"
+        f"| Share of whose class it is sure (above {SURE:.0%}) | "
+        f"{ours.sure:.1%} | {real.sure:.1%} | {noise.sure:.1%} |\n"
+        f"| Classes that they amount to, of {len(images.classes)} | "
+        f"{ours.spread:.1f} | {real.spread:.1f} | {noise.spread:.1f} |"
+    )
+    st.caption(
+        f"{COMPARED:,} samples, at most as many images of each kind; the classifier was trained on "
+        f"the same {len(images.train):,} images and gets {right:.1%} of the test images right. "
+        "This is not the FID, whose features come from another network: the two do not compare, "
+        "nor do values of different data sets. Real training images are the floor."
+    )
+    shares = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
+    chart = class_shares(images.classes, shares, studio.shade)
+    st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Share of each class")
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing samples with real images")
+def _measured(
+    run_id: str, version: float, _studio: Studio, _images: ImageSet, _classifier: Classifier
+) -> tuple[Quality, Quality, Quality, float]:
+    eval_generator = torch.Generator().manual_seed(8)
+    z = _studio.model.draw(COMPARED, eval_generator)
+    x = torch.from_numpy(np.ascontiguousarray(_studio.paint(z)))
+    ours = compare(_classifier, x, some(_images.test, COMPARED))
+    real, noise = yardsticks(_classifier, _images, COMPARED)
+    return ours, real, noise, accuracy(_classifier, _images)
+
+
+def _offer(studio: Studio, images: ImageSet, path: Path, why: str) -> None:
+    st.info(
+        f"{why} It takes about a minute to train one on {images.title}, in a process of its own; "
+        "it is kept for later."
+    )
+    key = f"classifier.{path}"
+    process: subprocess.Popen | None = st.session_state.get(key)
+    if process is None:
+        st.button(
+            "Train the classifier",
+            icon=":material/school:",
+            key=studio.key("classifier"),
+            on_click=_start,
+            args=(key, str(studio.run.path.absolute())),
+        )
+        return
+    ticking = st.fragment(run_every=1.0)
+    ticking(_wait)(key)
+
+
+def _start(key: str, run: str) -> None:
+    command = [sys.executable, "-m", "analysis.frechet", run]
+    # S603: no shell, and a program of ours; the path is that of a run of the store.
+    st.session_state[key] = subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _wait(key: str) -> None:
+    process: subprocess.Popen = st.session_state[key]
+    if process.poll() is None:
+        st.markdown(":material/hourglass_top: The classifier is being trained.")
+        return
+    if process.returncode:
+        st.error("The training of the classifier ended with an error.")
+        return
+    del st.session_state[key]
+    st.rerun()

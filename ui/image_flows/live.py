@@ -1,0 +1,229 @@
+"""What the pages of flows on images show of a run while it trains, and what data they offer."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from datasets.images import IMAGES, OWN, download, image_folders, is_here
+from datasets.own import DataError
+from datasets.own_images import (
+    OwnImages,
+    read_image_files,
+    read_image_folder,
+    read_image_zip,
+)
+from figures.charts import curves
+from figures.image_figures import film_of_images, labelled_rows, tile
+from figures.pictures import png
+from lab.store import Run
+from lab.view import View
+from registry import Family
+from training.core.config import RunConfig
+from training.core.image_flow import COLUMNS, TEMPERATURE
+from ui.common.family_page import Parts
+from ui.common.history import Arrays, chosen_frame, history_slider, rows_of_the_moment, target_of
+from ui.common.page import show_image, theme
+from ui.common.plain import left_out, plain, refuse
+from ui.image_flows.checks import checks
+from ui.image_flows.explore import explore
+from ui.image_flows.growth import draw_growth
+
+OWN_KEY = "own_images"  # the user's images are shared by all pages of a session
+UPLOAD = "Upload"
+SHEET = 560  # pixels that a sheet of images is wide
+
+
+# -- live --------------------------------------------------------------------------------------
+
+
+def draw_images(view: View) -> None:
+    """Draw real images, samples, curves and a slider through the history of a run."""
+    shade = theme()
+    target = target_of(view)
+    if target is None or view.snapshot is None:
+        st.caption("The first snapshot comes with the first step.")
+        return
+    step, snapshot = chosen_frame(view)
+    left, right = st.columns(2)
+    show_image(left, _real_png(view.run.id, shade, target, view.run), "Real images")
+    left.caption("**Real images**: what there is to learn")
+    sheet = _samples_png(view.run.id, step, shade, snapshot["samples"], view.run)
+    show_image(right, sheet, f"Samples at step {step}")
+    right.caption(
+        f"**Samples, step {step:,}**, always from the same latents, temperature {TEMPERATURE}"
+    )
+    history_slider(view)
+    _curves(view, shade)
+    draw_growth(view, shade, COLUMNS)
+
+
+def _curves(view: View, shade: str) -> None:
+    rows = rows_of_the_moment(view)
+    chart, numbers = st.columns([2.2, 1])
+    drawn = curves(
+        rows,
+        {"bits_per_dim": "training batch", "bits_per_dim_test": "test"},
+        unit="NLL [bits/dim]",
+        theme=shade,
+        total=view.status.total,
+    )
+    chart.vega_lite_chart(*drawn, key=f"{view.run.id}.loss", alt="Bits per dimension")
+    last = [row["bits_per_dim_test"] for row in rows if "bits_per_dim_test" in row]
+    with numbers:
+        if last:
+            st.metric(
+                "Test [bits/dim]",
+                f"{last[-1]:.3f}",
+                help="Uniform dequantisation, 8-bit pixel space. On the same 512 test images while "
+                "it trains, on all of them at the end. Uniform noise has 8.",
+            )
+        if view.rate:
+            st.metric("Speed [images/s]", f"{view.rate * view.run.config.batch:,.0f}")
+        elif view.status.seconds:
+            seen = view.status.step * view.run.config.batch
+            st.metric("Images seen", f"{seen:,}")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _real_png(run_id: str, shade: str, _target: Arrays, _run: Run) -> bytes:
+    return png(_sheet(_target["images"], _run, shade))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray, _run: Run) -> bytes:
+    return png(_sheet(_samples, _run, shade))
+
+
+def _sheet(images: np.ndarray, run: Run, shade: str):
+    """Tile images as they come from a training: rows of classes where the model knows them."""
+    if getattr(run.config, "conditional", False):
+        labels = [str(name) for name in run.target()["classes"]][: len(images) // COLUMNS]
+        return labelled_rows(images, COLUMNS, labels, shade, width=SHEET)
+    return tile(images, 10, shade, width=SHEET)
+
+
+# -- data --------------------------------------------------------------------------------------
+
+
+def image_data(family: Family, config: RunConfig) -> tuple[OwnImages | None, bool]:
+    """Offer a download or an upload if the config asks for it.
+
+    Returns:
+        The user's own images and whether there is all that a training needs.
+    """
+    if config.dataset == OWN:
+        own = _own_images()
+        return own, own is not None
+    source = IMAGES[config.dataset]
+    if is_here(config.dataset):
+        return None, True
+    with st.container(border=True):
+        st.markdown(
+            f"**{source.title} is not on this machine yet.** It is a download of "
+            f"{source.megabytes:,.0f} MB from [its home]({source.url}); {source.licence}"
+        )
+        if st.button(
+            "Download it", icon=":material/download:", key=f"{family.stem}.download", type="primary"
+        ):
+            _download(config.dataset)
+    return None, is_here(config.dataset)
+
+
+def _download(name: str) -> None:
+    bar = st.progress(0.0, "Asking the server")
+
+    def progress(done: int, total: int) -> None:
+        share = min(done / total, 1.0) if total else 0.0
+        bar.progress(share, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+
+    try:
+        download(name, progress)
+    except DataError as error:
+        bar.empty()
+        st.error(
+            f"{error} The built-in digits ({IMAGES['digits'].title}) need no download: choose them "
+            "in the form, and they stand in."
+        )
+        return
+    st.rerun()
+
+
+def _own_images() -> OwnImages | None:
+    """Draw the choice of the user's own images; return them, or ``None`` while there are none."""
+    with st.container(border=True):
+        st.markdown(
+            "**Your own images.** One folder per class, packed as a zip; or some images, then all "
+            "of one class; or a folder that lies under `GENLAB_DATA`."
+        )
+        where, size, colour = st.columns([3, 1, 1], vertical_alignment="bottom")
+        folders = {path.name: path for path in image_folders()}
+        chosen = where.selectbox("From", [UPLOAD, *folders], key="own_images.from")
+        pixels = size.selectbox("Pixels per side", [28, 32, 48, 64], key="own_images.size")
+        channels = 3 if colour.toggle("In colour", value=True, key="own_images.colour") else 1
+        try:
+            images = (
+                _uploaded(pixels, channels)
+                if chosen == UPLOAD
+                else _folder(str(folders[chosen]), pixels, channels)
+            )
+        except DataError as error:
+            refuse(error)
+            return None
+        if images is None:
+            st.info("Upload some images, then press Train.")
+            return None
+        st.caption(
+            f"{len(images.images):,} images of {len(images.classes)} "
+            f"{'class' if len(images.classes) == 1 else 'classes'} from {plain(images.name)}; "
+            f"{int(images.held_out.sum()):,} are held out as test set."
+        )
+        left_out(images.skipped)
+        return images
+
+
+def _uploaded(size: int, channels: int) -> OwnImages | None:
+    files = st.file_uploader(
+        "A zip of folders, or images",
+        type=["zip", "png", "jpg", "jpeg", "webp"],
+        accept_multiple_files=True,
+        key="own_images.files",
+    )
+    if not files:
+        return st.session_state.get(OWN_KEY)
+    if len(files) == 1 and files[0].name.lower().endswith(".zip"):
+        images = read_image_zip(files[0].getvalue(), files[0].name, size, channels)
+    else:
+        images = read_image_files([(f.name, f.getvalue()) for f in files], size, channels)
+    st.session_state[OWN_KEY] = images
+    return images
+
+
+@st.cache_data(max_entries=4, show_spinner="Reading the images")
+def _folder(path: str, size: int, channels: int) -> OwnImages:
+    return read_image_folder(path, size, channels)
+
+
+# -- take away ---------------------------------------------------------------------------------
+
+
+def film_of(run: Run, shade: str) -> bytes:
+    """Return the training of a run as a GIF, from the snapshots in its folder."""
+    frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
+    return film_of_images(frames, run.target()["images"], COLUMNS, shade)
+
+
+def sheet_of(run: Run, shade: str) -> bytes:
+    """Return the last samples of a run as PNG."""
+    return png(_sheet(run.snapshot(run.snapshot_steps()[-1])["samples"], run, shade))
+
+
+IMAGE_PARTS = Parts(
+    data=image_data,
+    draw=draw_images,
+    sections={"Explore": explore, "Check": checks},
+    files={
+        "gif": ("Film of the training (GIF)", film_of),
+        "png": ("Samples (PNG)", sheet_of),
+    },
+)

@@ -1,0 +1,140 @@
+"""A visitor's own image: made like the flow's data, encoded, rated, kept for the other parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageOps
+
+from analysis.image_latents import context_of, decode, encode
+from datasets.digit import mnist_like
+from datasets.own import DataError
+from datasets.own_images import read_image
+from figures.image_charts import class_bars
+from figures.image_figures import tile
+from figures.pictures import png
+from ui.common.plain import plain, refuse
+from ui.image_flows.desk import Base, Desk, Mine, rate, sheet
+
+READ_AT = 200  # pixels along a side that are enough to work on
+TOP = 12  # classes in the chart at most
+
+
+def show_upload(desk: Desk) -> None:
+    """Let the visitor upload an image; show it encoded, decoded and rated."""
+    what = (
+        "**Write a digit and photograph it**, or draw one: dark on light or light on dark, one on "
+        "an image. It is brought to the size and place of the others, encoded and decoded, and "
+        "rated."
+        if desk.digits
+        else "**Upload an image.** Its central square is brought to the size of the others, "
+        "encoded and decoded, and rated."
+    )
+    st.markdown(f"{what} The parts beside this one then offer it as a start.")
+    file = st.file_uploader(
+        f"An image of a {desk.word}" if desk.digits else "An image",
+        type=["png", "jpg", "jpeg", "webp"],
+        key=desk.key("upload"),
+    )
+    if file is not None:
+        try:
+            mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
+            st.session_state[desk.mine_key] = mine
+        except DataError as error:
+            refuse(error)
+            return
+    if desk.mine is None:
+        st.info("Nothing uploaded yet.")
+        return
+    _show(desk, desk.mine)
+
+
+def like_the_data(desk: Desk, data: bytes, name: str) -> np.ndarray:
+    """Read an upload and make it look like the flow's data, uint8, ``(C, H, W)``.
+
+    Raises:
+        DataError: it is no image that can be used; the message says why.
+    """
+    inner, channels = desk.trained.crop[0], desk.trained.images.shape[0]
+    image = read_image(data, name, at_least=max(READ_AT, 2 * inner))
+    if desk.digits:
+        return fit_digit(mnist_like(image), inner)
+    image = ImageOps.fit(
+        image.convert("L" if channels == 1 else "RGB"), (inner, inner), Image.Resampling.LANCZOS
+    )
+    return np.asarray(image).reshape(inner, inner, channels).transpose(2, 0, 1)
+
+
+def fit_digit(digit: np.ndarray, side: int) -> np.ndarray:
+    """Bring a digit like MNIST's, ``(28, 28)``, to another set's size, ``(1, side, side)``."""
+    if side == len(digit):
+        return digit[None]
+    # MNIST leaves four pixels around a digit; the smaller sets use nearly all of theirs.
+    middle = Image.fromarray(digit[2:26, 2:26])
+    small = np.asarray(middle.resize((side, side), Image.Resampling.BOX), np.float64)
+    # Averaging makes thin strokes dim; those of the smaller set reach full white as well.
+    return np.rint(small / small.max() * 255).astype(np.uint8)[None]
+
+
+def _show(desk: Desk, mine: Mine) -> None:
+    rating = rate(desk, mine)
+    left, right = st.columns([1, 1.2])
+    with left:
+        base = Base(desk.padded(mine.pixels), rating.label if desk.conditional else 0)
+        pair, shrunk, error = _upload_png(*desk.where, mine.pixels.tobytes(), desk, base)
+        words = (
+            f"{plain(mine.name)} as the flow takes it, and decoded again from its latents: the "
+            f"largest difference is {error} of 255 grey levels."
+        )
+        sheet(pair, "The uploaded image, encoded and decoded", words)
+        words = "Its latents times 1, 0.75, 0.5, 0.25 and 0: towards the flow's most central image."
+        sheet(shrunk, "The uploaded image with its latents shrunk", words)
+    with right:
+        low, high = rating.usual
+        st.metric("Bits/dim", f"{rating.bits:.3f}", border=True)
+        st.markdown(
+            f"Test images mostly take {low:.2f} to {high:.2f}. {rating.stranger:.0%} of them take "
+            f"fewer than yours{_verdict(rating.stranger)}"
+        )
+        if desk.conditional:
+            _posterior(desk, rating.shares)
+        else:
+            st.caption("This flow is not conditioned on classes, so it cannot say which this is.")
+
+
+def _posterior(desk: Desk, shares: list[float]) -> None:
+    names = desk.trained.classes
+    order = range(len(names))
+    if len(names) > TOP:
+        order = sorted(order, key=lambda k: -shares[k])[:TOP]
+    chart = class_bars([names[k] for k in order], [shares[k] for k in order], desk.shade)
+    st.vega_lite_chart(*chart, key=desk.key("posterior"), alt="Probability of each class")
+    st.caption(
+        "The flow gives a density for each class; by Bayes' rule that is a classifier. It was "
+        "never trained as one, and it is surer than it should be: log-densities differ by many "
+        "nats."
+    )
+
+
+def _verdict(stranger: float) -> str:
+    if stranger > 0.99:
+        return ": to the flow it is stranger than all of them."
+    if stranger < 0.01:
+        return ": to the flow it is plainer than any of them."
+    return "."
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _upload_png(
+    run_id: str, version: float, shade: str, pixels: bytes, _desk: Desk, _base: Base
+) -> tuple[bytes, bytes, int]:
+    """Return two images, and the largest error of a decoded pixel in grey levels."""
+    flow = _desk.trained.flow
+    context = context_of(flow, _base.labels)
+    z = encode(flow, _base.image, context)
+    scales = z.new_tensor([1.0, 0.75, 0.5, 0.25, 0.0])[:, None]
+    repeated = None if context is None else context.expand(len(scales), -1)
+    shrunk = _desk.shown(decode(flow, z * scales, repeated))
+    pair = np.concatenate([_desk.shown(_base.image), shrunk[:1]])
+    error = int(np.abs(np.diff(pair.astype(int), axis=0)).max())
+    return png(tile(pair, 2, shade, width=340)), png(tile(shrunk, 5, shade, width=340)), error

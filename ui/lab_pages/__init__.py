@@ -1,0 +1,1 @@
+"""The home page, and the pages of runs and of who runs the lab."""

@@ -1,0 +1,333 @@
+"""The table of all runs, and what can be done with those that are ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
+import streamlit as st
+
+from datasets.own import DataError
+from figures.charts import overlay
+from lab.lab import LabFull
+from lab.run_import import import_run
+from lab.store import MAX_NAME, Run, RunError, Status
+from lab.view import thin
+from registry import FAMILIES, Family
+from ui.common.form import choice_label
+from ui.common.lab import lab, rules
+from ui.common.page import theme
+from ui.common.plain import plain, refuse
+from ui.common.run_words import STATE_WORDS, duration, size_words
+
+COMPARED = 8  # runs in one chart, at most
+ALL = "All families"
+TICKED = "runs.ticked"
+
+
+def desk() -> None:
+    """Draw the table, and below it what fits the number of ticked runs."""
+    if refused := st.session_state.pop("runs.refused", None):
+        refuse(refused)
+    runs = [run for run in lab().runs() if run.opens()]
+    if not runs:
+        st.info("There are no runs yet: open a family and press **Train**, or import one below.")
+        return
+    families = {run.family.title: run.family for run in runs}
+    chosen = st.selectbox("Family", [ALL, *families], key="runs.family", width=320)
+    runs = [run for run in runs if chosen in (ALL, run.family.title)]
+    statuses = {run.id: run.status() for run in runs}
+    frame = pd.DataFrame([_cells(run, statuses[run.id]) for run in runs])
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"{TICKED}.{len(runs)}.{chosen}",
+        column_config=_columns(),
+        height=min(420, 38 + 36 * len(runs)),
+    )
+    total = sum(_size(run.id, run.weights_version(), run) for run in runs)
+    st.caption(f"{len(runs)} runs, {size_words(total)} in all. {_whose()}")
+    _say_what_leaves(runs)
+    ticked = [runs[i] for i in event.selection.rows if i < len(runs)]
+    if len(ticked) == 1:
+        _one(ticked[0], statuses[ticked[0].id])
+    elif ticked:
+        _several(ticked[:COMPARED], len(ticked))
+    _keep_fresh(statuses)
+
+
+def _keep_fresh(statuses: dict[str, Status]) -> None:
+    """While something trains, look every two seconds whether a state has changed."""
+    active = {key: status.state for key, status in statuses.items() if status.active}
+
+    def look() -> None:
+        if active != {view.run.id: view.status.state for view in lab().active()}:
+            st.rerun()
+
+    if active:
+        st.fragment(run_every=2.0)(look)()
+
+
+def _whose() -> str:
+    if not lab().signed_in:
+        return "There is no sign-in here: whoever opens this lab sees and controls them all."
+    return "Those of others are here because they share them, or because you run this lab."
+
+
+def _say_what_leaves(runs: Sequence[Run]) -> None:
+    """Warn of runs that are deleted soon to make room."""
+    limits = rules()
+    if not limits.runs and not limits.disk_gb:
+        return
+    going = {run: at for run in runs if (at := run.leaves()) is not None}
+    if going:
+        first = datetime.fromtimestamp(min(going.values()), UTC)
+        names = ", ".join(plain(run.name() or run.id) for run in going)
+        st.warning(
+            f"Room is short, so the oldest runs leave from {first:%d %B, %H:%M} UTC on: {names}. "
+            "Download what you want to keep, or delete others."
+        )
+
+
+def _cells(run: Run, status: Status) -> dict[str, object]:
+    word, _ = STATE_WORDS.get(status.state, (status.state, ""))
+    return {
+        "name": run.name() or run.id,
+        "family": run.family.title,
+        "data": choice_label(getattr(run.config, "dataset", "")),
+        **({"owner": run.access().name} if lab().signed_in else {}),
+        "state": word,
+        "done": status.step / status.total if status.total else 0.0,
+        "step": status.step,
+        "seconds": duration(status.seconds),
+        "size": _size(run.id, run.weights_version(), run) / 1e6,
+        "created": datetime.fromtimestamp(status.created, UTC) if status.created else None,
+    }
+
+
+def _columns() -> dict[str, object]:
+    column = st.column_config
+    return {
+        "name": column.TextColumn("Name", width="large"),
+        "family": "Family",
+        "data": "Data",
+        "owner": "Owner",
+        "state": "State",
+        "done": column.ProgressColumn("Done", format="percent", min_value=0, max_value=1),
+        "step": column.NumberColumn("Step", format="localized"),
+        "seconds": "Trained for",
+        "size": column.NumberColumn("Size [MB]", format="%.1f"),
+        "created": column.DatetimeColumn("Created", format="D MMM YYYY, HH:mm"),
+    }
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _size(run_id: str, version: float, _run: Run) -> int:
+    return _run.size()
+
+
+# -- one run -----------------------------------------------------------------------------------
+
+
+def _one(run: Run, status: Status) -> None:
+    family = run.family
+    mine = lab().may_change(run.id)
+    st.subheader(plain(run.name() or run.id), anchor=False)
+    st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
+    opening, resume, download, delete = st.columns(4)
+    opening.page_link(
+        f"pages/{family.page}.py",
+        label=f"Open on the page of {FAMILIES[family.page].title}",
+        icon=family.icon,
+        query_params=_address(run),
+    )
+    resume.button(
+        "Resume",
+        icon=":material/resume:",
+        disabled=not mine or not status.resumable,
+        on_click=_resume,
+        args=(run.id,),
+        width="stretch",
+    )
+    download.download_button(
+        "Download (zip)",
+        run.zipped,
+        f"{run.id}.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/download:",
+        width="stretch",
+    )
+    with delete.popover(
+        "Delete", icon=":material/delete:", disabled=not mine or status.active, width="stretch"
+    ):
+        st.markdown("Delete this run for good, with its weights and snapshots?")
+        st.button("Yes, delete it", type="primary", on_click=_delete, args=(run.id,))
+    key = f"{run.id}.name"
+    st.session_state.setdefault(key, run.name())
+    st.text_input(
+        "Name",
+        key=key,
+        max_chars=MAX_NAME,
+        placeholder="Call it something you will remember",
+        on_change=_rename,
+        args=(run.id, key),
+        disabled=not mine,
+        width=420,
+    )
+    if lab().signed_in:
+        _sharing(run, mine)
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Settings** that differ from the defaults")
+        _settings_table(family, run)
+    with right:
+        _curve([run])
+
+
+def _sharing(run: Run, mine: bool) -> None:
+    key = f"{run.id}.shared"
+    st.session_state[key] = run.access().shared
+    st.toggle(
+        "Everybody may look at it",
+        key=key,
+        disabled=not mine,
+        help="Others can then open and download it and use its settings, but not change it. "
+        "Its address is all they need.",
+        on_change=_share,
+        args=(run.id, key),
+    )
+
+
+def _settings_table(family: Family, run: Run) -> None:
+    rows = [
+        {"setting": knob.label, "value": _value(run, knob.name), "default": str(knob.default)}
+        for knob in family.training.CONFIG.knobs()
+        if getattr(run.config, knob.name) != knob.default
+    ]
+    if rows:
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+    else:
+        st.caption("None: it was trained as the page offers it.")
+    st.caption("The same training from the command line:")
+    st.code(run.command(), language="bash", wrap_lines=True)
+
+
+def _value(run: Run, name: str) -> str:
+    value = getattr(run.config, name, None)
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _address(run: Run) -> dict[str, str]:
+    family = run.family
+    return {"run": run.id} | ({"on": family.stem} if family.page != family.stem else {})
+
+
+def _resume(run_id: str) -> None:
+    try:
+        lab().resume(run_id)
+    except (LabFull, RunError) as error:
+        st.session_state["runs.refused"] = str(error)
+
+
+def _rename(run_id: str, key: str) -> None:
+    try:
+        lab().rename(run_id, st.session_state[key])
+    except RunError as error:
+        st.session_state["runs.refused"] = str(error)
+
+
+def _share(run_id: str, key: str) -> None:
+    try:
+        lab().share(run_id, st.session_state[key])
+    except RunError as error:
+        st.session_state["runs.refused"] = str(error)
+
+
+def _delete(run_id: str) -> None:
+    try:
+        lab().delete(run_id)
+    except RunError as error:
+        st.session_state["runs.refused"] = str(error)
+        return
+    for family in FAMILIES:  # its page must not look for it
+        if st.session_state.get(f"{family}.run") == run_id:
+            st.session_state[f"{family}.run"] = None
+
+
+# -- several runs ------------------------------------------------------------------------------
+
+
+def _several(runs: Sequence[Run], ticked: int) -> None:
+    st.subheader(f"{len(runs)} runs side by side", anchor=False)
+    if ticked > len(runs):
+        st.caption(f"The first {len(runs)} of the {ticked} that are ticked.")
+    _curve(runs)
+    st.markdown("**Settings in which they differ**")
+    names = list(dict.fromkeys(n for run in runs for n in type(run.config).model_fields))
+    rows = {name: [_value(run, name) for run in runs] for name in names}
+    differing = {name: values for name, values in rows.items() if len(set(values)) > 1}
+    if not differing:
+        st.caption("In none: the same settings throughout.")
+        return
+    frame = pd.DataFrame.from_dict(differing, orient="index", columns=_labels(runs))
+    st.dataframe(frame)
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Return a name for each run; equal ones get the end of their id."""
+    names = [run.name() or run.id for run in runs]
+    return [f"{n} ({r.id[-4:]})" if names.count(n) > 1 else n for n, r in zip(names, runs)]
+
+
+def _curve(runs: Sequence[Run]) -> None:
+    """Draw a column that all runs have, over steps or seconds."""
+    rows = {name: thin(run.metrics()) for name, run in zip(_labels(runs), runs)}
+    columns = [
+        {name for row in part for name in row} - {"step", "seconds", "learning_rate"}
+        for part in rows.values()
+    ]
+    shared = sorted(set.intersection(*columns))
+    if not shared:
+        st.info("There is no number that all of them measured, so there is no curve to compare.")
+        return
+    what, over, scale = st.columns([2, 1.4, 1], vertical_alignment="bottom")
+    column = what.selectbox("Curve", shared, key="runs.curve")
+    axis = over.segmented_control("Over", ["step", "seconds"], default="step", required=True)
+    log = scale.toggle("Log scale")
+    chart = overlay(rows, column, over=axis, unit=column, theme=theme(), log=log)
+    st.vega_lite_chart(*chart, alt=f"{column} of {len(runs)} runs")
+
+
+# -- import ------------------------------------------------------------------------------------
+
+
+def bring_in() -> None:
+    """Draw the upload of a run as zip."""
+    with st.expander("Import a run", icon=":material/upload:", key="runs.import"):
+        st.caption(
+            "The zip that **Take away** or this page gives. Nothing in it is executed, and each "
+            "file is checked before it is used. A checkpoint is left out."
+        )
+        st.file_uploader("A run (zip)", type=["zip"], key="runs.file", on_change=_import)
+        if word := st.session_state.get("runs.imported"):
+            (st.success if word[0] else st.error)(word[1])
+
+
+def _import() -> None:
+    file = st.session_state["runs.file"]
+    st.session_state.pop("runs.imported", None)
+    if file is None:
+        return
+    try:
+        run = lab().bring_in(lambda store: import_run(store, file.getvalue()))
+    except (DataError, LabFull, RunError) as error:
+        st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
+        return
+    words = f"{plain(run.name() or run.id)} is in the table above."
+    st.session_state["runs.imported"] = True, words

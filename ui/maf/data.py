@@ -1,0 +1,165 @@
+"""What a page offers to learn good parts from: rendered capsules, MVTec's, or one's own set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
+from datasets.defects import (
+    MAX_UPLOAD,
+    MVTEC_CAPSULE,
+    DefectSet,
+    download,
+    find_sets,
+    read_folder,
+    read_zip,
+)
+from datasets.own import DataError
+from registry import Family
+from training.core.config import OWN, RunConfig
+from training.maf import PRESETS
+from ui.common.form import use_config
+from ui.common.plain import left_out, plain, refuse
+
+OWN_KEY = "own_defects"  # the user's set, kept for the session
+UPLOAD = "Upload"
+NAMES = {"patches": "Patches: where it is unlike", "image": "Whole image: one density of all"}
+
+
+def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]:
+    """Offer the two models, and what the chosen data need.
+
+    Returns:
+        The user's own set and whether there is all that a training needs.
+    """
+    _presets(family, config)
+    if config.dataset == OWN:
+        own = _own_set(config.side)
+        return own, own is not None
+    if config.dataset == "rendered":
+        st.caption(
+            "**Rendered capsules**: drawn by this lab, not photographed, in the layout of MVTec AD "
+            f"and with its five kinds of defects. {TRAIN} good ones to learn from, "
+            f"{TEST_GOOD} good and {5 * TEST_EACH} defective ones to test on, with exact masks."
+        )
+        return None, True
+    folder = find_sets().get(config.dataset)
+    if folder is None:
+        _offer(family)
+        return None, False
+    st.caption(
+        f"**{MVTEC_CAPSULE.title}**, from `{folder}`. {MVTEC_CAPSULE.licence}; "
+        f"{MVTEC_CAPSULE.cite}."
+    )
+    return None, True
+
+
+def _presets(family: Family, config: RunConfig) -> None:
+    key = f"{family.stem}.preset"
+    st.session_state[key] = config.model
+    st.segmented_control(
+        "Model",
+        list(NAMES),
+        format_func=NAMES.get,
+        required=True,
+        key=key,
+        on_change=_take,
+        args=(family, config, key),
+        label_visibility="collapsed",
+    )
+
+
+def _take(family: Family, config: RunConfig, key: str) -> None:
+    """Set the form to where a model starts; a callback."""
+    use_config(family, config.replace(**PRESETS[st.session_state[key]]))
+
+
+def _offer(family: Family) -> None:
+    source = MVTEC_CAPSULE
+    with st.container(border=True):
+        st.markdown(
+            f"**{source.title} is not on this machine yet.** It is a download of about "
+            f"{source.megabytes} MB from [MVTec]({source.page}). Licence: "
+            f"[{source.licence}]({source.licence_url}). To be cited: {source.cite}."
+        )
+        pressed = st.button(
+            "Download it", icon=":material/download:", key=f"{family.stem}.download", type="primary"
+        )
+        if not pressed:
+            return
+        bar = st.progress(0.0, "Asking the server")
+
+        def progress(done: int, total: int) -> None:
+            share = min(done / total, 1.0) if total else 0.0
+            bar.progress(share, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+        try:
+            download(source, progress=progress)
+        except (DataError, OSError) as error:
+            bar.empty()
+            st.error(
+                f"{error} The rendered capsules need no download: choose them in the form. Or "
+                "unpack the archive yourself into a folder named in `GENLAB_DATA`."
+            )
+            return
+    st.rerun()
+
+
+# -- the user's own ------------------------------------------------------------------------------
+
+
+def _own_set(side: int) -> DefectSet | None:
+    with st.container(border=True):
+        st.markdown(
+            "**Your own set**, in MVTec's layout: `train/good`, `test/good`, one folder in `test` "
+            "per kind of defect, and, if there are masks, `ground_truth/<kind>/<name>_mask.png`. "
+            "As a zip, or as a folder under a path named in `GENLAB_DATA`."
+        )
+        folders = find_sets()
+        chosen = st.selectbox("From", [UPLOAD, *folders], key="own_defects.from")
+        try:
+            data = _uploaded(side) if chosen == UPLOAD else _folder(str(folders[chosen]), side)
+        except DataError as error:
+            refuse(error)
+            return None
+        if data is None:
+            st.info("Upload a zip, then press Train.")
+            return None
+        _describe(data)
+        return data
+
+
+def _describe(data: DefectSet) -> None:
+    good = int((~data.defective).sum())
+    masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
+    st.caption(
+        f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
+        f"{good:,} good and {len(data.kinds) - good:,} defective "
+        f"({plain(', '.join(data.defects))}), {masks}."
+    )
+    left_out(data.skipped)
+
+
+def _uploaded(side: int) -> DefectSet | None:
+    file = st.file_uploader(
+        "A zip in MVTec's layout",
+        type=["zip"],
+        key="own_defects.file",
+        max_upload_size=MAX_UPLOAD // 2**20,
+    )
+    if file is None:
+        kept: DefectSet | None = st.session_state.get(OWN_KEY)
+        return kept.resized(side) if kept is not None else None
+    seen = f"{OWN_KEY}.{file.file_id}.{side}"
+    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
+        with st.spinner("Reading the images"):
+            st.session_state[OWN_KEY] = read_zip(file, side, name=Path(file.name).stem)
+        st.session_state[f"{OWN_KEY}.seen"] = seen
+    return st.session_state[OWN_KEY]
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the images")
+def _folder(path: str, side: int) -> DefectSet:
+    return read_folder(path, side)

@@ -1,0 +1,1 @@
+"""What the pages of flows show of the plane."""
