@@ -23,7 +23,7 @@ from lab.store import Run
 from models.classifier import Classifier
 from paths import ASSETS
 from training.core.image_flow import CHUNK
-from training.core.loop import Optimiser, one_cycle
+from training.core.optimiser import Optimiser, one_cycle
 
 SHIPPED = ASSETS / "classifiers"
 STEPS, BATCH, RATE = 800, 128, 3e-3

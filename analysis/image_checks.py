@@ -25,7 +25,8 @@ from models.image_flow import ImageFlow
 from models.image_layers import ConvNet, Logit
 from models.priors import Gaussian
 from training.core.devices import knows_bfloat16
-from training.core.image_flow import bits_per_dim, crop, dequantise, mixed_precision
+from training.core.image_flow import bits_per_dim, mixed_precision
+from training.core.images import crop, dequantise
 
 JACOBIAN = 1024  # dimensions up to which a whole Jacobian is affordable
 GREY = 1 / 256  # one step of 8 bits

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from models.image_flow import ImageFlow
-from training.core.image_flow import bits_per_dim, dequantise, one_hot
+from training.core.image_flow import bits_per_dim
+from training.core.images import dequantise, one_hot
 
 CHUNK = 256  # images at a time
 

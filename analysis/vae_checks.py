@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from analysis.plane_checks import Check
-from analysis.vae_latents import active_units, elbo_terms, log_likelihood, scaled
+from analysis.vae_latents import log_likelihood
+from metrics.vae import active_units, elbo_terms, scaled
 from models.vae import (
     VAE,
     Bernoulli,

@@ -39,7 +39,7 @@ from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import ImageSet, is_here, load_images
 from paths import ROOT
 from training.core.devices import knows_bfloat16
-from training.core.image_flow import dequantise
+from training.core.images import dequantise
 from training.core.loop import Progress, train
 from training.glow import GlowConfig, build
 

@@ -22,7 +22,7 @@ import filelock
 import torch
 from tqdm import tqdm
 
-from cli import compare
+from cli import compare, torchrun
 from datasets.defects import read_folder, read_zip
 from datasets.images import IMAGES, download, is_here, load_images
 from datasets.own import DataError, read_own
@@ -30,13 +30,14 @@ from datasets.own_images import Own, load_own, read_image_folder, read_image_zip
 from datasets.pairs import PAIRS, read_pairs_folder, read_pairs_zip
 from datasets.pairs import download as download_pairs
 from datasets.pairs import is_here as pairs_are_here
+from datasets.plane import OWN
 from lab.driver import Command, Report, drive
 from lab.store import Run, RunError
 from registry import FAMILIES, Family
-from training.core import distributed
-from training.core.config import OWN, RENAMED, ConfigError, RunConfig
+from training.core import collectives
+from training.core.config import RENAMED, ConfigError, RunConfig
 from training.core.devices import best_device
-from training.core.image_flow import ImageDataConfig
+from training.core.images import ImageDataConfig
 from training.cyclegan import CycleGANConfig
 from training.maf import MAFConfig
 
@@ -54,22 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.word == "compare":
             return _compare(options, _device(options.device))
-        device = (
-            distributed.join(options.device) if distributed.launched() else _device(options.device)
-        )
-        if not distributed.leads():
-            return distributed.follow(device)
+        device = torchrun.join(options.device) if torchrun.launched() else _device(options.device)
+        if not collectives.leads():
+            return torchrun.follow(device)
         if options.word != "resume":
-            distributed.check(FAMILIES[options.word])
+            torchrun.check(FAMILIES[options.word])
         run = Run(options.run) if options.word == "resume" else _create(options)
         status = run.status()
         if options.word == "resume":
             run.config  # noqa: B018 - raises if the folder is no run
             if status.state == "finished":
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
-        distributed.check(run.family)
-        torch.set_num_threads(distributed.threads(run.family.training))
-        distributed.announce(run)
+        torchrun.check(run.family)
+        torch.set_num_threads(torchrun.threads(run.family.training))
+        torchrun.announce(run)
         final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
@@ -81,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     finally:
-        distributed.leave()
+        torchrun.leave()
     print(json.dumps(final))
     return EXIT_CODES[final["state"]]
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from datasets.own import DataError
 from lab.store import Run, RunError, Status
 from lab.tensorboard import EventLog
+from training.core.collectives import LostProcess
 from training.core.config import ConfigError
-from training.core.distributed import LostProcess
-from training.core.loop import Experiment, Progress, Snapshot, TrainingDiverged, Wishes, train
+from training.core.experiment import Experiment, Snapshot
+from training.core.loop import Progress, TrainingDiverged, Wishes, train
 
 SNAPSHOT_EVERY = 0.4  # seconds between two live snapshots, at least
 REPORT_EVERY = 0.15  # seconds between two reports, at least

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lab.driver import Report
 from lab.people import Access
 from lab.store import Run, Status
-from training.core.loop import Snapshot
+from training.core.experiment import Snapshot
 
 CURVE = 400  # points kept of each curve for the pages
 

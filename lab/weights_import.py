@@ -18,10 +18,11 @@ from torch import Tensor
 
 from datasets.own import DataError
 from datasets.own_images import MAX_CLASSES, MAX_SIZE, MIN_SIDE, Own
+from datasets.plane import OWN
 from lab.safetensors_header import check_fit, read_header
 from lab.store import Run, RunError, RunStore
 from registry import FAMILIES, Family
-from training.core.config import OWN, ConfigError, RunConfig, current_names
+from training.core.config import ConfigError, RunConfig, current_names
 
 MAX_STEP = 10**9
 MAX_NAME = 200  # characters of the name of a class

@@ -15,7 +15,7 @@ from lab.store import Run, RunError
 from registry import FAMILIES
 from training.core.adversarial import DuelConfig
 from training.core.config import ConfigError, RunConfig
-from training.core.loop import Experiment
+from training.core.experiment import Experiment
 
 CONFIGS = {stem: family.training.CONFIG for stem, family in FAMILIES.items()}
 KNOBS = [(stem, knob) for stem, config in CONFIGS.items() for knob in config.knobs()]

@@ -135,7 +135,7 @@ def test_there_are_examples_of_each_kind() -> None:
     for kind in (
         "models.layers",
         "models.flow",
-        "training.core.loop",
+        "training.core.optimiser",
         "metrics.detection",
         "datasets",
     ):

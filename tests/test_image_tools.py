@@ -15,7 +15,8 @@ from figures.image_figures import GAP, film_of_images, labelled_rows, tile
 from models.glow import glow
 from models.image_flow import ImageFlow
 from models.nice import nice_images
-from training.core.image_flow import bits_per_dim, dequantise
+from training.core.image_flow import bits_per_dim
+from training.core.images import dequantise
 
 SHAPE = (1, 8, 8)
 CLASSES = 3

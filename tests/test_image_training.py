@@ -28,15 +28,12 @@ from training.core.image_flow import (
     COLUMNS,
     MEASURED,
     ROWS,
-    ImageConfig,
     ImageFlowTraining,
     bits_per_dim,
-    crop,
-    dequantise,
     mixed_precision,
     squeezable,
-    to_bytes,
 )
+from training.core.images import ImageConfig, crop, dequantise, to_bytes
 from training.core.loop import Progress, Wishes, train
 
 SMALL = {"dataset": "digits8", "batch": 32, "learning_rate": 5e-3}

@@ -14,16 +14,8 @@ from torch import Tensor, nn
 
 from datasets.own import OwnData
 from registry import FAMILIES
-from training.core.loop import (
-    PATIENCE,
-    Optimiser,
-    Progress,
-    Tally,
-    TrainingDiverged,
-    Wishes,
-    one_cycle,
-    train,
-)
+from training.core.loop import PATIENCE, Progress, Tally, TrainingDiverged, Wishes, train
+from training.core.optimiser import Optimiser, one_cycle
 from training.core.plane_flow import PlaneFlow
 
 SMALL = {"hidden": 32, "batch": 64, "dataset": "ring", "learning_rate": 1e-2}

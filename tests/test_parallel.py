@@ -15,11 +15,13 @@ import pytest
 import torch
 from conftest import wait_until
 
+from cli import torchrun
 from lab.lab import PRELOAD
 from lab.store import Run
 from registry import FAMILIES
-from training.core import distributed
-from training.core.loop import Experiment, train
+from training.core import collectives, distributed
+from training.core.experiment import Experiment
+from training.core.loop import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,10 +51,10 @@ def first_or_second(rank: int, port: int, stems: list[str], folder: str) -> None
     torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ.update({k: str(v) for k, v in place.items()}, MASTER_ADDR="127.0.0.1")
-    distributed.join("cpu")
+    torchrun.join("cpu")
     for stem in stems:
         learner = experiment(stem)
-        if distributed.leads():
+        if collectives.leads():
             losses = some_steps(learner)
         else:
             learner.generator.manual_seed(99)  # what differs is put right at the start
@@ -60,13 +62,13 @@ def first_or_second(rank: int, port: int, stems: list[str], folder: str) -> None
             distributed.begin(learner)
             losses = []
             for _ in range(STEPS):
-                assert distributed._agree()
+                assert distributed.agree()
                 losses.append({k: float(v) for k, v in distributed.update(learner).items()})
                 learner.step += 1
-            assert not distributed._agree()
+            assert not distributed.agree()
         state = {"model": learner.model.state_dict(), "generator": learner.generator.get_state()}
         torch.save({**state, "losses": losses}, f"{folder}/{stem}-{rank}.pt")
-    distributed.leave()
+    torchrun.leave()
 
 
 def free_port() -> int:
@@ -120,18 +122,18 @@ def test_the_other_families_too(tmp_path):
 
 def test_one_process_alone_changes_nothing():
     x = torch.randn(7, 3, requires_grad=True)
-    assert distributed.size() == 1
-    assert distributed.leads()
-    assert distributed.share(x)[0] is x
-    assert torch.equal(distributed.mean(x[:, 0], of=7), x[:, 0].mean())
-    assert distributed.total(x, x.sum())[0] is x
-    assert not distributed.launched()
+    assert collectives.size() == 1
+    assert collectives.leads()
+    assert collectives.share(x)[0] is x
+    assert torch.equal(collectives.mean(x[:, 0], of=7), x[:, 0].mean())
+    assert collectives.total(x, x.sum())[0] is x
+    assert not torchrun.launched()
 
 
 # -- the command line ---------------------------------------------------------------------------
 
 
-def torchrun(*words: str) -> subprocess.Popen:
+def by_torchrun(*words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     where = ["--master_addr", "127.0.0.1", "--master_port", str(free_port()), "-m", "training"]
     return subprocess.Popen(
@@ -152,7 +154,7 @@ COMMON = ["--device", "cpu", "--quiet"]
 def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_interrupted(tmp_path):
     run, whole = Run(tmp_path / "run"), Run(tmp_path / "whole")
     words = [*SHORT, "--epochs", "50", *COMMON]
-    process = torchrun(*words, "--out", str(run.path))
+    process = by_torchrun(*words, "--out", str(run.path))
     wait_until(lambda: run.status().step > 20, timeout=90)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -162,7 +164,7 @@ def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_in
     assert run.checkpoint()["experiment"]["step"] == status.step < status.total
     assert "LostProcess" not in errors
 
-    process = torchrun("resume", str(run.path), *COMMON)
+    process = by_torchrun("resume", str(run.path), *COMMON)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert len(output.splitlines()) == 1, "the leader alone tells"
@@ -170,7 +172,7 @@ def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_in
     steps = [row["step"] for row in run.metrics()]
     assert steps == sorted(set(steps)), "metrics are written once"
 
-    output, errors = torchrun(*words, "--out", str(whole.path)).communicate(timeout=120)
+    output, errors = by_torchrun(*words, "--out", str(whole.path)).communicate(timeout=120)
     assert json.loads(output)["state"] == "finished"
     for name, value in whole.checkpoint()["experiment"]["model"].items():
         assert torch.equal(value, run.checkpoint()["experiment"]["model"][name])
@@ -179,7 +181,7 @@ def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_in
 @pytest.mark.slow
 def test_a_killed_process_ends_all_with_a_message(tmp_path):
     run = Run(tmp_path / "run")
-    process = torchrun(*SHORT, "--epochs", "50", *COMMON, "--out", str(run.path))
+    process = by_torchrun(*SHORT, "--epochs", "50", *COMMON, "--out", str(run.path))
     wait_until(lambda: run.status().step > 20, timeout=90)
     follower = next(
         pid
@@ -200,7 +202,7 @@ def test_a_killed_process_ends_all_with_a_message(tmp_path):
 @pytest.mark.slow
 def test_what_cannot_be_shared_out_is_refused_in_a_sentence(tmp_path):
     for words in (["nice"], ["glow", "--batch", "31"]):
-        process = torchrun(*words, *COMMON, "--out", str(tmp_path / "run"))
+        process = by_torchrun(*words, *COMMON, "--out", str(tmp_path / "run"))
         _, errors = process.communicate(timeout=90)
         assert process.returncode != 0
         assert "one process" in errors if words == ["nice"] else "batch" in errors

@@ -15,25 +15,20 @@ from torch import Tensor, nn
 from analysis.vae_checks import bound_of, check_vae, gain_of, nested
 from analysis.vae_latents import (
     CORRUPTIONS,
-    active_units,
     class_means,
     corrupt,
     cross_entropy,
     decode,
     detect,
-    elbo_terms,
-    encode,
     lattice,
     log_likelihood,
     normal_lattice,
-    plane_of,
-    scaled,
     score,
-    to_bytes,
     walk,
 )
 from datasets.images import load_images
 from datasets.own_images import OwnImages, fixed_fifth
+from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 from models.vae import (
     LIKELIHOODS,
     VAE,
@@ -45,7 +40,8 @@ from models.vae import (
     vae,
 )
 from training import vae as training
-from training.core.loop import Optimiser, Wishes, train
+from training.core.loop import Wishes, train
+from training.core.optimiser import Optimiser
 from training.vae import VAEConfig, VAETraining, build
 
 SMALL = {"dataset": "digits8", "hidden": 64, "latent": 4, "batch": 32}
@@ -581,6 +577,6 @@ def test_a_trained_model_passes_its_checks_and_a_wrong_one_does_not(monkeypatch)
 def test_encoding_and_decoding_in_parts_is_the_whole(monkeypatch):
     model, images = small(), load_images("digits8").test[:50]
     whole = encode(model, images)
-    monkeypatch.setattr("analysis.vae_latents.CHUNK", 7)
+    monkeypatch.setattr("metrics.vae.CHUNK", 7)
     torch.testing.assert_close(encode(model, images), whole)
     assert decode(model, whole).shape == (50, 1, 8, 8)

@@ -16,7 +16,9 @@ from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
 from training.core.config import ConfigError, RunConfig, knob, seed_knob
 from training.core.devices import Lanes, knows_bfloat16
-from training.core.loop import Experiment, Optimiser, Progress, Snapshot, train
+from training.core.experiment import Experiment, Snapshot
+from training.core.loop import Progress, train
+from training.core.optimiser import Optimiser
 from training.core.unpaired import Epochs, ImagePool, compared, jittered, signed, to_bytes
 
 THREADS = 8  # its convolutions use what the machine has to spare

@@ -17,8 +17,9 @@ from models.fast.by_hand import ByHand
 from models.gan import GAN, plane_gan
 from training.core.adversarial import PARTS, Duel, DuelConfig
 from training.core.config import knob
+from training.core.experiment import Snapshot
 from training.core.gan_losses import LOSSES, PLANE_PENALTY, realness
-from training.core.loop import Progress, Snapshot, train
+from training.core.loop import Progress, train
 from training.core.plane_flow import GRID, grid_points
 
 __all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]

@@ -21,7 +21,9 @@ from datasets.synthetic import synthetic_defects
 from metrics import detection
 from models.maf import ConditionalFlow, maf, position_features
 from training.core.config import RunConfig, knob, seed_knob
-from training.core.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
+from training.core.experiment import Experiment, Snapshot
+from training.core.loop import Progress, train
+from training.core.optimiser import Optimiser, one_cycle
 
 HELD_OUT = 0.2  # share of the good training images that calibrate and validate
 LOOKED_AT = 24  # images of each sort behind the live numbers

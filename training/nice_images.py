@@ -12,7 +12,8 @@ from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.nice import nice_images
 from training.core.config import knob
-from training.core.image_flow import ImageConfig, ImageFlowTraining, squeezable
+from training.core.image_flow import ImageFlowTraining, squeezable
+from training.core.images import ImageConfig
 from training.core.loop import Progress, train
 
 THREADS = 8  # its matrix products use what the machine has to spare

@@ -11,9 +11,9 @@ import torch
 from datasets.own import OwnData
 from models.flow import Flow
 from models.realnvp import realnvp
-from training.core.config import PlaneConfig, knob
+from training.core.config import knob
 from training.core.loop import Progress, train
-from training.core.plane_flow import PlaneFlow
+from training.core.plane_flow import PlaneConfig, PlaneFlow
 
 
 class RealNVPConfig(PlaneConfig):

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.vae_latents import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
+from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 from models.vae import LIKELIHOODS, VAE, Shape, vae
-from training.core import distributed
+from training.core import collectives
 from training.core.config import knob, seed_knob
 from training.core.devices import knows_bfloat16
-from training.core.image_flow import ImageDataConfig
-from training.core.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
+from training.core.experiment import Experiment, Snapshot
+from training.core.images import ImageDataConfig
+from training.core.loop import Progress, train
+from training.core.optimiser import Optimiser, one_cycle
 
 THREADS = 8  # its matrix products use what the machine has to spare
 PARALLEL = True  # torchrun can share a batch out among GPUs
@@ -204,10 +206,10 @@ class VAETraining(Experiment):
         x = scaled(self._batch())
         count = len(x)
         noise = torch.randn(count, self.config.latent, generator=self.generator, device=self.device)
-        x, noise = distributed.share(x, noise)
+        x, noise = collectives.share(x, noise)
         with self._precision():
             terms = self.model.terms(x, noise)
-            reconstruction, kl = (distributed.mean(term, of=count) for term in terms)
+            reconstruction, kl = (collectives.mean(term, of=count) for term in terms)
         loss = reconstruction + self.beta * kl
         rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
         self.optimisers["adam"].step(loss, rate)

@@ -12,9 +12,11 @@ from datasets.own import OwnData
 from datasets.plane import Plane, load_plane
 from metrics.plane import Truth, summarise
 from models.vae import VAE, importance_bound, plane_vae
-from training.core.config import PlaneConfig, knob
-from training.core.loop import Experiment, Optimiser, Progress, Snapshot, one_cycle, train
-from training.core.plane_flow import HELD_OUT, SAMPLES
+from training.core.config import knob
+from training.core.experiment import Experiment, Snapshot
+from training.core.loop import Progress, train
+from training.core.optimiser import Optimiser, one_cycle
+from training.core.plane_flow import HELD_OUT, SAMPLES, PlaneConfig
 
 LATENT = 2  # so that the codes can be drawn
 TIGHT = 64  # draws behind the tighter bound

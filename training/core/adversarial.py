@@ -12,8 +12,9 @@ from torch import Tensor
 
 from models.gan import GAN
 from training.core.config import RunConfig, knob, seed_knob
+from training.core.experiment import Experiment
 from training.core.gan_losses import LOSSES, explained, gradient_penalty, realness
-from training.core.loop import Experiment, Optimiser
+from training.core.optimiser import Optimiser
 
 PARTS = ("discriminator", "generator")
 
@@ -105,7 +106,7 @@ class DuelConfig(RunConfig):
 
 
 class SwitchableOptimiser(Optimiser):
-    """A :class:`~training.core.loop.Optimiser` whose rule can be changed while it runs.
+    """A :class:`~training.core.optimiser.Optimiser` whose rule can be changed while it runs.
 
     Args:
         module: its parameters become views into one vector.

@@ -9,9 +9,6 @@ from typing import Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from datasets.plane import OWN
-from datasets.toy import TOY
-
 MAX_PROBLEMS = 5  # that one message names
 
 # What earlier versions wrote into settings, addresses, flags, tables and weights: its name today.
@@ -134,6 +131,7 @@ class RunConfig(BaseModel):
             ConfigError: naming each field that is wrong and its range.
 
         Examples:
+            >>> from training.core.plane_flow import PlaneConfig
             >>> PlaneConfig.parse({"dataset": "ring", "batch": "128"}).batch
             128
             >>> PlaneConfig.parse({"batch": 7})
@@ -188,59 +186,3 @@ def _knob(name: str, field: FieldInfo) -> Knob:
         choices=choices,
         **extra,
     )
-
-
-class PlaneConfig(RunConfig):
-    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
-
-    dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
-        "two_moons",
-        label="Dataset",
-        help="The density to learn. `own` is a CSV of points or an image of yours.",
-        group="Data",
-    )
-    noise: float = knob(
-        0.05,
-        ge=0.02,
-        le=0.5,
-        step=0.01,
-        label="Noise",
-        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
-        "Own points ignore it.",
-        group="Data",
-    )
-    iterations: int = knob(
-        2000,
-        ge=1000,
-        le=5000,
-        step=100,
-        label="Iterations",
-        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
-        "first tenth, then down to zero.",
-    )
-    batch: int = knob(
-        512,
-        ge=64,
-        le=2048,
-        step=64,
-        label="Batch size",
-        help="Points per step, drawn afresh each time where the density is known.",
-    )
-    learning_rate: float = knob(
-        5e-3,
-        ge=1e-4,
-        le=2e-2,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
-    weight_decay: float = knob(
-        0.0,
-        ge=0.0,
-        le=0.1,
-        step=0.005,
-        label="Weight decay",
-        help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
-    )
-    seed: int = seed_knob()

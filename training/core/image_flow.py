@@ -11,64 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datasets.images import IMAGES, OWN, ImageSet, load_images
+from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.image_layers import ConvNet
-from training.core import distributed
-from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core import collectives
+from training.core.config import ConfigError, knob
 from training.core.devices import knows_bfloat16
-from training.core.loop import Experiment, Optimiser, Snapshot, one_cycle
+from training.core.experiment import Experiment, Snapshot
+from training.core.images import ImageConfig, crop, dequantise, one_hot, to_bytes
+from training.core.optimiser import Optimiser, one_cycle
 
 COLUMNS = 6  # samples of each class in a snapshot
 ROWS = 10  # rows of a snapshot where there are no classes
 TEMPERATURE = 0.7  # of the samples in a snapshot: the usual one for flows on images
 MEASURED = 512  # test images behind each measurement but the last, which takes all
 CHUNK = 250  # images at a time where no gradient is needed
-
-
-class ImageDataConfig(RunConfig):
-    """What all families that learn images share: their data."""
-
-    dataset: Literal[(*IMAGES, OWN)] = knob(  # type: ignore[valid-type]
-        "digits",
-        label="Dataset",
-        help="The images to learn. The first three come with the lab; others are downloaded once."
-        " `own` is a folder or files of yours.",
-        group="Data",
-    )
-
-
-class ImageConfig(ImageDataConfig):
-    """What families that learn a density over images share besides: batch, steps, optimiser."""
-
-    iterations: int = knob(
-        2000,
-        ge=1000,
-        le=20_000,
-        step=500,
-        label="Iterations",
-        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
-        "first tenth, then down to zero.",
-    )
-    batch: int = knob(
-        64,
-        ge=32,
-        le=256,
-        step=32,
-        label="Batch size",
-        help="Images per step.",
-    )
-    learning_rate: float = knob(
-        2e-3,
-        ge=1e-4,
-        le=5e-3,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
-    seed: int = seed_knob()
 
 
 class ConvolutionConfig(ImageConfig):
@@ -113,7 +71,7 @@ class ImageFlowTraining(Experiment):
     zeros: the bits of the frame count, its pixels do not, so the number is an upper bound then.
 
     Args:
-        config: a config with the fields of :class:`ImageConfig`.
+        config: a config with the fields of :class:`~training.core.images.ImageConfig`.
         family: its training module, for its ``model`` and ``padded``.
         device: where it trains.
         own: the user's images, if ``config.dataset`` is ``"own"``.
@@ -156,10 +114,10 @@ class ImageFlowTraining(Experiment):
         )
 
     def update(self) -> Mapping[str, Tensor]:
-        x, labels = distributed.share(*self._batch(self.config.batch))
+        x, labels = collectives.share(*self._batch(self.config.batch))
         mixed = getattr(self.config, "precision", "float32") == "mixed"
         with mixed_precision(self.model, mixed):
-            loss = distributed.mean(self.bits_per_dim(x, labels), of=self.config.batch)
+            loss = collectives.mean(self.bits_per_dim(x, labels), of=self.config.batch)
             rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
             self.optimisers["adam"].step(loss, rate)
         return {"bits_per_dim": loss.detach()}
@@ -232,12 +190,6 @@ class ImageFlowTraining(Experiment):
         return crop(x, *self._crop_size())
 
 
-def crop(x: Tensor, inner: int, side: int) -> Tensor:
-    """Return the middle ``inner`` x ``inner`` pixels of images ``(B, C, side, side)``."""
-    start = (side - inner) // 2
-    return x[..., start : start + inner, start : start + inner]
-
-
 def bits_per_dim(log_prob: Tensor, model: ImageFlow, dims: int) -> Tensor:
     """Return bits/dim in 8-bit pixel space.
 
@@ -247,31 +199,6 @@ def bits_per_dim(log_prob: Tensor, model: ImageFlow, dims: int) -> Tensor:
         dims: pixels times channels that count.
     """
     return (model.features * math.log(256) - log_prob) / (dims * math.log(2))
-
-
-def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Spread 8-bit values evenly over their 1/256 of [0, 1): ``(v + u) / 256``.
-
-    Args:
-        images: uint8, any shape.
-        generator: of the noise u, on the images' device.
-    """
-    noise = torch.rand(images.shape, generator=generator, device=images.device)
-    # Between 128 and 256 float32 has steps of 2^-16: a larger u would be rounded into the next bin.
-    return (images + noise.clamp_(max=1 - 2**-16)) / 256
-
-
-def to_bytes(x: Tensor) -> np.ndarray:
-    """Return images with values in [0, 1] as uint8, the values that they fall into.
-
-    Of any shape; the result has the same.
-    """
-    return (x.nan_to_num() * 256).clamp(0, 255).to(torch.uint8).cpu().numpy()
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor | None:
-    """Return labels ``(B,)`` as one-hot vectors ``(B, classes)``, or ``None`` for no classes."""
-    return nn.functional.one_hot(labels, classes).float() if classes else None
 
 
 @contextmanager

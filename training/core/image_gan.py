@@ -17,8 +17,9 @@ from metrics.plane import diversity
 from training.core.adversarial import Duel, DuelConfig
 from training.core.config import knob
 from training.core.devices import knows_bfloat16
-from training.core.image_flow import CHUNK, COLUMNS, ROWS, ImageDataConfig, crop, to_bytes
-from training.core.loop import Snapshot
+from training.core.experiment import Snapshot
+from training.core.image_flow import CHUNK, COLUMNS, ROWS
+from training.core.images import ImageDataConfig, crop, to_bytes
 
 VEIL = (
     "Standard deviation, at the start, of the noise through which the discriminator sees real and "

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.own import OwnData
-from datasets.plane import Plane, load_plane
+from datasets.plane import OWN, Plane, load_plane
+from datasets.toy import TOY
 from metrics.plane import Truth, summarise
 from models.flow import Flow
-from training.core.config import PlaneConfig
-from training.core.loop import Experiment, Optimiser, Snapshot, one_cycle
+from training.core.config import RunConfig, knob, seed_knob
+from training.core.experiment import Experiment, Snapshot
+from training.core.optimiser import Optimiser, one_cycle
 
 GRID = 96  # cells along each side of a density image
 SAMPLES = 1000  # points of a sample image
@@ -23,11 +26,67 @@ HELD_OUT = 20_000  # points behind each KL: with few, a perfect model looks bad
 Build = Callable[..., Flow]
 
 
+class PlaneConfig(RunConfig):
+    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
+
+    dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
+        "two_moons",
+        label="Dataset",
+        help="The density to learn. `own` is a CSV of points or an image of yours.",
+        group="Data",
+    )
+    noise: float = knob(
+        0.05,
+        ge=0.02,
+        le=0.5,
+        step=0.01,
+        label="Noise",
+        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
+        "Own points ignore it.",
+        group="Data",
+    )
+    iterations: int = knob(
+        2000,
+        ge=1000,
+        le=5000,
+        step=100,
+        label="Iterations",
+        help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
+        "first tenth, then down to zero.",
+    )
+    batch: int = knob(
+        512,
+        ge=64,
+        le=2048,
+        step=64,
+        label="Batch size",
+        help="Points per step, drawn afresh each time where the density is known.",
+    )
+    learning_rate: float = knob(
+        5e-3,
+        ge=1e-4,
+        le=2e-2,
+        label="Learning rate",
+        help="Peak of the cycle. It can be changed while the training runs.",
+        live=True,
+        scale="log",
+    )
+    weight_decay: float = knob(
+        0.0,
+        ge=0.0,
+        le=0.1,
+        step=0.005,
+        label="Weight decay",
+        help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
+    )
+    seed: int = seed_knob()
+
+
 class PlaneFlow(Experiment):
     """Maximum likelihood on points in the plane.
 
     Args:
-        config: a config with the fields of :class:`~training.core.config.PlaneConfig`.
+        config: a config with the fields of :class:`~training.core.plane_flow.PlaneConfig`.
         build: makes the flow from a generator of initial weights.
         device: where it trains.
         own: the user's data, if ``config.dataset`` is ``"own"``.

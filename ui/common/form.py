@@ -11,9 +11,10 @@ from datasets.defects import SETS
 from datasets.images import IMAGES
 from datasets.own import DataError, OwnData, read_own
 from datasets.pairs import PAIRS
+from datasets.plane import OWN
 from datasets.toy import TOY
 from registry import Family
-from training.core.config import MAX_PROBLEMS, OWN, ConfigError, Knob, RunConfig, current_names
+from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
 from ui.common.run_words import adopt_run
 

@@ -21,7 +21,8 @@ from figures.image_charts import strips, waterfall
 from figures.image_figures import labelled_rows
 from figures.pictures import png
 from lab.view import View
-from training.core.image_flow import TEMPERATURE, to_bytes
+from training.core.image_flow import TEMPERATURE
+from training.core.images import to_bytes
 from ui.image_flows.desk import Desk, at_desk, choose_base, choose_part, sheet
 
 MEAN_OVER = 128  # images behind the mean of the accounting

@@ -15,7 +15,8 @@ from analysis.image_latents import bits, log_mean_exp, log_prob_by_class, poster
 from datasets.own import DataError
 from figures.pictures import png
 from lab.view import View
-from training.core.image_flow import bits_per_dim, crop, dequantise, to_bytes
+from training.core.image_flow import bits_per_dim
+from training.core.images import crop, dequantise, to_bytes
 from ui.common.page import theme
 from ui.image_flows.model import Trained, trained_flow
 

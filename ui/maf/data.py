@@ -17,8 +17,9 @@ from datasets.defects import (
     read_zip,
 )
 from datasets.own import DataError
+from datasets.plane import OWN
 from registry import Family
-from training.core.config import OWN, RunConfig
+from training.core.config import RunConfig
 from training.maf import PRESETS
 from ui.common.form import use_config
 from ui.common.plain import left_out, plain, refuse

@@ -6,9 +6,9 @@ import streamlit as st
 
 from analysis.plane_checks import Check
 from analysis.vae_checks import Bound, Gain, bound_of, check_vae, gain_of
-from analysis.vae_latents import ACTIVE, unit_variances
 from figures.vae_charts import unit_bars
 from lab.view import View
+from metrics.vae import ACTIVE, unit_variances
 from ui.image_flows.checks import table_of
 from ui.image_flows.desk import choose_part
 from ui.vae.model import VAEDesk, at_vae_desk, latents_of

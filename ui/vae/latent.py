@@ -8,19 +8,12 @@ import torch
 from torch import Tensor
 
 from analysis.image_latents import blend
-from analysis.vae_latents import (
-    ACTIVE,
-    class_means,
-    decode,
-    encode,
-    normal_lattice,
-    unit_variances,
-    walk,
-)
+from analysis.vae_latents import class_means, decode, normal_lattice, walk
 from figures.image_figures import labelled_rows, tile
 from figures.pictures import png
 from figures.vae_figures import map_chart, reach_of
 from lab.view import View
+from metrics.vae import ACTIVE, encode, unit_variances
 from ui.common.plain import plain
 from ui.image_flows.desk import Base, choose_base, choose_part, choose_two, sheet
 from ui.vae.model import Latents, VAEDesk, at_vae_desk, latents_of

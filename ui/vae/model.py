@@ -9,11 +9,11 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.vae_latents import LatentPlane, encode, plane_of, to_bytes
 from datasets.images import ImageSet
 from datasets.own import DataError
 from lab.store import Run
 from lab.view import View
+from metrics.vae import LatentPlane, encode, plane_of, to_bytes
 from models.vae import VAE
 from training.core.config import RunConfig
 from ui.common.page import theme

@@ -1,0 +1,123 @@
+"""What is measured of an autoencoder: latents, active units, terms of the bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.vae import VAE, Terms
+
+CHUNK = 500  # images at a time
+ACTIVE = 0.01  # variance of a unit's mean over the data above which it counts as used
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Return uint8 images as floats from 0 to 1.
+
+    Of any shape; the result has the same.
+    """
+    return images.float() / 255
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Return images with values in [0, 1] as uint8, the nearest grey values.
+
+    Of any shape; the result has the same.
+    """
+    return (x.nan_to_num() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+@torch.no_grad()
+def encode(model: VAE, images: Tensor) -> Tensor:
+    """Return the means of the latents of uint8 images, shape ``(B, latent)``."""
+    return torch.cat([model.encode(scaled(part))[0] for part in images.split(CHUNK)])
+
+
+def unit_variances(means: Tensor) -> Tensor:
+    """Return how much the mean of each unit varies over the data, shape ``(latent,)``."""
+    return means.var(0, correction=0)
+
+
+def active_units(means: Tensor) -> int:
+    """Return how many units are used: those whose mean varies by more than 0.01 over the data.
+
+    Args:
+        means: of the latents of many images, ``(N, latent)``.
+
+    References:
+        Importance Weighted Autoencoders (Burda, Grosse, Salakhutdinov, 2015), section 5.2.
+        https://arxiv.org/abs/1509.00519
+    """
+    return int((unit_variances(means) > ACTIVE).sum())
+
+
+@dataclass(frozen=True)
+class LatentPlane:
+    """A plane in the latent space, to draw it and to come back from the drawing.
+
+    Attributes:
+        centre: the point of the plane that is drawn at the origin, ``(latent,)``.
+        axes: its two directions, orthonormal, ``(2, latent)``.
+        explained: share of the variance of the means along each direction.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    explained: tuple[float, float]
+
+    def project(self, latents: Tensor) -> Tensor:
+        """Return the coordinates of latents ``(B, latent)`` in the plane, ``(B, 2)``."""
+        return (latents - self.centre) @ self.axes.T
+
+    def lift(self, points: Tensor) -> Tensor:
+        """Return the latents of points ``(B, 2)`` of the plane, ``(B, latent)``."""
+        return self.centre + points @ self.axes
+
+
+def plane_of(means: Tensor) -> LatentPlane:
+    """Return the plane in which means of latents ``(N, latent)`` vary most.
+
+    Two latent units are a plane already and are taken as they are. Of more, it is that of the first
+    two principal components; each points to where the longer tail is, so that images of one
+    training do not flip.
+    """
+    centred = means - means.mean(0)
+    variance = centred.var(0, correction=0).sum().clamp_min(1e-12)
+    if means.shape[1] == 2:
+        shares = centred.var(0, correction=0) / variance
+        return LatentPlane(torch.zeros_like(means[0]), torch.eye(2).to(means), _pair(shares))
+    covariance = centred.T @ centred / len(means)
+    values, vectors = torch.linalg.eigh(covariance)
+    axes = vectors[:, [-1, -2]].T
+    tails = (centred @ axes.T).pow(3).sum(0)
+    axes = axes * torch.where(tails < 0, -1.0, 1.0)[:, None]
+    return LatentPlane(means.mean(0), axes, _pair(values[[-1, -2]] / variance))
+
+
+def _pair(shares: Tensor) -> tuple[float, float]:
+    return float(shares[0]), float(shares[1])
+
+
+@torch.no_grad()
+def elbo_terms(model: VAE, images: Tensor, *, generator: torch.Generator, draws: int = 1) -> Terms:
+    """Return the terms of the negative ELBO of uint8 images in nats, ``(B,)`` each.
+
+    Args:
+        model: the model.
+        images: uint8, ``(B, C, H, W)``.
+        generator: of the draws from q(z | x), on the model's device.
+        draws: of each image; their mean is returned.
+    """
+    parts = []
+    for chunk in images.split(CHUNK):
+        x = scaled(chunk)
+        seen = torch.zeros(len(x), device=x.device)
+        for _ in range(draws):
+            shape = len(x), model.latent
+            terms = model.terms(x, torch.randn(shape, generator=generator, device=x.device))
+            seen += terms.reconstruction / draws
+        parts.append(Terms(seen, terms.kl))
+    return Terms(*(torch.cat(column) for column in zip(*parts, strict=True)))

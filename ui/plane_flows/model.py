@@ -1,0 +1,39 @@
+"""The trained flow of a run in the plane, as its page looks into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+import torch
+
+from datasets.plane import Plane, load_plane
+from lab.store import Run
+from models.flow import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A flow with the weights of a run, beside the density that it learned.
+
+    Attributes:
+        flow: on the CPU, without gradients.
+        plane: the data.
+        step: optimiser step of the weights.
+    """
+
+    flow: Flow
+    plane: Plane
+    step: int
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def trained_flow(run_id: str, version: float, _run: Run) -> Trained:
+    """Return the flow of a run, loaded once per version of its weights."""
+    # Not the whole training: its optimiser would import seconds' worth of torch into the server.
+    config = _run.config
+    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
+    flow = _run.family.training.model(config, generator=blank)
+    step = _run.load_model(flow)
+    flow.eval().requires_grad_(False)
+    return Trained(flow, load_plane(config.dataset, config.noise, _run.own_data()), step)
