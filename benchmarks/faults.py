@@ -10,20 +10,26 @@ between the processes and the system's.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from benchmarks.cluster import Nodes, cluster
 from benchmarks.harm import Clock, fill, mounts
 from benchmarks.kills import end_session, patiently, processes_of, serve
 from benchmarks.machine import load, torch_threads
@@ -35,6 +41,7 @@ from lab import lab as lab_module
 from lab.lab import Lab
 from lab.store import Run, RunStore
 from lab.worker import work
+from paths import ROOT
 from registry import FAMILIES
 from training.core.loop import train
 
@@ -357,11 +364,112 @@ def clock_jump(stand: Stand, moment: random.Random) -> Outcome:
         return Outcome(0, run.status().message)
 
 
+# A real lab on the cluster that its environment names. Again and again it writes down what a page
+# would show of its two runs; it ends with its standard input.
+RAY_LAB = """
+import json, os, sys, threading, time
+from registry import FAMILIES
+from lab.lab import Lab
+from lab.ray_worker import find_cluster
+
+if __name__ == "__main__":
+    while find_cluster().cpus < 2:
+        time.sleep(0.5)
+    lab = Lab(sys.argv[1])
+    config = FAMILIES["nice"].training.CONFIG
+    small = json.loads(sys.argv[2])
+    ids = [lab.submit(FAMILIES["nice"], config(**small, seed=seed)) for seed in (1, 2)]
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    while not over.wait(0.1):
+        seen = {i: [(s := lab.view(i).status).state, s.step, s.message] for i in ids}
+        with open("seen.new", "w") as file:
+            json.dump(seen, file)
+        os.replace("seen.new", "seen.json")
+    lab.close()
+"""
+RAY_STEPS = 5000
+RAY_LOST = "node that trained this run was lost"
+
+
 def ray_node_lost(stand: Stand, moment: random.Random) -> Outcome:
     """A node of a Ray cluster is gone, with all its processes; another one joins."""
-    from benchmarks.node_lost import node_lost  # it imports this module
+    if find_spec("ray") is None:
+        raise Unavailable("ray is not installed: pip install -r requirements-ray.txt.")
+    with (
+        tempfile.TemporaryDirectory(prefix="genlab-ray-") as folder,
+        cluster(Path(folder), host="127.0.0.2") as nodes,
+    ):
+        nodes.start_head(cpus=0)
+        nodes.join("127.0.0.3")
+        nodes.join("127.0.0.4")
+        server = _ray_lab(Path(folder), nodes)
+        try:
+            return _ray_round(Path(folder), nodes, moment)
+        finally:
+            end_session(server)
 
-    return node_lost(moment)
+
+def _ray_round(folder: Path, nodes: Nodes, moment: random.Random) -> Outcome:
+    patiently(lambda: len(_ray_seen(folder)) == 2, PATIENCE)
+    store = RunStore(folder / "runs")
+    victim, other = map(store.get, _ray_seen(folder))
+    goal = moment.randrange(50, RAY_STEPS // 2)
+    patiently(lambda: _ray_step(folder, victim) >= goal and step_of(victim) > 0, PATIENCE, 0.1)
+    node = nodes.node_of(victim.path)
+    if node is None:
+        raise TooLate
+    nodes.kill(node)
+    reached = _ray_step(folder, victim)
+    patiently(
+        lambda: RAY_LOST in _ray_said(folder, victim) or _ray_has_ended(folder, victim),
+        PATIENCE,
+        0.1,
+    )
+    said = _ray_said(folder, victim)
+    if RAY_LOST not in said and step_of(victim) == RAY_STEPS:
+        raise TooLate
+    lost = max(0, reached - step_of(victim))
+    nodes.join("127.0.0.5")
+    for run in (victim, other):
+        patiently(lambda: _ray_has_ended(folder, run), PATIENCE, 0.1)  # noqa: B023 - called at once
+        check_whole(run)
+    if _ray_said(folder, other):
+        raise Broken(f"the other run noticed: {_ray_said(folder, other)}")
+    return Outcome(lost, said)
+
+
+def _ray_lab(folder: Path, nodes: Nodes) -> subprocess.Popen:
+    script = folder / "server.py"
+    script.write_text(RAY_LAB)
+    settings = json.dumps({**SMALL, "layers": 4, "iterations": RAY_STEPS})
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder / "runs"), settings],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **nodes.env},
+        start_new_session=True,
+    )
+
+
+def _ray_seen(folder: Path) -> dict[str, tuple[str, int, str]]:
+    """Return state, step and message of each run, as a page would show them."""
+    with suppress(OSError):
+        return json.loads((folder / "seen.json").read_text())
+    return {}
+
+
+def _ray_step(folder: Path, run: Run) -> int:
+    return _ray_seen(folder)[run.id][1]
+
+
+def _ray_said(folder: Path, run: Run) -> str:
+    return _ray_seen(folder)[run.id][2]
+
+
+def _ray_has_ended(folder: Path, run: Run) -> bool:
+    return _ray_seen(folder)[run.id][0] in ("finished", "failed", "interrupted", "stopped")
 
 
 KINDS: dict[str, Callable[[Stand, random.Random], Outcome]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import signal
 import threading
 from pathlib import Path
@@ -124,9 +123,9 @@ def carry_out(options: argparse.Namespace, device: str) -> tuple[Comparison, boo
 
 def write_files(comparison: Comparison, folder: Path) -> list[Path]:
     """Write figures and tables."""
-    # Figures belong to the rooms above, which no library code of this one may know: a command line
-    # is a front door, as a page is.
-    return importlib.import_module("figures.arena_figures").write_all(comparison, folder)
+    from figures.arena_figures import write_all  # here, because matplotlib takes a while
+
+    return write_all(comparison, folder)
 
 
 def report(comparison: Comparison, files: list[Path]) -> tuple[str, str]:

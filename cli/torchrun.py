@@ -7,19 +7,16 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
+from lab.store import Run
+from registry import Family
 from training.core.collectives import LostProcess, size, with_all
 from training.core.config import ConfigError
 from training.core.devices import threads_for
 from training.core.distributed import agree, begin, update
-
-if TYPE_CHECKING:
-    from lab.store import Run
-    from registry import Family
 
 PATIENCE = timedelta(hours=1)  # followers wait while the leader measures and draws
 
@@ -81,8 +78,6 @@ def leave() -> None:
 
 def follow(device: str) -> int:
     """Do this process's share until the leader says that it is over; return the exit code."""
-    from lab.store import Run
-
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # the leader gets it, too, and ends in order
     try:

@@ -58,17 +58,21 @@ def drawing() -> str:
         frame(20, 20, 330, 520, "Who imports whom"),
     ]
     rooms = [
-        ("pages/, app.py", ["one short script per family"], SERVER),
-        ("ui/", ["form, run panel, figures, downloads"], SERVER),
-        ("training/", ["generators, run folders, workers, CLI"], WORKER),
-        ("models/      datasets/", ["maths, and where data comes from"], DISK),
+        ("pages/, app.py", "a script per family", SERVER),
+        ("ui/      cli/", "the two doors", SERVER),
+        ("figures/", "arrays in, pictures out", SERVER),
+        ("analysis/", "checks of what is trained", SERVER),
+        ("lab/", "run folders, workers, queue", WORKER),
+        ("training/", "one file per family", WORKER),
+        ("metrics/", "arrays in, numbers out", DISK),
+        ("models/   datasets/", "maths, and data", DISK),
     ]
-    for i, (title, lines, colour) in enumerate(rooms):
-        parts.append(box(44, 60 + 100 * i, 282, 66, title, lines, colour))
+    for i, (title, line, colour) in enumerate(rooms):
+        parts.append(box(44, 56 + 60 * i, 282, 40, title, [], colour))
+        parts.append(text(314, 82 + 60 * i, line, 12, MUTED, text_anchor="end"))
         if i:
-            parts.append(arrow([(185, 26 + 100 * i), (185, 58 + 100 * i)], "", (0, 0)))
+            parts.append(arrow([(185, 36 + 60 * i), (185, 54 + 60 * i)], "", (0, 0)))
     parts += [
-        box(44, 460, 282, 66, "registry.py", ["titles, promises, papers; read by all"], MUTED),
         frame(370, 20, 490, 290, "The web server: one process, no training in it"),
         box(
             390,

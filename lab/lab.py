@@ -6,14 +6,13 @@ It holds run folders and processes, never a generator or a model.
 from __future__ import annotations
 
 import atexit
-import logging
 import multiprocessing
 import os
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -39,8 +38,6 @@ from training.core.devices import slots, threads_for, usable_cores
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
 TENDING = 30.0  # seconds between two looks at the space that runs take
 TYPICAL = 20  # ended runs that say how long a run takes
-
-logger = logging.getLogger(__name__)
 
 BEYOND = "more is not allowed in this lab"
 
@@ -589,11 +586,14 @@ class Lab:
                     self._send(worker, ("stop", f"It takes more than {limit:g} MB: {BEYOND}."))
 
 
-def get_lab() -> Lab:
+def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:
     """Return the lab of this process.
 
     It hangs on ``sys``, where neither a hot reload nor "clear cache" (which any visitor can press)
     finds it: a second lab would orphan the runs of the first.
+
+    Args:
+        made: called with the lab once, when it has been made.
     """
     with _singleton_lock:
         lab = sys.__dict__.get("_generative_lab")
@@ -602,18 +602,9 @@ def get_lab() -> Lab:
             lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
             keep_small(lab.done)
             dump_threads_on_signal()
-            if lab.rules.metrics_port:
-                _serve_metrics(lab)
+            if made is not None:
+                made(lab)
         return lab
-
-
-def _serve_metrics(lab: Lab) -> None:
-    from lab.telemetry import serve_metrics  # it imports this module
-
-    try:
-        serve_metrics(lab, lab.rules.metrics_port)
-    except OSError as error:  # no reason to keep anybody out
-        logger.error("No metrics on port %d: %s.", lab.rules.metrics_port, error)
 
 
 _singleton_lock = sys.__dict__.setdefault("_generative_lab_lock", threading.Lock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from prometheus_client.registry import Collector
 
 from lab.lab import Lab
 from lab.view import View
+
+logger = logging.getLogger(__name__)
 
 STATES = ("starting", "running", "paused", "queued")
 
@@ -105,3 +108,13 @@ def serve_metrics(lab: Lab, port: int) -> int:
     registry.register(LabCollector(lab))
     server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
     return server.server_port
+
+
+def serve_as_ruled(lab: Lab) -> None:
+    """Answer Prometheus on the port that the rules of a lab name, if they name one."""
+    if not lab.rules.metrics_port:
+        return
+    try:
+        serve_metrics(lab, lab.rules.metrics_port)
+    except OSError as error:  # no reason to keep anybody out
+        logger.error("No metrics on port %d: %s.", lab.rules.metrics_port, error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,20 +14,48 @@ import pytest
 from registry import FAMILIES, PAGES
 
 ROOT = Path(__file__).parent.parent
-ROOMS = (
-    *("models", "datasets", "metrics", "training", "lab", "analysis", "figures", "cli", "ui"),
-    "pages",
-)
+# From the ground up: a room may import what stands before it.
+TOWER = ("models", "datasets", "metrics", "training", "lab", "analysis", "figures")
+ROOMS = (*TOWER, "cli", "ui", "pages")
 HOUSE = {*ROOMS, "app", "registry", "paths"}
+FRONT = "training/__main__.py"  # of the command line, so that `python -m training` starts it
 
-# What each room may import of the house.
-ALLOWED = {room: {*ROOMS, "registry", "paths"} for room in ROOMS}
-ALLOWED |= {"registry": {"training"}, "app": {"ui", "registry"}, "paths": set()}
+# What each room may import of the house; all but the models may ask `paths` where it lies.
+ALLOWED = {room: {*TOWER[:i], "paths"} for i, room in enumerate(TOWER)}
+ALLOWED |= {room: {*TOWER, "paths"} for room in ("cli", "ui")}
+for room in ("training", "lab", "analysis", "figures", "cli", "ui"):
+    ALLOWED[room].add("registry")
+ALLOWED |= {
+    "models": set(),
+    "datasets": {"paths"},
+    "paths": set(),
+    "registry": {"training"},
+    "pages": {*TOWER, "ui", "registry", "paths"},
+    "app": {"ui", "registry"},
+    FRONT: {"cli"},
+}
 # The rooms that must work without a page, on a machine without a browser.
-HEADLESS = ROOMS[:-2]
+HEADLESS = (*TOWER, "cli")
 PAGE_LIBRARIES = {"streamlit", "altair", "matplotlib", "seaborn"}
 DRAWING = {"figures": {"matplotlib"}}
 
+LARGEST_ROOM = 0.25  # of all lines; `ui/common` and the folders of pages count apart
+WIDEST = 16  # files in one folder
+WIDE_FOR_NOW = {"datasets": 19, "lab": 19}
+LONGEST_FILE = 450
+LONG_FOR_NOW = {
+    "datasets/capsules.py",
+    "datasets/defects.py",
+    "datasets/images.py",
+    "datasets/own_images.py",
+    "datasets/pairs.py",
+    "datasets/toy.py",
+    "lab/lab.py",
+    "lab/store.py",
+    "models/maf.py",
+    "training/cyclegan.py",
+    "training/maf.py",
+}
 LONGEST_FUNCTION = 60
 LONGEST_PAGE = 160
 
@@ -44,38 +74,123 @@ SOURCES = {str(path.relative_to(ROOT)): path for path in sources()}
 
 
 def room_of(path: Path) -> str:
-    first = path.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
+    name = str(path.relative_to(ROOT))
+    return FRONT if name == FRONT else name.split("/")[0].removesuffix(".py")
 
 
 def imports_of(path: Path) -> set[str]:
-    """The first names of all modules that a file imports, wherever in it."""
+    """The dotted names of all that a file imports, wherever in it, and by whatever means."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(room_of(path) if node.level else node.module.split(".")[0])
+            home = node.module
+            if node.level:
+                above = path.relative_to(ROOT).parts[: -node.level]
+                home = ".".join([*above, *filter(None, [node.module])])
+            found |= {f"{home}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
+            found |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
     return found
+
+
+def called(node: ast.Call) -> str:
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def test_the_search_for_imports_misses_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "lab").mkdir()
+    path = tmp_path / "lab" / "x.py"
+    path.write_text(
+        "import a.b as c\n"
+        "from d import e\n"
+        "from . import f\n"
+        "def g():\n"
+        "    import_module('h.i'), importlib.import_module('j')\n"
+        "    from k.l import m\n"
+    )
+    assert imports_of(path) == {"a.b", "d.e", "lab.f", "h.i", "j", "k.l.m"}
+
+
+def modules() -> dict[str, str]:
+    """The modules of the house by their dotted names; the folder, or the file, that each is in."""
+    found = {}
+    for name in SOURCES:
+        parts = name.removesuffix(".py").removesuffix("/__init__").split("/")
+        folder = name if "/" not in name else name.rpartition("/")[0]
+        # The tricks are parts of models, and made of their layers.
+        found[".".join(parts)] = "models" if folder == "models/fast" else folder
+    return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """Which modules of the house each of them imports."""
+    known = modules()
+    graph = {}
+    for name, path in SOURCES.items():
+        this = ".".join(name.removesuffix(".py").removesuffix("/__init__").split("/"))
+        found = imports_of(path)
+        graph[this] = ({n for n in found | {n.rpartition(".")[0] for n in found} if n in known}) - {
+            this
+        }
+    return graph
+
+
+def test_no_two_modules_import_each_other_on_whatever_way():
+    graph = arrows()
+    assert sum(map(len, graph.values())) > 500, "else they were not found"
+    TopologicalSorter(graph).prepare()  # a CycleError names the circle
+
+
+def test_no_two_folders_import_each_other_on_whatever_way():
+    home = modules()
+    graph: dict[str, set[str]] = {}
+    for module, found in arrows().items():
+        if home[module] + "/__main__.py" != FRONT or not module.endswith("__main__"):
+            graph.setdefault(home[module], set()).update(home[n] for n in found)
+    TopologicalSorter({folder: found - {folder} for folder, found in graph.items()}).prepare()
+
+
+def test_no_room_is_too_large():
+    lines: Counter[str] = Counter()
+    for name, path in SOURCES.items():
+        room = "ui/common" if name.startswith("ui/common/") else room_of(path)
+        lines[room] += len(path.read_text(encoding="utf-8").splitlines())
+    assert max(lines.values()) <= LARGEST_ROOM * lines.total(), lines.most_common(3)
+
+
+def test_no_folder_is_too_wide():
+    files = Counter(str(Path(n).parent) for n in SOURCES if "/" in n and "__init__" not in n)
+    wide = {folder: n for folder, n in files.items() if n > WIDE_FOR_NOW.get(folder, WIDEST)}
+    assert not wide
+
+
+def test_no_file_is_too_long():
+    lengths = {n: len(p.read_text(encoding="utf-8").splitlines()) for n, p in SOURCES.items()}
+    assert not {n for n, length in lengths.items() if length > LONGEST_FILE} - LONG_FOR_NOW
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_imports_point_one_way(name):
     path = SOURCES[name]
     room = room_of(path)
-    wrong = (imports_of(path) & HOUSE) - ALLOWED[room] - {room}
+    found = {module.split(".")[0] for module in imports_of(path)}
+    wrong = (found & HOUSE) - ALLOWED[room] - {room}
     assert not wrong, f"{name} must not import {', '.join(sorted(wrong))}"
 
 
 @pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) in HEADLESS])
 def test_rooms_below_the_pages_import_nothing_of_pages(name):
-    room = room_of(SOURCES[name])
-    assert not imports_of(SOURCES[name]) & PAGE_LIBRARIES - DRAWING.get(room, set())
+    found = {module.split(".")[0] for module in imports_of(SOURCES[name])}
+    assert not found & PAGE_LIBRARIES - DRAWING.get(room_of(SOURCES[name]), set())
 
 
 @pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) == "models"])
 def test_models_need_torch_and_normflows_and_nothing_else(name):
-    wrong = imports_of(SOURCES[name]) - sys.stdlib_module_names
+    found = {module.split(".")[0] for module in imports_of(SOURCES[name])}
+    wrong = found - sys.stdlib_module_names
     assert not wrong - {"torch", "normflows", "models"}
 
 

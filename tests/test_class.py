@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import socket
+import sys
 import time
 import urllib.request
 import zipfile
@@ -18,13 +20,13 @@ from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F40
 
 from lab.comparison import CLASSIC, ENTRANTS, Entry
 from lab.housekeeping import Kept, plan
-from lab.lab import Lab, LabFull
+from lab.lab import Lab, LabFull, get_lab
 from lab.people import EVERYBODY, Access, Person
 from lab.queue_order import in_turn, waits
 from lab.rules import Rules, RulesError, load_rules
 from lab.seat import Seat
 from lab.store import Run, RunError
-from lab.telemetry import census, serve_metrics
+from lab.telemetry import census, serve_as_ruled, serve_metrics
 
 ANN, BEN = Person("issuer ann", "ann@school"), Person("issuer ben", "ben@school")
 TEACHER = Person("issuer eve", "eve@school", admin=True)
@@ -390,6 +392,30 @@ def test_the_census_and_what_prometheus_reads(lab):  # noqa: F811
     assert 'genlab_active_runs{state="queued"} 1.0' in text
     assert "genlab_slots 2.0" in text and "genlab_owners_at_work 1.0" in text
     assert ANN.name not in text and ids[0] not in text
+
+
+def test_prometheus_is_answered_where_the_rules_say_so(lab, monkeypatch, caplog):  # noqa: F811
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(lab, "rules", Rules(metrics_port=port))
+        serve_as_ruled(lab)
+    assert f"No metrics on port {port}" in caplog.text
+    serve_as_ruled(lab)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        assert b"genlab_slots 2.0" in answer.read()
+
+
+def test_who_makes_the_lab_is_told_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(sys, "_generative_lab", None, raising=False)  # so that it is put back
+    del sys._generative_lab
+    told = []
+    first = get_lab(told.append)
+    try:
+        assert get_lab(told.append) is first
+        assert told == [first]
+    finally:
+        first.close()
 
 
 # -- rules ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from lab.lab import Lab, get_lab
 from lab.people import EVERYBODY, Person
 from lab.rules import Rules
 from lab.seat import Seat
+from lab.telemetry import serve_as_ruled
 
 STRANGER = Person("")  # has not signed in: nothing is theirs
 
@@ -25,7 +26,7 @@ def rules() -> Rules:
 @st.cache_resource(show_spinner=False)
 def _lab() -> Lab:
     """Return the lab of this server; the object itself outlives the cache."""
-    return get_lab()
+    return get_lab(serve_as_ruled)
 
 
 def person() -> Person:
