@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
+import textwrap
 from collections import Counter
+from contextlib import suppress
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -112,6 +116,31 @@ def test_the_search_for_imports_misses_none(tmp_path, monkeypatch):
         "    from k.l import m\n"
     )
     assert imports_of(path) == {"a.b", "d.e", "lab.f", "h.i", "j", "k.l.m"}
+
+
+def programs() -> list[tuple[str, ast.ImportFrom]]:
+    """What strings import of the house: programs for `python -c` and for other processes."""
+    found = []
+    folders = (ROOT / "tests", ROOT / "benchmarks")
+    for path in [*SOURCES.values(), *(p for f in folders for p in sorted(f.rglob("*.py")))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if not isinstance(text, str) or "import " not in text:
+                continue
+            with suppress(SyntaxError):  # most strings are no program
+                inside = ast.walk(ast.parse(textwrap.dedent(text)))
+                found += [(path.name, n) for n in inside if isinstance(n, ast.ImportFrom)]
+    return [(name, n) for name, n in found if (n.module or "").split(".")[0] in HOUSE]
+
+
+def test_programs_in_strings_import_what_there_is():
+    found = programs()
+    assert any(name == "ray_worker.py" for name, _ in found), "else they were not found"
+    for name, node in found:
+        module = importlib.import_module(node.module)
+        for alias in node.names:
+            there = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+            assert there, f"{name}: {ast.unparse(node)}"
 
 
 def modules() -> dict[str, str]:
