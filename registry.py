@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.core.family import Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,9 @@ class Family:
         object.__setattr__(self, "page", self.page or self.stem)
 
     @property
-    def training(self) -> ModuleType:
-        """``training.<stem>``: its ``CONFIG`` (a pydantic model) and ``build(config, ...)``."""
-        return importlib.import_module(f"training.{self.stem}")
+    def training(self) -> Training:
+        """What it trains; only imported when somebody asks, since torch takes a while."""
+        return importlib.import_module(f"training.{self.stem}").TRAINING
 
     @property
     def url(self) -> str:

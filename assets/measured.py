@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 import statistics
 import sys
@@ -80,7 +79,7 @@ def in_the_plane(folder: Path) -> dict:
 
 def sampler(run: Run) -> Callable[[], Tensor]:
     """Return what makes 10,000 samples of a trained model in the plane."""
-    model = run.family.training.model(run.config, generator=torch.Generator().manual_seed(0))
+    model = run.family.training.blank(run.config, run.target())
     run.load_model(model)
     model.eval()
     eval_generator = torch.Generator().manual_seed(1)
@@ -107,10 +106,7 @@ def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
     run = Run(HERE / "runs" / stem)
     blob = run.weights_file()
     facts = read_header(io.BytesIO(blob), len(blob)).metadata
-    training, arguments = run.family.training, ()
-    if hasattr(training, "padded"):  # of images, whose size is no setting
-        arguments = tuple(json.loads(facts["shape"])), len(json.loads(facts["classes"]))
-    model = training.model(run.config, *arguments, generator=torch.Generator().manual_seed(0))
+    model = run.family.training.blank(run.config, run.target())
     run.load_model(model)
     model.eval()
     make, latent, back = ways(stem, model, run)

@@ -106,7 +106,7 @@ class Stand:
     def accompany(self) -> None:
         """See that a training runs beside the next round."""
         if not self.beside or self._has_ended():
-            config = NICE.training.CONFIG(**SMALL, iterations=BESIDE, seed=2)
+            config = NICE.training.config(**SMALL, iterations=BESIDE, seed=2)
             self.beside = self.lab.submit(NICE, config)
         patiently(lambda: self._step() > 0, PATIENCE)
         self.seen = self._step()
@@ -140,7 +140,7 @@ class Stand:
             moment: draws the step.
             folder: is given its folder before it starts.
         """
-        config = NICE.training.CONFIG(**SMALL, iterations=1000, seed=1)
+        config = NICE.training.config(**SMALL, iterations=1000, seed=1)
         run = self.lab.store.create(NICE, config)
         run.write_status(replace(run.status(), state="stopped"))
         if folder is not None:
@@ -376,7 +376,7 @@ if __name__ == "__main__":
     while find_cluster().cpus < 2:
         time.sleep(0.5)
     lab = Lab(sys.argv[1])
-    config = FAMILIES["nice"].training.CONFIG
+    config = FAMILIES["nice"].training.config
     small = json.loads(sys.argv[2])
     ids = [lab.submit(FAMILIES["nice"], config(**small, seed=seed)) for seed in (1, 2)]
     over = threading.Event()

@@ -30,8 +30,9 @@ from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from datasets.plane import Plane, load_plane
-from training import nice, realnvp
 from training.core.loop import train
+from training.nice import TRAINING as NICE
+from training.realnvp import TRAINING as REALNVP
 
 NOISE = 0.05
 ITERATIONS, QUICK_ITERATIONS = 3000, 1000
@@ -110,20 +111,20 @@ def _lab(
 ) -> Iterator[tuple[str, float | None, Training]]:
     """Yield name, goal in nats and training of each family, with the defaults of its page."""
     entries = {
-        "nice": ("Generative Lab, NICE", 0.12, nice, {}),
-        "realnvp": ("Generative Lab, RealNVP affine", 0.035, realnvp, {}),
-        "spline": ("Generative Lab, RealNVP spline", 0.02, realnvp, {"coupling": "spline"}),
+        "nice": ("Generative Lab, NICE", 0.12, NICE, {}),
+        "realnvp": ("Generative Lab, RealNVP affine", 0.035, REALNVP, {}),
+        "spline": ("Generative Lab, RealNVP spline", 0.02, REALNVP, {"coupling": "spline"}),
     }
     for family in families:
-        name, goal, module, settings = entries[family]
-        config = module.CONFIG(noise=NOISE, iterations=iterations, **settings)
+        name, goal, trained, settings = entries[family]
+        config = trained.config(noise=NOISE, iterations=iterations, **settings)
         # A goal is on the whole budget.
-        yield name, goal if iterations == ITERATIONS else None, _lab_training(module, config)
+        yield name, goal if iterations == ITERATIONS else None, _lab_training(trained, config)
 
 
-def _lab_training(module, config) -> Training:
+def _lab_training(trained, config) -> Training:
     def training(seed: int) -> LogProb:
-        experiment = module.build(config.replace(seed=seed))
+        experiment = trained.build(config.replace(seed=seed))
         for _ in train(experiment, snapshots=False, measure_every=config.iterations):
             pass
         return experiment.model.log_prob

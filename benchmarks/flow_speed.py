@@ -26,7 +26,7 @@ from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, ratios, take_turns
 from datasets.plane import load_plane
 from training.core.loop import Progress, train
-from training.realnvp import RealNVPConfig, build
+from training.realnvp import TRAINING, RealNVPConfig
 
 COUPLINGS, HIDDEN, BATCH, NOISE = 12, 64, 512, 0.05
 GOAL = 1.8
@@ -53,7 +53,7 @@ def lab_steps() -> Iterator[Progress]:
     config = RealNVPConfig(
         dataset="two_moons", noise=NOISE, batch=BATCH, blocks=COUPLINGS, hidden=HIDDEN
     )
-    experiment = build(config)
+    experiment = TRAINING.build(config)
     experiment.total = NEVER
     return train(experiment, snapshots=False, measure_every=NEVER)
 

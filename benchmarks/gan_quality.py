@@ -26,8 +26,8 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from metrics.gan_health import MISSED
 from metrics.plane import SAMPLES
-from training import gan
 from training.core.loop import train
+from training.gan import TRAINING as GAN
 
 SEEDS = (0, 1, 2, 3, 4)
 QUICK_STEPS = 1000
@@ -87,10 +87,10 @@ def run(options: Options) -> Iterator[Table]:
 
 def score(seed: int, quick: bool, **settings) -> Score:
     """Train once and compare fresh samples with the truth."""
-    config = gan.CONFIG(seed=seed, **settings)
+    config = GAN.config(seed=seed, **settings)
     if quick:
         config = config.replace(iterations=QUICK_STEPS)
-    experiment = gan.build(config)
+    experiment = GAN.build(config)
     with torch_threads(1):
         start = time.perf_counter()
         for _ in train(experiment, snapshots=False):
@@ -132,7 +132,7 @@ def _tasks(seeds: tuple[int, ...], quick: bool) -> Table:
         seconds = spread([s.seconds for s in scores], 0)[0]
         cells = *spread(covered, 0), *spread(good, 3), *rest, seconds, verdict
         table.rows.append((name, str(len(seeds)), *cells))
-        floor = gan.build(gan.CONFIG(**settings)).truth.floor()
+        floor = GAN.build(GAN.config(**settings)).truth.floor()
         floors = f"{floor['modes']:.0f}", "", f"{floor['good']:.3f}", "", f"{floor['kl']:.4f}"
         table.rows.append(("  a perfect generator", "1", *floors, f"{floor['js']:.4f}", "", ""))
     table.notes = [

@@ -31,10 +31,10 @@ from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import load_images
 from lab.store import Run
 from models.gan import dcgan
-from training import dcgan as images
-from training import gan
 from training.core.image_gan import to_signed
 from training.core.loop import train
+from training.dcgan import TRAINING as DCGAN
+from training.gan import TRAINING as GAN
 
 MAPS, LATENT, BATCH, RATE = 64, 100, 64, 2e-4
 SPEED_GOAL, DUEL_GOAL = 1.3, 300.0  # ratio, D+G steps/s
@@ -50,10 +50,10 @@ def run(options: Options) -> Iterator[Table]:
 
 def lab_steps(precision: str) -> Iterator:
     """Train the lab's DCGAN with losses, but without images and metrics."""
-    config = images.CONFIG(
+    config = DCGAN.config(
         dataset="shapes", maps=MAPS, latent=LATENT, batch=BATCH, precision=precision
     )
-    experiment = images.build(config)
+    experiment = DCGAN.build(config)
     experiment.total = NEVER
     loop = train(experiment, snapshots=False, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures
@@ -146,7 +146,7 @@ def _duel(rounds: int, iterations: int) -> Table:
 def _bare_rate(iterations: int) -> float:
     """Train in this process with the default images and metrics; return steps/s."""
     with torch_threads(1):
-        events = train(gan.build(gan.CONFIG(iterations=iterations)))
+        events = train(GAN.build(GAN.config(iterations=iterations)))
         next(events)
         start = time.perf_counter()
         return sum(1 for _ in events) / (time.perf_counter() - start)

@@ -41,7 +41,7 @@ from paths import ROOT
 from training.core.devices import knows_bfloat16
 from training.core.images import dequantise
 from training.core.loop import Progress, train
-from training.glow import GlowConfig, build
+from training.glow import TRAINING, GlowConfig
 
 LEVELS, STEPS, HIDDEN, BATCH = 2, 8, 256, 32
 ALPHA = 1e-6  # of the logit; the default of models.glow
@@ -90,7 +90,7 @@ class Lab:
             batch=BATCH,
             precision=precision,
         )
-        self.experiment = build(config)
+        self.experiment = TRAINING.build(config)
         self.experiment.total = total
         self.model = self.experiment.model
 

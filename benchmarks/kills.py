@@ -33,7 +33,7 @@ from lab.lab import Lab
 {before}
 if __name__ == "__main__":
     lab = Lab(sys.argv[1], ["cpu", "cpu", "cpu"])
-    config = FAMILIES["nice"].training.CONFIG
+    config = FAMILIES["nice"].training.config
     short = dict(layers=2, hidden=32, batch=64)
     ids = [
         lab.submit(FAMILIES["nice"], config(**short, iterations=1500, seed=1)),

@@ -43,7 +43,7 @@ from lab.store import Run
 from paths import ROOT
 from training.core.config import RunConfig
 from training.core.loop import train
-from training.realnvp import RealNVPConfig, build
+from training.realnvp import TRAINING, RealNVPConfig
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -210,7 +210,7 @@ def _rates(visit: _Visit, amounts: Amounts) -> tuple[Table, str]:
 def bare_rate(config: RunConfig) -> float:
     """Train in this process, one thread; return steps/s between the first event and the last."""
     with torch_threads(1):
-        events = train(build(config))
+        events = train(TRAINING.build(config))
         next(events)
         start = time.perf_counter()
         steps = sum(1 for _ in events)

@@ -40,7 +40,7 @@ from metrics.detection import bootstrap_auroc
 from models.vae import VAE
 from paths import ASSETS
 from training.core.loop import train
-from training.vae import VAEConfig, VAETraining, build
+from training.vae import VAEConfig, VAETraining
 
 LATENT, HIDDEN, BATCH, RATE = 20, 400, 128, 1e-3  # of PyTorch's example
 NEVER = 1 << 40
@@ -137,7 +137,7 @@ def lab_steps(precision: str) -> Iterator:
     """Train the example's network in the lab, without end, images or metrics."""
     sizes = {"latent": LATENT, "hidden": HIDDEN, "batch": BATCH}
     config = VAEConfig(dataset=dataset(), learning_rate=RATE, precision=precision, **sizes)
-    experiment = build(config)
+    experiment = VAETraining(config)
     experiment.total = NEVER
     loop = train(experiment, snapshots=False, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures
@@ -213,7 +213,7 @@ def _train_all(protocol: Protocol) -> Trained:
     trained = {}
     with torch_threads(1):  # the same numbers, however many cores there are
         for name, config in configs.items():
-            trained[name] = build(config)
+            trained[name] = VAETraining(config)
             for event in train(trained[name], snapshots=False, measure_every=NEVER):
                 if event.step % 50 == 0:
                     log_progress(f"{name}: step {event.step:,} of {event.total:,}")
@@ -249,8 +249,7 @@ def _shipped_row(protocol: Protocol) -> tuple[str, ...]:
     shipped = Run(SHIPPED)
     images = load_images(shipped.config.dataset if is_here(shipped.config.dataset) else "digits")
     target = shipped.target()
-    shape = tuple(target["shape"].tolist())
-    model = shipped.family.training.model(shipped.config, shape, len(target["classes"]))
+    model = shipped.family.training.blank(shipped.config, target)
     shipped.load_model(model)
     model.requires_grad_(False)
     row = _nats(model, images.test, protocol)

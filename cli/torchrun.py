@@ -6,7 +6,6 @@ import os
 import signal
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 
 import torch
 import torch.distributed as dist
@@ -27,13 +26,14 @@ def check(family: Family) -> None:
     Raises:
         ConfigError: several processes, and a family that trains in one.
     """
-    if size() > 1 and not getattr(family.training, "PARALLEL", False):
+    if size() > 1 and not family.training.parallel:
         raise ConfigError(f"{family.title} trains in one process: start it without torchrun.")
 
 
-def threads(family: ModuleType) -> int:
+def threads(family: Family) -> int:
     """Return the threads of each process on this machine."""
-    return threads_for(family, share=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return threads_for(family.training.threads, share)
 
 
 def launched() -> bool:
@@ -84,7 +84,7 @@ def follow(device: str) -> int:
         where = [""]
         with_all(dist.broadcast_object_list, where, src=0)
         run = Run(Path(where[0]))
-        torch.set_num_threads(threads(run.family.training))
+        torch.set_num_threads(threads(run.family))
         experiment = run.experiment(device)
         begin(experiment)
         while agree():

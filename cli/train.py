@@ -14,7 +14,6 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,23 +22,15 @@ import torch
 from tqdm import tqdm
 
 from cli import compare, torchrun
-from datasets.defects import read_folder, read_zip
-from datasets.images import IMAGES, download, is_here, load_images
-from datasets.own import DataError, read_own
-from datasets.own_images import Own, load_own, read_image_folder, read_image_zip
-from datasets.pairs import PAIRS, read_pairs_folder, read_pairs_zip
-from datasets.pairs import download as download_pairs
-from datasets.pairs import is_here as pairs_are_here
+from datasets.errors import DataError
 from datasets.plane import OWN
 from lab.driver import Command, Report, drive
 from lab.store import Run, RunError
-from registry import FAMILIES, Family
+from registry import FAMILIES
 from training.core import collectives
 from training.core.config import RENAMED, ConfigError, RunConfig
 from training.core.devices import best_device
-from training.core.images import ImageDataConfig
-from training.cyclegan import CycleGANConfig
-from training.maf import MAFConfig
+from training.core.family import DataKind, Own
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
 
@@ -67,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             if status.state == "finished":
                 raise RunError(f"{run.path} is finished: there is nothing to resume.")
         torchrun.check(run.family)
-        torch.set_num_threads(torchrun.threads(run.family.training))
+        torch.set_num_threads(torchrun.threads(run.family))
         torchrun.announce(run)
         final = _train(run, device, quiet=options.quiet)
     except (ConfigError, DataError, RunError) as error:
@@ -97,19 +88,20 @@ def _parser() -> argparse.ArgumentParser:
             description=f"{family.title}: {family.promise} {family.paper}",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        for knob in family.training.CONFIG.knobs():
+        for knob in family.training.config.knobs():
             sub.add_argument(
                 *_flags(knob.name),
                 default=knob.default,
                 metavar=knob.kind.upper(),
                 help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
             )
-        what = _OWN[_learns(family)]
-        help = f"{what[0].upper()}{what[1:]}, of your own (sets the dataset to own)."
+        kind = family.training.data
+        help = f"{kind.own[0].upper()}{kind.own[1:]}, of your own (sets the dataset to own)."
         sub.add_argument("--data", type=Path, help=help)
-        if _learns(family) == "images":
-            sub.add_argument("--size", type=int, default=32, help="Pixels per side of own images.")
-            sub.add_argument("--grey", action="store_true", help="Read own images as grey.")
+        for flag in kind.flags:
+            switch = flag.default is False
+            taken = {"action": "store_true"} if switch else {"type": int, "default": flag.default}
+            sub.add_argument(f"--{flag.name}", help=flag.help, **taken)
         sub.add_argument(
             "--out", type=Path, required=True, help="The folder of the run; must not exist yet."
         )
@@ -146,71 +138,27 @@ def _device(name: str | None) -> str:
 
 
 def _create(options: argparse.Namespace) -> Run:
-    family = FAMILIES[options.word]
-    values = {knob.name: getattr(options, knob.name) for knob in family.training.CONFIG.knobs()}
+    family, training = FAMILIES[options.word], FAMILIES[options.word].training
+    values = {knob.name: getattr(options, knob.name) for knob in training.config.knobs()}
     if options.data is not None:
         values["dataset"] = OWN
-    config = family.training.CONFIG.parse(values)
-    if _learns(family) == "pairs":
-        family.training.check(config)
-    own = _own_data(family, options, config)
-    if getattr(config, "dataset", None) == OWN and own is None:
-        raise ConfigError(f"--dataset own needs --data with {_OWN[_learns(family)]}.")
-    if _learns(family) == "defects":
-        family.training.find(config)  # or refuse it
-    if _learns(family) == "images":
-        if not is_here(config.dataset):
-            _download(IMAGES[config.dataset].title, config.dataset, download, options.quiet)
-        family.training.padded(config, load_images(config.dataset, own).shape)  # or refuse it
-    if _learns(family) == "pairs" and not pairs_are_here(config.dataset):
-        _download(PAIRS[config.dataset].title, config.dataset, download_pairs, options.quiet)
+    config, kind = training.config.parse(values), training.data
+    training.check(config)
+    own = _own_data(kind, options, config) if options.data is not None else None
+    if config.dataset == OWN and own is None:
+        raise ConfigError(f"--dataset own needs --data with {kind.own}.")
+    if not kind.is_here(config.dataset):
+        _download(kind, config.dataset, options.quiet)
+    kind.fits(config, own)
     return Run.create(options.out, family, config, own)
 
 
-# What the families learn, and what a person brings of it.
-_OWN = {
-    "points": "a CSV of points or an image",
-    "images": "a folder or zip of images, one folder per class",
-    "defects": "a folder or zip in MVTec's layout",
-    "pairs": "a folder or zip with trainA and trainB in it",
-}
-
-
-def _learns(family: Family) -> str:
-    config = family.training.CONFIG
-    if issubclass(config, ImageDataConfig):
-        return "images"
-    if issubclass(config, CycleGANConfig):
-        return "pairs"
-    return "defects" if issubclass(config, MAFConfig) else "points"
-
-
-def _own_data(family: Family, options: argparse.Namespace, config: RunConfig) -> Own | None:
-    path = options.data
-    if path is None:
-        return None
+def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
+    path, flags = options.data, {flag.name: getattr(options, flag.name) for flag in kind.flags}
     if path.suffix == ".npz":
-        return load_own(path)
+        return kind.load(path)
     try:
-        if _learns(family) == "points":
-            return read_own(path.read_bytes(), path.name)
-        if _learns(family) == "defects":
-            if path.is_dir():
-                return read_folder(path, config.side)
-            with path.open("rb") as file:
-                return read_zip(file, config.side, name=path.name)
-        if _learns(family) == "pairs":
-            if path.is_dir():
-                return read_pairs_folder(path, config.image_size)
-            return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
-        if not 8 <= options.size <= 64:
-            raise ConfigError(f"--size must be from 8 to 64; {options.size} is not.")
-        channels = 1 if options.grey else 3
-        if path.is_dir():
-            return read_image_folder(path, options.size, channels)
-        if path.suffix.lower() != ".zip":
-            raise DataError(f"{path} is neither a folder of images nor a zip of one.")
-        return read_image_zip(path.read_bytes(), path.name, options.size, channels)
+        return kind.read(path, config, **flags)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -227,14 +175,14 @@ def _compare(options: argparse.Namespace, device: str) -> int:
     return EXIT_CODES["interrupted"] if interrupted else 0
 
 
-def _download(title: str, name: str, download: Callable, quiet: bool) -> None:
-    with tqdm(unit="B", unit_scale=True, disable=quiet, desc=title) as bar:
+def _download(kind: DataKind, name: str, quiet: bool) -> None:
+    with tqdm(unit="B", unit_scale=True, disable=quiet, desc=kind.titles[name]) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        download(name, progress)
+        kind.download(name, progress)
 
 
 def _train(run: Run, device: str, *, quiet: bool) -> dict:

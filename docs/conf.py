@@ -120,7 +120,7 @@ def settings_page() -> str:
 
 def _table(family: Family) -> str:
     rows = ["| Flag | Default | What it is | Allowed |", "|---|---|---|---|"]
-    for knob in family.training.CONFIG.knobs():
+    for knob in family.training.config.knobs():
         flag = f"`--{knob.name.replace('_', '-')}`"
         default = f"{knob.default:g}" if knob.kind == "float" else str(knob.default)
         about = f"**{knob.label}.** {knob.help}".replace("|", r"\|")

@@ -213,7 +213,7 @@ def plan(terms: Terms, steps: Mapping[str, int] | None = None) -> list[Entry]:
                 "batch": equal.batch,
                 "seed": seed,
             }
-            config = entrant.family.training.CONFIG.parse({**entrant.settings, **values})
+            config = entrant.family.training.config.parse({**entrant.settings, **values})
             entries.append(Entry(entrant, seed, config))
     return entries
 

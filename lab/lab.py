@@ -424,7 +424,7 @@ class Lab:
     def _start(self, run_id: str, device: str) -> None:
         view = self._views[run_id]
         ours, theirs = self._context.Pipe()
-        threads = threads_for(view.run.family.training, share=len(self.devices), cores=self._cores)
+        threads = threads_for(view.run.family.training.threads, len(self.devices), self._cores)
         core = self._core(device, threads)
         process = self._context.Process(
             target=self._work,

@@ -29,7 +29,7 @@ import torch
 
 from datasets.files import write_atomic
 from datasets.own import DataError
-from datasets.own_images import Own, load_own
+from datasets.own_images import Own
 from lab.files import read_json, write_json
 from lab.people import Access
 from lab.safetensors_header import check_fit, read_header
@@ -146,7 +146,7 @@ class Run:
         try:
             values = read_json(self.path / "config.json")
             family = FAMILIES[values["family"]]
-            return family, family.training.CONFIG.parse(values["config"])
+            return family, family.training.config.parse(values["config"])
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run: it has no config.json.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -163,7 +163,7 @@ class Run:
     def own_data(self) -> Own | None:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
-        return load_own(path) if path.exists() else None
+        return self.family.training.data.load(path) if path.exists() else None
 
     def experiment(self, device: torch.device | str = "cpu"):
         """Build its experiment, untrained."""
@@ -453,12 +453,12 @@ class Run:
         return {**values, **self._facts()}
 
     def _facts(self) -> dict[str, str]:
-        """Return what a model of images has to know besides its settings, as JSON by name."""
+        """Return what its model has to know besides its settings, as JSON by name."""
         path = self.path / "target.npz"
         if not path.exists():
             return {}
         with np.load(path, allow_pickle=False) as target:
-            known = [name for name in ("shape", "classes") if name in target.files]
+            known = self.family.training.data.facts
             return {name: json.dumps(target[name].tolist()) for name in known}
 
     def weights_version(self) -> float:
@@ -519,7 +519,7 @@ class Run:
         flags = [
             f"--{name.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
             for name, value in config.model_dump().items()
-            if value != family.training.CONFIG.model_fields[name].default
+            if value != family.training.config.model_fields[name].default
         ]
         if (self.path / "data.npz").exists():
             flags.append("--data data.npz")

@@ -1,9 +1,7 @@
 """Weights from a file that a stranger may have made: checked first, then made a run folder.
 
 The file is the ``model.safetensors`` of a run. Its metadata say which model it is: family,
-settings, step and, for models of images, the shape of these and the names of their classes. A
-family can be loaded if its training module has ``model(config)``, or for images
-``model(config, shape, classes)`` beside ``padded(config, shape)``: the model without its data.
+settings, step and what else it has to know, the shape of images and the names of their classes say.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets.own import DataError
-from datasets.own_images import MAX_CLASSES, MAX_SIZE, MIN_SIDE, Own
+from datasets.own_images import Own
 from datasets.plane import OWN
 from lab.safetensors_header import check_fit, read_header
 from lab.store import Run, RunError, RunStore
@@ -25,7 +23,6 @@ from registry import FAMILIES, Family
 from training.core.config import ConfigError, RunConfig, current_names
 
 MAX_STEP = 10**9
-MAX_NAME = 200  # characters of the name of a class
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def read_weights(data: bytes) -> Weights:
     if not isinstance(values, dict):
         raise DataError("The settings in the file are damaged.")
     try:
-        config = family.training.CONFIG.parse(values)
+        config = family.training.config.parse(values)
     except ConfigError as error:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
     check_fit(header, _blueprint(family, config, metadata))
@@ -76,18 +73,12 @@ def read_weights(data: bytes) -> Weights:
 
 def _blueprint(family: Family, config: RunConfig, metadata) -> dict[str, Tensor]:
     """Return the weights that a model of these settings has, without memory behind them."""
-    module = family.training
-    if not hasattr(module, "model"):
-        raise DataError(f"Weights of {family.title} cannot be loaded from a file.")
-    facts = ()
-    if hasattr(module, "padded"):
-        facts = (
-            _shape(_json(metadata.get("shape", ""))),
-            _classes(_json(metadata.get("classes", ""))),
-        )
+    training = family.training
+    values = {name: _json(metadata.get(name, "")) for name in training.data.facts}
+    facts = training.data.facts_of(values)
     try:
         with torch.device("meta"):
-            return module.model(config, *facts).state_dict()
+            return training.model(config, *facts).state_dict()
     except (ConfigError, ValueError) as error:
         raise DataError("The settings in the file do not fit the size of its images.") from error
 
@@ -97,25 +88,6 @@ def _json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _shape(value: object) -> tuple[int, int, int]:
-    if isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value):
-        channels, height, width = value
-        # A frame makes the largest images half as large again at most.
-        sides = min(height, width) >= MIN_SIDE and max(height, width) <= 2 * MAX_SIZE
-        if channels in (1, 3) and sides:
-            return channels, height, width
-    raise DataError("The file does not say what images its model is of.")
-
-
-def _classes(value: object) -> int:
-    named = isinstance(value, list) and all(
-        isinstance(n, str) and len(n) <= MAX_NAME for n in value
-    )
-    if not named or not 1 <= len(value) <= MAX_CLASSES:
-        raise DataError("The file does not say what classes its model knows.")
-    return len(value)
 
 
 def _step(text: str) -> int:

@@ -21,7 +21,7 @@ SETTINGS = [
 
 def trained(stem: str, values: dict, own: OwnData | None = None):
     family = FAMILIES[stem].training
-    experiment = family.build(family.CONFIG.parse({"batch": 64, **values}), own=own)
+    experiment = family.build(family.config.parse({"batch": 64, **values}), own=own)
     for _ in range(60):
         experiment.update()
         experiment.step += 1

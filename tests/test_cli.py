@@ -82,8 +82,10 @@ def only_json_line(text: str) -> dict:
 def undisturbed(stem: str) -> dict[str, torch.Tensor]:
     """The weights at the end of a training in this process, that nobody watches or interrupts."""
     module = FAMILIES[stem].training
-    torch.set_num_threads(threads_for(module))  # as the command line does: other sums are others
-    experiment = module.build(module.CONFIG(**SMALL[stem]))
+    torch.set_num_threads(
+        threads_for(module.threads)
+    )  # as the command line does: other sums are others
+    experiment = module.build(module.config(**SMALL[stem]))
     for _ in train(experiment, snapshots=False, measure_every=10**9):
         pass
     return experiment.model.state_dict()
@@ -145,7 +147,7 @@ def test_help_of_a_family_explains_every_setting(stem, capsys):
         main([stem, "--help"])
     assert ending.value.code == 0
     text = "".join(capsys.readouterr().out.split())  # lines are broken after hyphens, too
-    for knob in FAMILIES[stem].training.CONFIG.knobs():
+    for knob in FAMILIES[stem].training.config.knobs():
         assert f"--{knob.name.replace('_', '-')}" in text
         assert "".join(knob.help.split()) in text
         assert "".join(knob.range.split()) in text
@@ -202,7 +204,7 @@ def test_a_bad_value_ends_with_2_and_one_line(case, tmp_path, capsys):
 
 
 def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
-    run = Run.create(tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.CONFIG())
+    run = Run.create(tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.config())
     run.write_status(replace(run.status(), state="finished"))
     assert main(["resume", str(run.path)]) == 2
     told = capsys.readouterr()
@@ -212,7 +214,7 @@ def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
 
 def test_a_diverged_run_ends_with_1_and_still_tells_in_json(tmp_path, quickly):
     run = Run.create(
-        tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.CONFIG(**SMALL["nice"])
+        tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.config(**SMALL["nice"])
     )
     state = run.experiment().state_dict()
     for weight in state["model"].values():

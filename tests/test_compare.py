@@ -169,7 +169,7 @@ def test_the_lab_gives_the_same_numbers_as_the_command_line(done, tmp_path):
 
 def test_runs_of_a_comparison_let_single_ones_pass_and_stop_together(tmp_path):
     nice = FAMILIES["nice"]
-    config = nice.training.CONFIG(layers=4, hidden=32, iterations=5000)
+    config = nice.training.config(layers=4, hidden=32, iterations=5000)
     lab = Lab(tmp_path / "runs", ["cpu"])
     try:
         ids = lab.submit_all([(nice, config.replace(seed=seed)) for seed in range(3)])
@@ -202,7 +202,7 @@ def test_half_a_comparison_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(lab.store, "create", full)
     try:
         with pytest.raises(RunError, match="no space"):
-            lab.submit_all([(nice, nice.training.CONFIG(seed=seed)) for seed in range(4)])
+            lab.submit_all([(nice, nice.training.config(seed=seed)) for seed in range(4)])
         assert list(lab.store) == lab.active() == []
     finally:
         lab.close()

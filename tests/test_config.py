@@ -16,8 +16,9 @@ from registry import FAMILIES
 from training.core.adversarial import DuelConfig
 from training.core.config import ConfigError, RunConfig
 from training.core.experiment import Experiment
+from training.core.images import ImageDataConfig
 
-CONFIGS = {stem: family.training.CONFIG for stem, family in FAMILIES.items()}
+CONFIGS = {stem: family.training.config for stem, family in FAMILIES.items()}
 KNOBS = [(stem, knob) for stem, config in CONFIGS.items() for knob in config.knobs()]
 NUMBERS = [(stem, knob) for stem, knob in KNOBS if knob.kind in ("int", "float")]
 
@@ -43,7 +44,7 @@ def outside(knob) -> list[str]:
 
 
 def is_of_images(stem: str) -> bool:
-    return hasattr(FAMILIES[stem].training, "padded")
+    return issubclass(CONFIGS[stem], ImageDataConfig)
 
 
 def inside(knob) -> list:
@@ -274,7 +275,7 @@ def test_every_setting_matters(stem, monkeypatch):
     module = FAMILIES[stem].training
 
     def after_two_steps(**values):
-        experiment = module.build(module.CONFIG(**{**BASE[stem], **values}))
+        experiment = module.build(module.config(**{**BASE[stem], **values}))
         for _ in range(2):
             experiment.update()
             experiment.step += 1
@@ -284,7 +285,7 @@ def test_every_setting_matters(stem, monkeypatch):
         probe = experiment.model.log_prob(torch.zeros(1, 2)).detach()
         return torch.cat([flat, probe])
 
-    for knob in module.CONFIG.knobs():
+    for knob in module.config.knobs():
         values = [value for value in inside(knob) if value != "own"][:3]
         if is_of_images(stem):
             values = TRIED.get(knob.name, values)

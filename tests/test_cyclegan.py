@@ -21,7 +21,7 @@ from registry import FAMILIES
 from training.core.config import ConfigError
 from training.core.loop import Wishes, train
 from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, signed, to_bytes
-from training.cyclegan import CONFIG, POOL, CycleGANTraining, build, model
+from training.cyclegan import POOL, CycleGANConfig, CycleGANTraining, model
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
 
@@ -34,7 +34,8 @@ def own(counts=(7, 5, 2, 2)) -> OwnPairs:
 
 def make(total: int = 6, **values) -> CycleGANTraining:
     """A small experiment over the user's own sets, cut to ``total`` steps."""
-    experiment = build(CONFIG(**{**SMALL, "dataset": "own", **values}), own=own())
+    config = CycleGANConfig(**{**SMALL, "dataset": "own", **values})
+    experiment = CycleGANTraining(config, own=own())
     experiment.total = total
     return experiment
 
@@ -224,7 +225,7 @@ def test_all_losses_and_metrics_are_told():
     assert set(last.losses) == set(CycleGANTraining.LOSSES)
     assert set(last.metrics) == set(make().METRICS)
     assert not any(name.startswith(("hue", "iou")) for name in last.metrics)
-    fruits = build(CONFIG(**SMALL))
+    fruits = CycleGANTraining(CycleGANConfig(**SMALL))
     assert {"hue_ab", "hue_ba", "iou_ab", "iou_ba"} < set(fruits.METRICS)
     assert set(fruits.measure()) == set(fruits.METRICS)
 
@@ -339,12 +340,13 @@ def test_two_cores_take_the_very_steps_that_one_takes(precision, monkeypatch):
 def test_a_training_on_unequal_sets_sees_all_of_the_larger():
     experiment = make()
     assert experiment.landmarks == (7,)
-    assert build(CONFIG(**SMALL, dataset="own", batch=4, epochs=3), own=own()).total == 6
+    config = CycleGANConfig(**SMALL, dataset="own", batch=4, epochs=3)
+    assert CycleGANTraining(config, own=own()).total == 6
 
 
 def test_a_size_that_cannot_be_halved_twice_is_refused():
     with pytest.raises(ConfigError, match="multiple of 4; 62"):
-        build(CONFIG(image_size=62))
+        CycleGANTraining(CycleGANConfig(image_size=62))
 
 
 def test_a_step_that_is_not_finite_is_skipped():
@@ -365,8 +367,8 @@ def test_the_snapshot_of_the_first_epoch_is_kept():
 
 
 def test_a_model_is_built_without_its_data():
-    config = CONFIG(**SMALL)
-    assert set(model(config).state_dict()) == set(build(config).model.state_dict())
+    config = CycleGANConfig(**SMALL)
+    assert set(model(config).state_dict()) == set(CycleGANTraining(config).model.state_dict())
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -458,7 +460,7 @@ def test_the_light_looks_at_the_recent_past():
 
 
 def test_a_run_holds_what_its_page_needs(tmp_path):
-    config = CONFIG(**SMALL, dataset="own", epochs=1)
+    config = CycleGANConfig(**SMALL, dataset="own", epochs=1)
     run = Run.create(tmp_path / "run", FAMILIES["cyclegan"], config, own())
     experiment = run.experiment()
     run.save_target(experiment.target())

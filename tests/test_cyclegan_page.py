@@ -47,7 +47,7 @@ def own() -> OwnPairs:
 def made(path: Path, **settings) -> Run:
     """Return a run as it is after its first snapshots."""
     family = FAMILIES["cyclegan"]
-    config = family.training.CONFIG(**{**SMALL, **settings})
+    config = family.training.config(**{**SMALL, **settings})
     data = own() if config.dataset == "own" else None
     run = Run.create(path, family, config, data)
     experiment = family.training.build(config, own=data)
@@ -160,7 +160,7 @@ def data_page() -> None:
 
     family = FAMILIES["cyclegan"]
     values = {"dataset": st.query_params["dataset"], "image_size": st.query_params["size"]}
-    own, ready = pair_data(family, family.training.CONFIG.parse(values))
+    own, ready = pair_data(family, family.training.config.parse(values))
     st.session_state["found"] = (own, ready)
 
 

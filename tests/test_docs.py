@@ -32,11 +32,11 @@ def test_every_setting_of_every_family_is_on_the_page_of_settings(conf):
     page = conf.settings_page()
     for family in FAMILIES.values():
         part = page.split(f"## {family.title}\n")[1].split("\n## ")[0]
-        for knob in family.training.CONFIG.knobs():
+        for knob in family.training.config.knobs():
             assert f"`--{knob.name.replace('_', '-')}`" in part
             assert knob.range in part
         rows = [line for line in part.splitlines() if line.startswith("| `--")]
-        assert len(rows) == len(family.training.CONFIG.knobs())
+        assert len(rows) == len(family.training.config.knobs())
 
 
 def test_every_module_has_a_page_and_every_family_its_theory(conf):

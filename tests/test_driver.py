@@ -27,7 +27,7 @@ SMALL = {
 
 def create(path, stem: str = "nice", **values) -> Run:
     family = FAMILIES[stem]
-    return Run.create(path, family, family.training.CONFIG(**{**SMALL[stem], **values}))
+    return Run.create(path, family, family.training.config(**{**SMALL[stem], **values}))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def stop_after(steps: int) -> dict[int, list[Command]]:
 def undisturbed(stem: str, steps: int, **values) -> dict[str, torch.Tensor]:
     """The weights after so many steps of a training that nobody watches or interrupts."""
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(**{**SMALL[stem], **values}))
+    experiment = module.build(module.config(**{**SMALL[stem], **values}))
     for _ in itertools.islice(train(experiment, snapshots=False, measure_every=10**9), steps + 1):
         pass
     return experiment.model.state_dict()

@@ -8,6 +8,7 @@ from test_driver import Watcher, same, weights
 from lab.driver import Command, drive
 from lab.store import Run, Status
 from registry import FAMILIES
+from training.gan import PlaneGAN
 
 SMALL = {"iterations": 1000, "hidden": 16, "batch": 16, "depth": 1}
 
@@ -15,7 +16,7 @@ SMALL = {"iterations": 1000, "hidden": 16, "batch": 16, "depth": 1}
 @pytest.fixture
 def run(tmp_path) -> Run:
     family = FAMILIES["gan"]
-    return Run.create(tmp_path / "run", family, family.training.CONFIG(**SMALL))
+    return Run.create(tmp_path / "run", family, family.training.config(**SMALL))
 
 
 class Slow(Watcher):
@@ -89,7 +90,7 @@ def test_what_only_one_side_told_is_all_that_is_written_down(run):
 
 def test_quick_clicks_wait_in_their_order(run):
     parts = []
-    experiment = FAMILIES["gan"].training.PlaneGAN
+    experiment = PlaneGAN
     update = experiment.update
 
     def spy(self):
@@ -118,7 +119,7 @@ def test_a_part_that_there_is_not_is_no_step(run):
 
 def test_a_family_without_parts_takes_none(tmp_path):
     family = FAMILIES["nice"]
-    config = family.training.CONFIG(layers=2, hidden=32, batch=64, iterations=1000)
+    config = family.training.config(layers=2, hidden=32, batch=64, iterations=1000)
     run = Run.create(tmp_path / "run", family, config)
     status, _ = go(run, ("step", "generator"))
     assert status.step == 3
@@ -142,7 +143,7 @@ def test_a_step_that_was_asked_for_comes_at_once(run):
 def test_slow_motion_changes_nothing_but_the_time(tmp_path):
     family, made = FAMILIES["gan"], []
     for delay in (0.0, 2.0):
-        config = family.training.CONFIG(**SMALL, delay=delay)
+        config = family.training.config(**SMALL, delay=delay)
         run = Run.create(tmp_path / f"{delay}", family, config)
         watcher = Slow({5: [("stop",)]})
         drive(run, device="cpu", send=watcher.send, receive=watcher.receive)
@@ -171,7 +172,7 @@ def test_knobs_of_all_kinds_are_set_while_it_runs(run):
 @pytest.mark.parametrize("rule", ["adam", "gradient-descent"])
 def test_a_duel_resumes_bit_for_bit(rule):
     training = FAMILIES["gan"].training
-    config = training.CONFIG(**SMALL, optimiser=rule, momentum=0.5, d_steps=2, loss="wasserstein")
+    config = training.config(**SMALL, optimiser=rule, momentum=0.5, d_steps=2, loss="wasserstein")
     whole, first, second = (training.build(config) for _ in range(3))
 
     def go_on(experiment, steps: int) -> None:

@@ -45,7 +45,7 @@ def table(run: Run) -> dict[tuple[int, str], float]:
 
 
 def test_the_curves_are_those_of_the_metrics_also_after_a_resume(tmp_path):
-    config = NICE.training.CONFIG(iterations=1000, layers=2, hidden=32, batch=64)
+    config = NICE.training.config(iterations=1000, layers=2, hidden=32, batch=64)
     run = Run.create(tmp_path / "run", NICE, config)
     commands = iter([None] * 40 + [("stop",)])
     drive(run, device="cpu", send=lambda _: None, receive=lambda _: next(commands))

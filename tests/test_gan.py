@@ -32,7 +32,7 @@ LEAST = {
 
 def make(stem: str, total: int = 8, own=None, **values):
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(**{**LEAST[stem], **values}), own=own)
+    experiment = module.build(module.config(**{**LEAST[stem], **values}), own=own)
     experiment.total = total
     return experiment
 
@@ -83,7 +83,7 @@ def test_sides_that_can_be_halved():
         8, 10, 16, 28, 32, 32, 32, 48, 64,
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="8 x 8 is the least"):
-        FAMILIES["dcgan"].training.padded(None, (1, 4, 4))
+        FAMILIES["dcgan"].training.config().padded((1, 4, 4))
 
 
 def test_latents_come_from_where_they_should():
@@ -323,7 +323,7 @@ def test_one_class_makes_no_classifier():
 
 def test_the_classifier_of_own_images_lies_in_the_run(tmp_path, monkeypatch):
     family, own = FAMILIES["dcgan"], colours()
-    config = family.training.CONFIG(**{**LEAST["dcgan"], "dataset": "own"})
+    config = family.training.config(**{**LEAST["dcgan"], "dataset": "own"})
     run = Run.create(tmp_path / "run", family, config, own)
     whole = frechet.train_classifier
     monkeypatch.setattr(frechet, "train_classifier", lambda images: whole(images, steps=3))

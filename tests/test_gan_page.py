@@ -50,7 +50,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     values |= {"iterations": 1000} if stem == "gan" else {}
     family = FAMILIES[stem]
     path = tmp_path_factory.mktemp("runs") / request.param.replace(" ", "-")
-    run = Run.create(path, family, family.training.CONFIG(**values), own)
+    run = Run.create(path, family, family.training.config(**values), own)
     left = [None] * 30 + [("stop",)]
     drive(run, device="cpu", send=lambda _: None, receive=lambda _: left.pop(0))
     return run

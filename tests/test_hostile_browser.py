@@ -34,7 +34,7 @@ def folder(tmp_path_factory) -> Path:
     family = FAMILIES["nice"]
     for number, (key, name) in enumerate(NAMES.items()):
         assert len(name) <= MAX_NAME
-        run = Run.create(folder / key, family, family.training.CONFIG(layers=2, hidden=32))
+        run = Run.create(folder / key, family, family.training.config(layers=2, hidden=32))
         steps = iter([None] * 8)
         drive(run, device="cpu", send=lambda _: None, receive=lambda _, s=steps: next(s, ("stop",)))
         run.rename(name)

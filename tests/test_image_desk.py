@@ -40,7 +40,7 @@ def page() -> None:
 def made(path: Path, stem: str, own: OwnImages | None = None, **settings) -> Run:
     """Return a run as it is after the first checkpoint, untrained."""
     family = FAMILIES[stem]
-    config = family.training.CONFIG.parse(settings)
+    config = family.training.config.parse(settings)
     run = Run.create(path, family, config, own)
     experiment = family.training.build(config, own=own)
     run.save_target(experiment.target())

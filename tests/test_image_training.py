@@ -62,7 +62,7 @@ def make(
     module = FAMILIES[stem].training
     if own is not None:
         values["dataset"] = "own"
-    config = module.CONFIG(**{**SMALL, **LEAST[stem], **settings, **values})
+    config = module.config(**{**SMALL, **LEAST[stem], **settings, **values})
     experiment = module.build(config, own=own)
     experiment.total = total
     return experiment
@@ -578,9 +578,9 @@ ENDS = [(stem, name, end) for stem, axes in AXES.items() for name in axes for en
 @pytest.mark.parametrize(("stem", "name", "end"), ENDS, ids=["-".join(map(str, e)) for e in ENDS])
 def test_a_model_is_built_at_both_ends_of_every_setting(stem, name, end):
     module = FAMILIES[stem].training
-    config = module.CONFIG(**{**LEAST[stem], name: end})
+    config = module.config(**{**LEAST[stem], name: end})
     for shape in ((1, 28, 28), (3, 32, 32)):
-        padded = module.padded(config, shape)
+        padded = config.padded(shape)
         flow = module.model(config, padded, 10, generator=seeded())
         assert flow.shape == padded
         assert flow.context == (10 if getattr(config, "conditional", False) else 0)
@@ -602,10 +602,10 @@ def corners(stem: str) -> list[dict]:
 
 
 def test_the_corners_are_the_ends_of_the_sliders():
-    flows = {s for s, f in FAMILIES.items() if issubclass(f.training.CONFIG, ImageConfig)}
+    flows = {s for s, f in FAMILIES.items() if issubclass(f.training.config, ImageConfig)}
     assert set(AXES) == flows
     for stem, axes in AXES.items():
-        knobs = {k.name: k for k in FAMILIES[stem].training.CONFIG.knobs()}
+        knobs = {k.name: k for k in FAMILIES[stem].training.config.knobs()}
         assert set(axes) == set(knobs) - {"dataset", "iterations", "seed"}
         for name, ends in axes.items():
             knob = knobs[name]
@@ -623,7 +623,7 @@ def test_the_corners_are_the_ends_of_the_sliders():
 def survives(stem: str, values: dict, steps: int, total: int, device: str = "cpu") -> None:
     """Train for some steps: all numbers stay finite, and no step has to be skipped."""
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(**values), device=device)
+    experiment = module.build(module.config(**values), device=device)
     experiment.total = total  # the learning rate is highest after a tenth of it
     events = train(experiment, snapshots=False, measure_every=steps)
     events = finish(itertools.islice(events, steps + 1))
@@ -660,7 +660,7 @@ def test_extreme_corners(case):
 def test_the_first_steps_of_a_deep_flow_do_not_explode(stem, values):
     # It is inside the sliders, not at their ends, that flows are both deep and wide enough.
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(dataset="digits", **values, **FAST))
+    experiment = module.build(module.config(dataset="digits", **values, **FAST))
     losses = [float(experiment.update()["bits_per_dim"]) for _ in range(12)]
     assert max(losses) < 1.2 * losses[0]
     assert losses[-1] < losses[0]
@@ -695,7 +695,7 @@ def test_small_batches_at_the_highest_learning_rate(stem, seed):
 @pytest.mark.parametrize("stem", ["glow", "nice_images"])
 def test_a_run_stopped_and_resumed_is_the_run_that_never_was(tmp_path, stem):
     family = FAMILIES[stem]
-    config = family.training.CONFIG(**{**SMALL, **LEAST[stem], "batch": 32})
+    config = family.training.config(**{**SMALL, **LEAST[stem], "batch": 32})
 
     def go(run: Run, *stops: int) -> dict[str, Tensor]:
         for steps in stops:

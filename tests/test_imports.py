@@ -20,7 +20,7 @@ from registry import FAMILIES
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Run:
     family = FAMILIES["nice"]
-    config = family.training.CONFIG(layers=2, hidden=32, batch=64)
+    config = family.training.config(layers=2, hidden=32, batch=64)
     run = Run.create(tmp_path_factory.mktemp("runs") / "one", family, config)
     steps = iter([None] * 30)
     drive(run, device="cpu", send=lambda _: None, receive=lambda _: next(steps, ("stop",)))

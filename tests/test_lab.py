@@ -32,7 +32,7 @@ ORPHANED = 20  # seconds; less than 5 on a quiet machine, and this one may be bu
 def short(**values):
     """A training of about two seconds."""
     small = {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000}
-    return NICE.training.CONFIG(**{**small, **values})
+    return NICE.training.config(**{**small, **values})
 
 
 def long(**values):

@@ -87,7 +87,7 @@ def test_a_link_to_a_page_sets_up_what_can_be_set(link: Link) -> None:
     values = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     family = FAMILIES[values.pop("on", page)]
     assert family.page == page
-    family.training.CONFIG.parse(values)
+    family.training.config.parse(values)
 
 
 @pytest.mark.parametrize("link", OUTER, ids=str)

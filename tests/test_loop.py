@@ -35,7 +35,7 @@ def make(variant: str = "affine", total: int = 24, **values) -> PlaneFlow:
     """A small experiment, cut to ``total`` steps (a config has no less than 1000)."""
     stem, settings = VARIANTS[variant]
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(**{**SMALL, **settings, **values}))
+    experiment = module.build(module.config(**{**SMALL, **settings, **values}))
     experiment.total = total
     return experiment
 
@@ -234,7 +234,7 @@ class Fragile(PlaneFlow):
 
 def fragile(bad: Iterable[int], kind: str = "loss", total: int = 60) -> Fragile:
     module = FAMILIES["realnvp"].training
-    config = module.CONFIG(**SMALL, blocks=2, weight_decay=0.1)
+    config = module.config(**SMALL, blocks=2, weight_decay=0.1)
 
     def build(generator):
         return module.build(config).model
@@ -430,7 +430,7 @@ def test_the_density_snapshot_is_upright_and_whole():
 def test_points_of_ones_own_have_no_truth_but_a_held_out_loss():
     array = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
     module = FAMILIES["nice"].training
-    config = module.CONFIG(**{**SMALL, "dataset": "own"}, layers=2)
+    config = module.config(**{**SMALL, "dataset": "own"}, layers=2)
     experiment = module.build(config, own=OwnData("points", array, "mine.csv"))
     experiment.total = 10
     last = finish(train(experiment))[-1]
@@ -539,7 +539,7 @@ def corners(stem: str) -> list[dict]:
 def survives(stem: str, values: dict, steps: int, total: int) -> None:
     """Train for some steps: all numbers stay finite, or the training says that it diverged."""
     module = FAMILIES[stem].training
-    experiment = module.build(module.CONFIG(**values))
+    experiment = module.build(module.config(**values))
     experiment.total = total  # the learning rate is highest after a tenth of it
     try:
         events = train(experiment, snapshots=False, measure_every=steps)
@@ -583,7 +583,7 @@ def test_every_corner(stem, values):
 
 def test_the_corners_are_the_ends_of_the_sliders():
     for stem, axes in AXES.items():
-        knobs = {k.name: k for k in FAMILIES[stem].training.CONFIG.knobs()}
+        knobs = {k.name: k for k in FAMILIES[stem].training.config.knobs()}
         free = {"dataset", "iterations", "seed"}
         assert set(axes) == set(knobs) - free
         for name, ends in axes.items():

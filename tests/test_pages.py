@@ -56,7 +56,7 @@ def opened(family: Family, **address: str) -> AppTest:
 def made(family: Family) -> Run:
     """A run as weights from a file become one: with a first snapshot, and nothing learned."""
     store = get_lab().store
-    first = store.create(family, family.training.CONFIG())
+    first = store.create(family, family.training.config())
     first.save_weights(first.experiment().model, 0)
     return run_from_weights(store, read_weights(first.weights_file()), "made.safetensors")
 
@@ -88,7 +88,7 @@ def test_a_page_keeps_the_contract(stem: str) -> None:
     assert f"[{owner.paper}]({owner.url})" in words(tester)
     # Training: a widget for each setting, five buttons in their places.
     keys = {getattr(part, "key", None) for part in tester}
-    assert {f"{stem}.{knob.name}" for knob in family.training.CONFIG.knobs()} <= keys
+    assert {f"{stem}.{knob.name}" for knob in family.training.config.knobs()} <= keys
     assert all(tester.button(key=f"{stem}.{name}") is not None for name in BUTTONS)
     # What was trained can be proved, taken away and read.
     parts = tester.segmented_control(key=f"{stem}.part").options

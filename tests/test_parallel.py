@@ -37,9 +37,9 @@ STEPS = 5
 
 def experiment(stem: str) -> Experiment:
     family = FAMILIES[stem].training
-    values = {k: v for k, v in SMALL[stem].items() if k in family.CONFIG.model_fields}
-    extra = {"precision": "float32"} if "precision" in family.CONFIG.model_fields else {}
-    return family.build(family.CONFIG(**values, **extra, seed=5))
+    values = {k: v for k, v in SMALL[stem].items() if k in family.config.model_fields}
+    extra = {"precision": "float32"} if "precision" in family.config.model_fields else {}
+    return family.build(family.config(**values, **extra, seed=5))
 
 
 def some_steps(learner: Experiment) -> list[dict]:

@@ -47,7 +47,7 @@ def on_a_cluster(test):
 
 def config(**values):
     small = {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000}
-    return NICE.training.CONFIG(**{**small, **values})
+    return NICE.training.config(**{**small, **values})
 
 
 def long(**values):

@@ -24,7 +24,7 @@ from training.core.loop import train
 
 ROOT = Path(__file__).parent.parent
 CYCLEGAN = FAMILIES["cyclegan"]
-CONFIG = CYCLEGAN.training.CONFIG
+CONFIG = CYCLEGAN.training.config
 OLD = {new: old for old, new in RENAMED.items()}
 SMALL = {"image_size": 32, "width": 8, "epochs": 1}
 

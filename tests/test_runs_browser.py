@@ -22,7 +22,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     family = FAMILIES["nice"]
     for layers in (2, 4, 6):
-        run = Run.create(folder / f"nice-{layers}", family, family.training.CONFIG(layers=layers))
+        run = Run.create(folder / f"nice-{layers}", family, family.training.config(layers=layers))
         steps = iter([None] * 20)
         drive(run, device="cpu", send=lambda _: None, receive=lambda _, s=steps: next(s, ("stop",)))
     return folder

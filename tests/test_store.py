@@ -31,7 +31,7 @@ SMALL = {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000}
 
 
 def small(**values):
-    return NICE.training.CONFIG(**{**SMALL, **values})
+    return NICE.training.config(**{**SMALL, **values})
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ limit(resource.RLIM_INFINITY)
 
 # 2. One row of metrics, of which only a part finds room.
 nice = FAMILIES["nice"]
-run = Run.create(root / "rows", nice, nice.training.CONFIG())
+run = Run.create(root / "rows", nice, nice.training.config())
 run.start_metrics(["step", "nll"], 0)
 run.append_metrics(["step", "nll"], {"step": 1, "nll": 1.5})
 limit((run.path / "metrics.csv").stat().st_size + 3)
@@ -118,7 +118,7 @@ limit(resource.RLIM_INFINITY)
 run.append_metrics(["step", "nll"], {"step": 3, "nll": 3.5})
 
 # 3. A training, on a disk that is full from step 300 on.
-config = nice.training.CONFIG(layers=2, hidden=32, batch=64, iterations=1000)
+config = nice.training.config(layers=2, hidden=32, batch=64, iterations=1000)
 run = Run.create(root / "run", nice, config)
 messages = []
 
@@ -605,7 +605,7 @@ def test_the_command_repeats_the_settings(tmp_path, monkeypatch, stem, values):
     from cli import train as cli
 
     family = FAMILIES[stem]
-    run = Run.create(tmp_path / "run", family, family.training.CONFIG(**values))
+    run = Run.create(tmp_path / "run", family, family.training.config(**values))
     words = shlex.split(run.command())
     assert words[:3] == ["python", "-m", "training"]
     # Not trained here: what counts is the run that the command would make.

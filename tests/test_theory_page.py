@@ -50,7 +50,7 @@ def test_the_area_of_a_square():
 def test_the_link_of_an_exercise_sets_the_form_to_what_it_says(exercise):
     family = FAMILIES[exercise.stem]
     given = {k: v for k, v in address(exercise).items() if k != "on"}
-    config = family.training.CONFIG.parse(given)
+    config = family.training.config.parse(given)
     assert all(getattr(config, name) == value for name, value in exercise.settings.items())
     assert any(page.stem == family.page for page in PAGES)
 

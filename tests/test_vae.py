@@ -42,7 +42,7 @@ from models.vae import (
 from training import vae as training
 from training.core.loop import Wishes, train
 from training.core.optimiser import Optimiser
-from training.vae import VAEConfig, VAETraining, build
+from training.vae import VAEConfig, VAETraining
 
 SMALL = {"dataset": "digits8", "hidden": 64, "latent": 4, "batch": 32}
 NETWORKS = ("mlp", "conv")
@@ -54,7 +54,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def make(total: int = 10, own: OwnImages | None = None, **values) -> VAETraining:
     """A small experiment, cut to ``total`` steps."""
-    experiment = build(VAEConfig(**{**SMALL, **values}), own=own)
+    experiment = VAETraining(VAEConfig(**{**SMALL, **values}), own=own)
     experiment.total = total
     return experiment
 
@@ -334,7 +334,7 @@ def test_an_epoch_shows_each_image_once():
             map(bytes, experiment.images.train.flatten(1).numpy())
         )
     total = VAEConfig(**SMALL, epochs=7)
-    assert build(total).total == 7 * build(total).per_epoch
+    assert VAETraining(total).total == 7 * VAETraining(total).per_epoch
 
 
 def test_losses_are_nats_and_add_up():

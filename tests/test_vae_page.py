@@ -55,7 +55,7 @@ def colours() -> OwnImages:
 @pytest.fixture(scope="module", params=CASES)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     family = FAMILIES["vae"]
-    config = family.training.CONFIG(**{"dataset": "digits8", "hidden": 64, **CASES[request.param]})
+    config = family.training.config(**{"dataset": "digits8", "hidden": 64, **CASES[request.param]})
     own = colours() if config.dataset == "own" else None
     run = Run.create(tmp_path_factory.mktemp("runs") / "run", family, config, own)
     experiment = family.training.build(config, own=own)

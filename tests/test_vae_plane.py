@@ -55,7 +55,7 @@ def test_samples_have_the_spread_of_the_density_and_not_that_of_its_means():
 
 def test_a_short_training_lowers_the_bound_and_says_at_the_end_what_its_samples_are_like():
     training = FAMILIES["vae_plane"].training
-    config = training.CONFIG(dataset="mixture", noise=0.25, hidden=32, depth=1, batch=64)
+    config = training.config(dataset="mixture", noise=0.25, hidden=32, depth=1, batch=64)
     experiment = training.build(config)
     experiment.total = 150
     bounds = [e.metrics["bound_test"] for e in train(experiment, measure_every=75) if e.metrics]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,16 +13,23 @@ from torch import Tensor
 from torch.nn import Module
 
 from datasets.own_pairs import OwnPairs
-from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
+from datasets.pairs import (
+    OWN,
+    PAIRS,
+    PairSet,
+    download,
+    is_here,
+    load_pairs,
+    read_pairs_folder,
+    read_pairs_zip,
+)
 from models.cyclegan import CycleGAN, cyclegan
 from training.core.config import ConfigError, RunConfig, knob, seed_knob
 from training.core.devices import Lanes, knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
-from training.core.loop import Progress, train
+from training.core.family import DataKind, Training
 from training.core.optimiser import Optimiser
 from training.core.unpaired import Epochs, ImagePool, compared, jittered, signed, to_bytes
-
-THREADS = 8  # its convolutions use what the machine has to spare
 
 POOL = 50  # images in a pool
 SHOWN = 4  # test images of either set in a snapshot
@@ -146,9 +154,6 @@ class CycleGANConfig(RunConfig):
         "that knows it, from width 32 on. The losses stay in float32.",
     )
     seed: int = seed_knob()
-
-
-CONFIG = CycleGANConfig
 
 
 def model(config: CycleGANConfig, *, generator: torch.Generator | None = None) -> CycleGAN:
@@ -455,15 +460,23 @@ def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Ten
     return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
 
 
-def build(
-    config: CycleGANConfig, *, device: torch.device | str = "cpu", own: OwnPairs | None = None
-) -> CycleGANTraining:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return CycleGANTraining(config, device=device, own=own)
+def read(path: Path, config: CycleGANConfig) -> OwnPairs:
+    """Read a person's own two sets, from a folder or a zip.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    if path.is_dir():
+        return read_pairs_folder(path, config.image_size)
+    return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
 
 
-def train_cyclegan(
-    config: CycleGANConfig, *, device: torch.device | str = "cpu", own: OwnPairs | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+PAIR_DATA = DataKind(
+    "a folder or zip with trainA and trainB in it",
+    read,
+    OwnPairs.load,
+    titles={name: source.title for name, source in PAIRS.items()},
+    is_here=is_here,
+    download=download,
+)
+TRAINING = Training(CycleGANConfig, model, CycleGANTraining, data=PAIR_DATA, check=check, threads=8)

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from datasets.own_images import OwnImages
 from models.gan import GAN, Shape, dcgan, dcgan_side
-from training.core.adversarial import PARTS
 from training.core.config import ConfigError, knob
-from training.core.image_gan import ImageDuel, ImageDuelConfig
-from training.core.loop import Progress, train
-
-__all__ = [
-    "CONFIG",
-    "PARTS",
-    "DCGANConfig",
-    "DCGANTraining",
-    "build",
-    "model",
-    "padded",
-    "train_dcgan",
-]
-
-THREADS = 8  # its convolutions use what the machine has to spare
+from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel
 
 
 class DCGANConfig(ImageDuelConfig):
@@ -59,8 +41,18 @@ class DCGANConfig(ImageDuelConfig):
         "losses and steps stay in float32.",
     )
 
+    def padded(self, shape: Shape) -> Shape:
+        """Return the shape that images of ``shape`` are padded to.
 
-CONFIG = DCGANConfig
+        Raises:
+            ConfigError: they are too small.
+        """
+        if max(shape[1:]) < 8:
+            raise ConfigError(
+                f"Images of {shape[1]} x {shape[2]} pixels are too small: 8 x 8 is the least."
+            )
+        side = dcgan_side(max(shape[1:]))
+        return shape[0], side, side
 
 
 class DCGANTraining(ImageDuel):
@@ -71,20 +63,6 @@ class DCGANTraining(ImageDuel):
         return self.scores(real).float(), self.scores(fake).float()
 
 
-def padded(config: DCGANConfig, shape: Shape) -> Shape:
-    """Return the shape that images of ``shape`` are padded to.
-
-    Raises:
-        ConfigError: they are too small.
-    """
-    if max(shape[1:]) < 8:
-        raise ConfigError(
-            f"Images of {shape[1]} x {shape[2]} pixels are too small: 8 x 8 is the least."
-        )
-    side = dcgan_side(max(shape[1:]))
-    return shape[0], side, side
-
-
 def model(
     config: DCGANConfig, shape: Shape, classes: int, *, generator: torch.Generator | None = None
 ) -> GAN:
@@ -92,15 +70,4 @@ def model(
     return dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
 
 
-def build(
-    config: DCGANConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> DCGANTraining:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return DCGANTraining(config, sys.modules[__name__], device=device, own=own)
-
-
-def train_dcgan(
-    config: DCGANConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = image_duel(DCGANConfig, model, DCGANTraining)

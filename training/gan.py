@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,11 +18,9 @@ from models.gan import GAN, plane_gan
 from training.core.adversarial import PARTS, Duel, DuelConfig
 from training.core.config import knob
 from training.core.experiment import Snapshot
+from training.core.family import Training
 from training.core.gan_losses import LOSSES, PLANE_PENALTY, realness
-from training.core.loop import Progress, train
-from training.core.plane_flow import GRID, grid_points
-
-__all__ = ["CONFIG", "PARTS", "GANConfig", "PlaneGAN", "build", "train_gan"]
+from training.core.plane_flow import GRID, POINT_DATA, grid_points
 
 DRAWN = 1000  # points of a snapshot
 PUSHED = 150  # of these, with an arrow
@@ -90,9 +88,6 @@ class GANConfig(DuelConfig):
         label="Batch size",
         help="Real and fake points per update.",
     )
-
-
-CONFIG = GANConfig
 
 
 class PlaneGAN(Duel):
@@ -234,15 +229,4 @@ def model(config: GANConfig, *, generator: torch.Generator | None = None) -> GAN
     )
 
 
-def build(
-    config: GANConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneGAN:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneGAN(config, device=device, own=own)
-
-
-def train_gan(
-    config: GANConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = Training(GANConfig, model, PlaneGAN, data=POINT_DATA, parts=PARTS)

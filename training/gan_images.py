@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import torch
 
-from datasets.own_images import OwnImages
 from models.gan import GAN, Shape, image_gan
-from training.core.adversarial import PARTS
 from training.core.config import knob
-from training.core.image_gan import VEIL, ImageDuel, ImageDuelConfig
-from training.core.loop import Progress, train
-
-__all__ = ["CONFIG", "PARTS", "GANImagesConfig", "build", "model", "padded", "train_gan_images"]
-
-THREADS = 8  # its matrix products use what the machine has to spare
+from training.core.image_gan import VEIL, ImageDuelConfig, image_duel
 
 
 class GANImagesConfig(ImageDuelConfig):
@@ -58,14 +48,10 @@ class GANImagesConfig(ImageDuelConfig):
         help="As many images are drawn as that many passes through the training images would see.",
     )
 
-
-CONFIG = GANImagesConfig
-
-
-def padded(config: GANImagesConfig, shape: Shape) -> Shape:
-    """Return the shape that images of ``shape`` are padded to: vectors need only be square."""
-    side = max(shape[1:])
-    return shape[0], side, side
+    def padded(self, shape: Shape) -> Shape:
+        """Return the shape that images of ``shape`` are padded to: vectors need only be square."""
+        side = max(shape[1:])
+        return shape[0], side, side
 
 
 def model(
@@ -79,15 +65,4 @@ def model(
     return image_gan(shape=shape, hidden=config.hidden, latent=config.latent, generator=generator)
 
 
-def build(
-    config: GANImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> ImageDuel:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return ImageDuel(config, sys.modules[__name__], device=device, own=own)
-
-
-def train_gan_images(
-    config: GANImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = image_duel(GANImagesConfig, model)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 import torch
 
-from datasets.own import OwnData
 from models.flow import Flow
 from models.glow import glow_plane
 from training.core.config import knob
-from training.core.loop import Progress, train
-from training.core.plane_flow import PlaneConfig, PlaneFlow
+from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class GlowPlaneConfig(PlaneConfig):
@@ -39,23 +34,9 @@ class GlowPlaneConfig(PlaneConfig):
     )
 
 
-CONFIG = GlowPlaneConfig
-
-
 def model(config: GlowPlaneConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes."""
     return glow_plane(steps=config.steps, hidden=config.hidden, generator=generator)
 
 
-def build(
-    config: GlowPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneFlow:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneFlow(config, partial(model, config), device=device, own=own)
-
-
-def train_glow_plane(
-    config: GlowPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = plane_flow(GlowPlaneConfig, model)

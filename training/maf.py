@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from metrics import detection
 from models.maf import ConditionalFlow, maf, position_features
 from training.core.config import RunConfig, knob, seed_knob
 from training.core.experiment import Experiment, Snapshot
-from training.core.loop import Progress, train
+from training.core.family import DataKind, Training
 from training.core.optimiser import Optimiser, one_cycle
 
 HELD_OUT = 0.2  # share of the good training images that calibrate and validate
@@ -147,9 +147,6 @@ class MAFConfig(RunConfig):
     def side(self) -> int:
         """Pixels on each side of the images that it reads."""
         return self.image_size if self.model == "image" else self.resolution
-
-
-CONFIG = MAFConfig
 
 
 def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
@@ -687,8 +684,23 @@ def build(
     return kind(config, load(config, own), device=device)
 
 
-def train_maf(
-    config: MAFConfig, *, device: torch.device | str = "cpu", own: DefectSet | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+def read(path: Path, config: MAFConfig) -> DefectSet:
+    """Read a person's own set, from a folder or a zip.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    if path.is_dir():
+        return defects.read_folder(path, config.side)
+    with path.open("rb") as file:
+        return defects.read_zip(file, config.side, name=path.name)
+
+
+DEFECT_DATA = DataKind(
+    "a folder or zip in MVTec's layout",
+    read,
+    DefectSet.load,
+    titles=defects.SETS,
+    fits=lambda config, _own: find(config),
+)
+TRAINING = Training(MAFConfig, model, build, data=DEFECT_DATA)

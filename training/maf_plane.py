@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 import torch
 
-from datasets.own import OwnData
 from models.flow import Flow
 from models.maf import maf
 from training.core.config import knob
-from training.core.loop import Progress, train
-from training.core.plane_flow import PlaneConfig, PlaneFlow
+from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class MAFPlaneConfig(PlaneConfig):
@@ -38,23 +33,9 @@ class MAFPlaneConfig(PlaneConfig):
     )
 
 
-CONFIG = MAFPlaneConfig
-
-
 def model(config: MAFPlaneConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes."""
     return maf(features=2, blocks=config.blocks, hidden=config.hidden, generator=generator)
 
 
-def build(
-    config: MAFPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneFlow:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneFlow(config, partial(model, config), device=device, own=own)
-
-
-def train_maf_plane(
-    config: MAFPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = plane_flow(MAFPlaneConfig, model)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Literal
 
 import torch
 
-from datasets.own import OwnData
 from models.flow import Flow
 from models.nice import nice
 from training.core.config import knob
-from training.core.loop import Progress, train
-from training.core.plane_flow import PlaneConfig, PlaneFlow
+from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class NICEConfig(PlaneConfig):
@@ -48,23 +44,9 @@ class NICEConfig(PlaneConfig):
     )
 
 
-CONFIG = NICEConfig
-
-
 def model(config: NICEConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes."""
     return nice(layers=config.layers, hidden=config.hidden, prior=config.prior, generator=generator)
 
 
-def build(
-    config: NICEConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneFlow:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneFlow(config, partial(model, config), device=device, own=own)
-
-
-def train_nice(
-    config: NICEConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = plane_flow(NICEConfig, model)

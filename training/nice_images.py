@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 
-from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.nice import nice_images
 from training.core.config import knob
-from training.core.image_flow import ImageFlowTraining, squeezable
+from training.core.image_flow import image_flow, squeezable
 from training.core.images import ImageConfig
-from training.core.loop import Progress, train
-
-THREADS = 8  # its matrix products use what the machine has to spare
-PARALLEL = True  # torchrun can share a batch out among GPUs
 
 
 class NICEImagesConfig(ImageConfig):
@@ -58,13 +51,9 @@ class NICEImagesConfig(ImageConfig):
         group="Model",
     )
 
-
-CONFIG = NICEImagesConfig
-
-
-def padded(config: NICEImagesConfig, shape: Shape) -> Shape:
-    """Return the shape that images of ``shape`` are padded to: vectors need no padding."""
-    return squeezable(shape, 0)
+    def padded(self, shape: Shape) -> Shape:
+        """Return the shape that images of ``shape`` are padded to: vectors need no padding."""
+        return squeezable(shape, 0)
 
 
 def model(
@@ -85,15 +74,4 @@ def model(
     )
 
 
-def build(
-    config: NICEImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> ImageFlowTraining:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return ImageFlowTraining(config, sys.modules[__name__], device=device, own=own)
-
-
-def train_nice_images(
-    config: NICEImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = image_flow(NICEImagesConfig, model)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Literal
 
 import torch
 
-from datasets.own import OwnData
 from models.flow import Flow
 from models.realnvp import realnvp
 from training.core.config import knob
-from training.core.loop import Progress, train
-from training.core.plane_flow import PlaneConfig, PlaneFlow
+from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class RealNVPConfig(PlaneConfig):
@@ -53,9 +49,6 @@ class RealNVPConfig(PlaneConfig):
     )
 
 
-CONFIG = RealNVPConfig
-
-
 def model(config: RealNVPConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes."""
     return realnvp(
@@ -67,15 +60,4 @@ def model(config: RealNVPConfig, *, generator: torch.Generator | None = None) ->
     )
 
 
-def build(
-    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneFlow:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneFlow(config, partial(model, config), device=device, own=own)
-
-
-def train_realnvp(
-    config: RealNVPConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = plane_flow(RealNVPConfig, model)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import torch
 
-from datasets.own_images import OwnImages
 from models.image_flow import ImageFlow, Shape
 from models.realnvp import realnvp_images
 from training.core.config import knob
-from training.core.image_flow import ConvolutionConfig, ImageFlowTraining, squeezable
-from training.core.loop import Progress, train
-
-THREADS = 8  # its convolutions use what the machine has to spare
-PARALLEL = True  # torchrun can share a batch out among GPUs
+from training.core.image_flow import ConvolutionConfig, image_flow, squeezable
 
 
 class RealNVPImagesConfig(ConvolutionConfig):
@@ -58,13 +50,9 @@ class RealNVPImagesConfig(ConvolutionConfig):
         group="Model",
     )
 
-
-CONFIG = RealNVPImagesConfig
-
-
-def padded(config: RealNVPImagesConfig, shape: Shape) -> Shape:
-    """Return the shape that images of ``shape`` are padded to."""
-    return squeezable(shape, config.levels)
+    def padded(self, shape: Shape) -> Shape:
+        """Return the shape that images of ``shape`` are padded to."""
+        return squeezable(shape, self.levels)
 
 
 def model(
@@ -85,15 +73,4 @@ def model(
     )
 
 
-def build(
-    config: RealNVPImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> ImageFlowTraining:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return ImageFlowTraining(config, sys.modules[__name__], device=device, own=own)
-
-
-def train_realnvp_images(
-    config: RealNVPImagesConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = image_flow(RealNVPImagesConfig, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Literal
 
@@ -18,12 +18,9 @@ from training.core import collectives
 from training.core.config import knob, seed_knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
-from training.core.images import ImageDataConfig
-from training.core.loop import Progress, train
+from training.core.family import Training
+from training.core.images import IMAGE_DATA, ImageDataConfig
 from training.core.optimiser import Optimiser, one_cycle
-
-THREADS = 8  # its matrix products use what the machine has to spare
-PARALLEL = True  # torchrun can share a batch out among GPUs
 
 COLUMNS, ROWS = 6, 10  # samples in a snapshot
 PAIRS = 10  # test images beside their reconstructions
@@ -129,14 +126,6 @@ class VAEConfig(ImageDataConfig):
         "stays in float32.",
     )
     seed: int = seed_knob()
-
-
-CONFIG = VAEConfig
-
-
-def padded(config: VAEConfig, shape: Shape) -> Shape:
-    """Return the shape that images of ``shape`` are padded to: they are taken as they are."""
-    return shape
 
 
 def model(
@@ -278,15 +267,4 @@ class VAETraining(Experiment):
         self.order = state["order"].to(self.device)
 
 
-def build(
-    config: VAEConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> VAETraining:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return VAETraining(config, device=device, own=own)
-
-
-def train_vae(
-    config: VAEConfig, *, device: torch.device | str = "cpu", own: OwnImages | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = Training(VAEConfig, model, VAETraining, data=IMAGE_DATA, threads=8, parallel=True)

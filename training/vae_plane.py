@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from metrics.plane import Truth, summarise
 from models.vae import VAE, importance_bound, plane_vae
 from training.core.config import knob
 from training.core.experiment import Experiment, Snapshot
-from training.core.loop import Progress, train
+from training.core.family import Training
 from training.core.optimiser import Optimiser, one_cycle
-from training.core.plane_flow import HELD_OUT, SAMPLES, PlaneConfig
+from training.core.plane_flow import HELD_OUT, POINT_DATA, SAMPLES, PlaneConfig
 
 LATENT = 2  # so that the codes can be drawn
 TIGHT = 64  # draws behind the tighter bound
@@ -44,9 +44,6 @@ class VAEPlaneConfig(PlaneConfig):
         help="Of encoder and decoder each.",
         group="Model",
     )
-
-
-CONFIG = VAEPlaneConfig
 
 
 class PlaneVAE(Experiment):
@@ -166,15 +163,4 @@ def model(config: VAEPlaneConfig, *, generator: torch.Generator | None = None) -
     return plane_vae(latent=LATENT, hidden=config.hidden, depth=config.depth, generator=generator)
 
 
-def build(
-    config: VAEPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> PlaneVAE:
-    """Return the experiment that ``config`` describes, not yet trained."""
-    return PlaneVAE(config, device=device, own=own)
-
-
-def train_vae_plane(
-    config: VAEPlaneConfig, *, device: torch.device | str = "cpu", own: OwnData | None = None
-) -> Iterator[Progress]:
-    """Train to the end, yielding after every step."""
-    return train(build(config, device=device, own=own))
+TRAINING = Training(VAEPlaneConfig, model, PlaneVAE, data=POINT_DATA)

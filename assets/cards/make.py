@@ -243,7 +243,7 @@ def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
     """Coarse noise, what the coarse level of the shipped Glow makes of it, and the digits."""
     run = Run(path)
     target = run.target()
-    flow = run.family.training.model(run.config, target["shape"].tolist(), len(target["classes"]))
+    flow = run.family.training.blank(run.config, target)
     run.load_model(flow)
     labels = torch.tensor(digits).repeat_interleave(draws)
     rng = torch.Generator().manual_seed(0)
@@ -299,7 +299,7 @@ def vae(path=HERE.parent / "runs" / "vae", rows=6, columns=11, chosen=(2, 3), si
     """The latent plane of the shipped VAE, decoded point by point, and one that was clicked on."""
     run = Run(path)
     target = run.target()
-    model = run.family.training.model(run.config, target["shape"].tolist(), len(target["classes"]))
+    model = run.family.training.blank(run.config, target)
     run.load_model(model)
     cell = WIDTH / columns
     across = torch.linspace(-1.75, 1.75, columns)

@@ -58,7 +58,7 @@ def record(case: str) -> dict:
     stem, values = CASES[case]
     family = FAMILIES[stem]
     torch.set_num_threads(1)
-    config = family.training.CONFIG.parse({**SMALL[stem], **values})
+    config = family.training.config.parse({**SMALL[stem], **values})
     experiment = family.training.build(config)
     experiment.measure = dict  # what is measured before the first step costs more than all steps
     steps = train(experiment, log_every=1, snapshots=False)

@@ -78,7 +78,7 @@ class Context:
 
     @cached_property
     def run(self) -> Run:
-        run = Run.create(self.folder / "honest", NICE, NICE.training.CONFIG(**SMALL))
+        run = Run.create(self.folder / "honest", NICE, NICE.training.config(**SMALL))
         steps = iter([None] * 10)
         drive(run, device="cpu", send=lambda _: None, receive=lambda _: next(steps, ("stop",)))
         return run
@@ -108,7 +108,7 @@ class Context:
 
 
 def _resumed(data: bytes, folder: Path) -> None:
-    run = Run.create(folder / "run", NICE, NICE.training.CONFIG(**SMALL))
+    run = Run.create(folder / "run", NICE, NICE.training.config(**SMALL))
     (run.path / "checkpoint.pt").write_bytes(data)
     status = drive(run, device="cpu", send=lambda _: None, receive=lambda _: ("stop",))
     if status.state == "failed":
@@ -147,7 +147,7 @@ def _address(data: bytes, folder: Path) -> None:
     """All settings of all families from one text, as the address of a page brings it."""
     text = data.decode()
     for family in FAMILIES.values():
-        config = family.training.CONFIG
+        config = family.training.config
         for name in (*config.model_fields, text):
             with suppress(ConfigError):
                 config.parse({name: text})
@@ -156,8 +156,8 @@ def _address(data: bytes, folder: Path) -> None:
 
 def _found(data: bytes, folder: Path) -> None:
     store = RunStore(folder / "runs")
-    Run.create(folder / "secret", NICE, NICE.training.CONFIG())
-    Run.create(store.root / "good", NICE, NICE.training.CONFIG())
+    Run.create(folder / "secret", NICE, NICE.training.config())
+    Run.create(store.root / "good", NICE, NICE.training.config())
     if store.get(data.decode()) is None:
         raise RunError("There is no such run.")
 

@@ -37,7 +37,7 @@ def make_runs(root: Path) -> None:
         ("flat-rows", "metrics.csv", b"step,nll\n" + b"5,1\n" * 2000),
         ("endless-rows", "metrics.csv", b"step,nll\n0,inf\n1,nan\n2,1e300\n"),
     ):
-        run = Run.create(root / name, nice, nice.training.CONFIG(**SMALL))
+        run = Run.create(root / name, nice, nice.training.config(**SMALL))
         run.write_status(replace(run.status(), state="stopped", message=MARK))
         (run.path / file).write_bytes(content)
     strange = npz({"samples": npy(np.zeros((3, 9, 9), "f4")), "density": npy(np.zeros(5, "U9"))})

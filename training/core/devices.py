@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,15 +42,18 @@ def best_device() -> str:
     return slots()[0]
 
 
-def threads_for(family: ModuleType, share: int = 1, cores: int = 0) -> int:
+def threads_for(wanted: int, share: int = 1, cores: int = 0) -> int:
     """Return the threads for a training that has ``cores`` to itself, or a share of them.
 
     Without ``cores``, those of this machine.
 
-    A family whose nets are small says nothing, and gets one: a second only hurts there.
+    Args:
+        wanted: by how many its family gains.
+        share: trainings on these cores.
+        cores: that they have.
     """
     cores = cores or len(usable_cores()) or os.cpu_count() or 1
-    return max(1, min(getattr(family, "THREADS", 1), cores // share))
+    return max(1, min(wanted, cores // share))
 
 
 def knows_bfloat16(device: torch.device) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from training.core import collectives
 from training.core.config import ConfigError, knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
-from training.core.images import ImageConfig, crop, dequantise, one_hot, to_bytes
+from training.core.family import Training
+from training.core.images import IMAGE_DATA, ImageConfig, crop, dequantise, one_hot, to_bytes
 from training.core.optimiser import Optimiser, one_cycle
 
 COLUMNS = 6  # samples of each class in a snapshot
@@ -72,7 +74,7 @@ class ImageFlowTraining(Experiment):
 
     Args:
         config: a config with the fields of :class:`~training.core.images.ImageConfig`.
-        family: its training module, for its ``model`` and ``padded``.
+        model: makes the flow: ``model(config, shape, classes, generator=...)``.
         device: where it trains.
         own: the user's images, if ``config.dataset`` is ``"own"``.
 
@@ -88,7 +90,7 @@ class ImageFlowTraining(Experiment):
     def __init__(
         self,
         config: ImageConfig,
-        family,
+        model: Callable[..., ImageFlow],
         *,
         device: torch.device | str = "cpu",
         own: OwnImages | None = None,
@@ -97,10 +99,10 @@ class ImageFlowTraining(Experiment):
         images = load_images(config.dataset, own)
         self.dims = math.prod(images.shape)
         self.classes = images.classes
-        self.images: ImageSet = images.pad_to(family.padded(config, images.shape)[1]).to(device)
+        self.images: ImageSet = images.pad_to(config.padded(images.shape)[1]).to(device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
-        self.model: ImageFlow = family.model(
+        self.model: ImageFlow = model(
             config, self.images.shape, len(self.classes), generator=weights
         ).to(self.device)
         x, labels = self._batch(512)
@@ -188,6 +190,12 @@ class ImageFlowTraining(Experiment):
 
     def _cropped(self, x: Tensor) -> Tensor:
         return crop(x, *self._crop_size())
+
+
+def image_flow(config: type[ImageConfig], model: Callable[..., ImageFlow]) -> Training:
+    """Return what a family of flows on images trains: its settings, and what makes its flow."""
+    build = partial(ImageFlowTraining, model=model)
+    return Training(config, model, build, data=IMAGE_DATA, threads=8, parallel=True)
 
 
 def bits_per_dim(log_prob: Tensor, model: ImageFlow, dims: int) -> Tensor:

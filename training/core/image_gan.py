@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import ModuleType
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from metrics.plane import diversity
-from training.core.adversarial import Duel, DuelConfig
+from models.gan import GAN
+from training.core.adversarial import PARTS, Duel, DuelConfig
 from training.core.config import knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Snapshot
+from training.core.family import Training
 from training.core.image_flow import CHUNK, COLUMNS, ROWS
-from training.core.images import ImageDataConfig, crop, to_bytes
+from training.core.images import IMAGE_DATA, ImageDataConfig, crop, to_bytes
 
 VEIL = (
     "Standard deviation, at the start, of the noise through which the discriminator sees real and "
@@ -91,7 +93,7 @@ class ImageDuel(Duel):
 
     Args:
         config: what to train.
-        family: its training module, for its ``model`` and ``padded``.
+        model: makes the networks: ``model(config, shape, classes, generator=...)``.
         device: where it trains.
         own: the user's images, if ``config.dataset`` is ``"own"``.
 
@@ -106,7 +108,7 @@ class ImageDuel(Duel):
     def __init__(
         self,
         config: ImageDuelConfig,
-        family: ModuleType,
+        model: Callable[..., GAN],
         *,
         device: torch.device | str = "cpu",
         own: OwnImages | None = None,
@@ -115,10 +117,10 @@ class ImageDuel(Duel):
         passes = math.ceil(len(images.train) / config.batch)
         super().__init__(config, device, config.epochs * passes)
         self.classes, self.inner = images.classes, images.shape[1]
-        self.images: ImageSet = images.pad_to(family.padded(config, images.shape)[1]).to(device)
+        self.images: ImageSet = images.pad_to(config.padded(images.shape)[1]).to(device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
-        self.enter(family.model(config, self.images.shape, len(self.classes), generator=weights))
+        self.enter(model(config, self.images.shape, len(self.classes), generator=weights))
         eval_generator = torch.Generator().manual_seed(1)
         self.latents = self.model.draw(MEASURED, eval_generator).to(self.device)
 
@@ -173,6 +175,16 @@ class ImageDuel(Duel):
         mixed = torch.randperm(len(self.images.test), generator=torch.Generator().manual_seed(2))
         real = to_signed(self.images.test[mixed[:MEASURED].to(self.images.test.device)])
         return {"diversity": diversity(x, real)}
+
+
+def image_duel(
+    config: type[ImageDuelConfig],
+    model: Callable[..., GAN],
+    experiment: type[ImageDuel] = ImageDuel,
+) -> Training:
+    """Return what a family of GANs on images trains: its settings, and what makes its networks."""
+    build = partial(experiment, model=model)
+    return Training(config, model, build, data=IMAGE_DATA, threads=8, parts=PARTS)
 
 
 def to_signed(images: Tensor) -> Tensor:

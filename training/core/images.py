@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datasets.images import IMAGES, OWN
-from training.core.config import RunConfig, knob, seed_knob
+from datasets.images import IMAGES, OWN, download, is_here, load_images
+from datasets.own import DataError
+from datasets.own_images import (
+    MAX_CLASSES,
+    MAX_SIZE,
+    MIN_SIDE,
+    OwnImages,
+    read_image_folder,
+    read_image_zip,
+)
+from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core.family import DataKind, Flag
+
+MAX_NAME = 200  # characters of the name of a class
+
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 class ImageDataConfig(RunConfig):
@@ -22,6 +37,14 @@ class ImageDataConfig(RunConfig):
         " `own` is a folder or files of yours.",
         group="Data",
     )
+
+    def padded(self, shape: Shape) -> Shape:
+        """Return the shape that images of ``shape`` are padded to: here, as they come.
+
+        Raises:
+            ConfigError: images of that shape cannot be learned with these settings.
+        """
+        return shape
 
 
 class ImageConfig(ImageDataConfig):
@@ -54,6 +77,83 @@ class ImageConfig(ImageDataConfig):
         scale="log",
     )
     seed: int = seed_knob()
+
+
+def read(path: Path, _config: ImageDataConfig, *, size: int, grey: bool) -> OwnImages:
+    """Read a person's own images, from a folder or a zip.
+
+    Args:
+        path: of the folder or the zip; the names of folders in it are classes.
+        size: pixels per side to read them at.
+        grey: whether to read them without colours.
+
+    Raises:
+        ConfigError: no such size.
+        DataError: they cannot be used.
+    """
+    if not 8 <= size <= 64:
+        raise ConfigError(f"--size must be from 8 to 64; {size} is not.")
+    channels = 1 if grey else 3
+    if path.is_dir():
+        return read_image_folder(path, size, channels)
+    if path.suffix.lower() != ".zip":
+        raise DataError(f"{path} is neither a folder of images nor a zip of one.")
+    return read_image_zip(path.read_bytes(), path.name, size, channels)
+
+
+def fits(config: ImageDataConfig, own: OwnImages | None) -> None:
+    """Refuse images that the settings do not fit.
+
+    Raises:
+        ConfigError: that is so.
+        DataError: they are not here, or damaged.
+    """
+    config.padded(load_images(config.dataset, own).shape)
+
+
+def image_shape(value: object) -> Shape:
+    """Return the shape of images that a file gives as a list.
+
+    Raises:
+        DataError: it gives none of use.
+    """
+    if isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value):
+        channels, height, width = value
+        # A frame makes the largest images half as large again at most.
+        sides = min(height, width) >= MIN_SIDE and max(height, width) <= 2 * MAX_SIZE
+        if channels in (1, 3) and sides:
+            return channels, height, width
+    raise DataError("The file does not say what images its model is of.")
+
+
+def class_count(value: object) -> int:
+    """Return the number of classes that a file names in a list.
+
+    Raises:
+        DataError: it names none of use.
+    """
+    named = isinstance(value, list) and all(
+        isinstance(n, str) and len(n) <= MAX_NAME for n in value
+    )
+    if not named or not 1 <= len(value) <= MAX_CLASSES:
+        raise DataError("The file does not say what classes its model knows.")
+    return len(value)
+
+
+IMAGE_DATA = DataKind(
+    "a folder or zip of images, one folder per class",
+    read,
+    OwnImages.load,
+    flags=(
+        Flag("size", 32, "Pixels per side of own images."),
+        Flag("grey", False, "Read own images as grey."),
+    ),
+    titles={name: source.title for name, source in IMAGES.items()},
+    is_here=is_here,
+    download=download,
+    fits=fits,
+    facts={"shape": image_shape, "classes": class_count},
+)
 
 
 def crop(x: Tensor, inner: int, side: int) -> Tensor:

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.own import OwnData
+from datasets.own import OwnData, read_own
 from datasets.plane import OWN, Plane, load_plane
 from datasets.toy import TOY
 from metrics.plane import Truth, summarise
 from models.flow import Flow
 from training.core.config import RunConfig, knob, seed_knob
 from training.core.experiment import Experiment, Snapshot
+from training.core.family import DataKind, Training
 from training.core.optimiser import Optimiser, one_cycle
 
 GRID = 96  # cells along each side of a density image
 SAMPLES = 1000  # points of a sample image
 HELD_OUT = 20_000  # points behind each KL: with few, a perfect model looks bad
 
-Build = Callable[..., Flow]
+Model = Callable[..., Flow]
+
+
+def read(path: Path, _config: RunConfig) -> OwnData:
+    """Read a person's own points.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    return read_own(path.read_bytes(), path.name)
+
+
+POINT_DATA = DataKind(
+    "a CSV of points or an image",
+    read,
+    OwnData.load,
+    titles={name: toy.label for name, toy in TOY.items()},
+)
 
 
 class PlaneConfig(RunConfig):
@@ -87,7 +106,7 @@ class PlaneFlow(Experiment):
 
     Args:
         config: a config with the fields of :class:`~training.core.plane_flow.PlaneConfig`.
-        build: makes the flow from a generator of initial weights.
+        model: makes the flow: ``model(config, generator=...)``, the source of initial weights.
         device: where it trains.
         own: the user's data, if ``config.dataset`` is ``"own"``.
     """
@@ -98,7 +117,7 @@ class PlaneFlow(Experiment):
     def __init__(
         self,
         config: PlaneConfig,
-        build: Build,
+        model: Model,
         *,
         device: torch.device | str = "cpu",
         own: OwnData | None = None,
@@ -107,7 +126,7 @@ class PlaneFlow(Experiment):
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
-        self.model: Flow = build(generator=weights).to(self.device)
+        self.model: Flow = model(config, generator=weights).to(self.device)
         self.model.initialise(self.plane.batch(2048, self.generator))
         self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
         # Latents, grid and held-out points have a generator of their own: evaluation never changes
@@ -177,6 +196,11 @@ class PlaneFlow(Experiment):
         # Half precision ends at 65,504, and a flow on repeated points has no upper limit.
         density = log_prob(self.grid).exp().clamp(max=6e4)
         return density.view(GRID, GRID).cpu().numpy().astype(np.float16)
+
+
+def plane_flow(config: type[PlaneConfig], model: Model) -> Training:
+    """Return what a family of flows in the plane trains: its settings, and what makes its flow."""
+    return Training(config, model, partial(PlaneFlow, model=model), data=POINT_DATA)
 
 
 def measuring_points(plane: Plane) -> tuple[Tensor, Tensor | None]:

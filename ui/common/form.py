@@ -28,7 +28,7 @@ def config_form(family: Family) -> RunConfig:
     At the first visit the values come from the URL. Those that are out of range or unknown are
     named in a message, and the default takes their place.
     """
-    config = family.training.CONFIG
+    config = family.training.config
     knobs = config.knobs()
     _adopt_run(family)
     _fill_from_url(family, knobs)
@@ -122,7 +122,7 @@ def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
         value = knob.default
         if knob.name in given:
             try:
-                alone = family.training.CONFIG.parse({knob.name: given[knob.name]})
+                alone = family.training.config.parse({knob.name: given[knob.name]})
                 value = getattr(alone, knob.name)
             except ConfigError as error:
                 problems.append(str(error))

@@ -104,7 +104,7 @@ def _buttons(
     tip = "One optimiser step, while paused."
     draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
     draw(stop, "Stop", "stop", active, _command, run_id, "stop")
-    parts = getattr(family.training, "PARTS", ())
+    parts = family.training.parts
     places = st.columns(4)[-len(parts) :] if parts else []
     for place, part in zip(places, parts, strict=True):
         tip = f"One step in which only the {part} learns, while paused."

@@ -75,7 +75,7 @@ def translator_of(view: View, version: float) -> Translator:
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _translator(run_id: str, version: float, _run: Run) -> Translator:
     config, target = _run.config, _run.target()
-    model = _run.family.training.model(config, generator=torch.Generator().manual_seed(0))
+    model = _run.family.training.blank(config, target)
     step = _run.load_model(model)
     model.eval().requires_grad_(False)
     a, b = (str(name) for name in target["classes"])

@@ -69,10 +69,7 @@ def at_studio(view: View, version: float) -> Studio:
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> tuple[GAN, int, int]:
     target = _run.target()
-    shape = tuple(int(n) for n in target["shape"])
-    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
-    family = _run.family.training
-    model = family.model(_run.config, shape, len(target["classes"]), generator=blank)
+    model = _run.family.training.blank(_run.config, target)
     step = _run.load_model(model)
     return model.eval().requires_grad_(False), int(target["crop"][0]), step
 

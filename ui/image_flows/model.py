@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
-import torch
 
 from datasets.images import DataMissing, ImageSet, load_images
 from datasets.own import DataError
@@ -49,11 +48,10 @@ def trained_flow(view: View, version: float) -> Trained:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> Trained:
-    family, config, target = _run.family.training, _run.config, _run.target()
+    config, target = _run.config, _run.target()
     shape = tuple(int(n) for n in target["shape"])
     classes = tuple(str(name) for name in target["classes"])
-    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
-    flow = family.model(config, shape, len(classes), generator=blank)
+    flow = _run.family.training.blank(config, target)
     step = _run.load_model(flow)
     flow.eval().requires_grad_(False)
     inner, side = (int(n) for n in target["crop"])

@@ -205,7 +205,7 @@ def _sharing(run: Run, mine: bool) -> None:
 def _settings_table(family: Family, run: Run) -> None:
     rows = [
         {"setting": knob.label, "value": _value(run, knob.name), "default": str(knob.default)}
-        for knob in family.training.CONFIG.knobs()
+        for knob in family.training.config.knobs()
         if getattr(run.config, knob.name) != knob.default
     ]
     if rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
-import torch
 
 from datasets.plane import Plane, load_plane
 from lab.store import Run
@@ -32,8 +31,7 @@ def trained_flow(run_id: str, version: float, _run: Run) -> Trained:
     """Return the flow of a run, loaded once per version of its weights."""
     # Not the whole training: its optimiser would import seconds' worth of torch into the server.
     config = _run.config
-    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
-    flow = _run.family.training.model(config, generator=blank)
+    flow = _run.family.training.blank(config, _run.target())
     step = _run.load_model(flow)
     flow.eval().requires_grad_(False)
     return Trained(flow, load_plane(config.dataset, config.noise, _run.own_data()), step)

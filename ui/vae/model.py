@@ -95,11 +95,10 @@ def at_vae_desk(view: View, version: float) -> VAEDesk | None:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> TrainedVAE:
-    family, config, target = _run.family.training, _run.config, _run.target()
+    config, target = _run.config, _run.target()
     shape = tuple(int(n) for n in target["shape"])
     classes = tuple(str(name) for name in target["classes"])
-    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
-    model = family.model(config, shape, len(classes), generator=blank)
+    model = _run.family.training.blank(config, target)
     step = _run.load_model(model)
     model.eval().requires_grad_(False)
     images, stand_in = images_of(_run, shape)

@@ -93,8 +93,7 @@ def _tenths(run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _trained(run_id: str, version: float, _run: Run) -> tuple[VAE, int]:
-    blank = torch.Generator().manual_seed(0)  # the weights are replaced at once
-    vae = _run.family.training.model(_run.config, generator=blank)
+    vae = _run.family.training.blank(_run.config, _run.target())
     step = _run.load_model(vae)
     return vae.eval().requires_grad_(False), step
 

@@ -1,0 +1,121 @@
+"""What a family trains, and on what: two objects that each ``training/<stem>.py`` is made of.
+
+A :class:`DataKind` is a kind of data, points say, with all that depends on it: how a person's own
+is read, where known sets are, what a model has to know of it. A :class:`Training` is a family: its
+settings, its model, its experiment, and the kind of data that it learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from training.core.config import RunConfig
+from training.core.experiment import Experiment
+
+Progress = Callable[[int, int], None]  # bytes that have come, bytes in all
+Own = Any  # what a person has brought, of the kind that the family learns; it has ``save(path)``
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag of the command line about the reading of one's own data.
+
+    Attributes:
+        name: without dashes.
+        default: a number, or ``False`` for a switch.
+        help: one sentence.
+    """
+
+    name: str
+    default: int | bool
+    help: str
+
+
+def _always(_name: str) -> bool:
+    return True
+
+
+def _nothing(*_: object) -> None:
+    """Refuse nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKind:
+    """A kind of data that families learn.
+
+    Attributes:
+        own: what a person may bring of it: "a CSV of points or an image".
+        read: reads that: ``read(path, config, **flags)``, where the path may be a folder. Raises
+            ``DataError`` or ``OSError``.
+        load: reads what its ``save`` has written into the folder of a run, and checks it again.
+        flags: of the command line, for ``read``.
+        titles: of the known sets, by name.
+        is_here: tells whether a known set is on this machine.
+        download: brings a known set that is not: ``download(name, progress)``.
+        fits: refuses data that cannot be trained on with some settings: ``fits(config, own)``.
+            Raises ``ConfigError`` or ``DataError``.
+        facts: what a model has to know besides settings, the shape of images say: names of arrays
+            of a run's target, and what turns the values of one, which may be a stranger's, into an
+            argument of ``model`` or raises ``DataError``.
+    """
+
+    own: str
+    read: Callable[..., Own]
+    load: Callable[[Path], Own]
+    flags: tuple[Flag, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    is_here: Callable[[str], bool] = _always
+    download: Callable[[str, Progress], object] | None = None
+    fits: Callable[[Any, Own], object] = _nothing
+    facts: Mapping[str, Callable[[object], Any]] = field(default_factory=dict)
+
+    def facts_of(self, values: Mapping[str, object]) -> tuple:
+        """Return what a model has to know, out of plain values by name.
+
+        Raises:
+            DataError: a value is missing, or of no use.
+        """
+        return tuple(checked(values.get(name)) for name, checked in self.facts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a family trains; each ``training/<stem>.py`` has one, called ``TRAINING``.
+
+    Attributes:
+        config: its settings.
+        model: makes its networks, untrained: ``model(config, *facts, generator=...)`` with what
+            its kind of data says in ``facts``, and the source of the initial weights.
+        build: makes its experiment, untrained: ``build(config, device=..., own=...)``.
+        data: the kind of data that it learns.
+        check: refuses settings that no training can be made of. Raises ``ConfigError``.
+        threads: how many it gains by on a CPU. Small networks lose by a second one.
+        parallel: whether several processes can share its batches.
+        parts: of a step, which can be taken alone.
+    """
+
+    config: type[RunConfig]
+    model: Callable[..., Module]
+    build: Callable[..., Experiment]
+    data: DataKind
+    check: Callable[[Any], object] = _nothing
+    threads: int = 1
+    parallel: bool = False
+    parts: tuple[str, ...] = ()
+
+    def blank(self, config: RunConfig, target: Mapping[str, Any] | None) -> Module:
+        """Return the networks of a run, for weights that are about to be loaded.
+
+        Args:
+            config: the settings of the run.
+            target: its target; needed where models have to know something of the data.
+        """
+        values = {name: target[name].tolist() for name in self.data.facts}
+        generator = torch.Generator().manual_seed(0)
+        return self.model(config, *self.data.facts_of(values), generator=generator)
