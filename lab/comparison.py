@@ -43,35 +43,27 @@ class CompareConfig(RunConfig):
     )
     seeds: int = knob(
         5,
-        ge=1,
-        le=10,
-        step=1,
+        bounds=(1, 10, 1),
         label="Seeds",
         help="Trainings of each model. One alone says little: the spread between seeds is often "
         "as large as the difference between models.",
     )
     steps: int = knob(
         2500,
-        ge=1000,
-        le=5000,
-        step=500,
+        bounds=(1000, 5000, 500),
         label="Optimiser steps",
         help="Of each training. 2,500 batches of 320 are 1,000 epochs of the mixture.",
     )
     seconds: float = knob(
         0.0,
-        ge=0.0,
-        le=300.0,
-        step=5.0,
+        bounds=(0.0, 300.0, 5.0),
         label="Seconds",
         help="Above zero, each training takes about so long instead: as many steps as fit, by its "
         "pace at the start, within the range of the steps.",
     )
     batch: int = knob(
         320,
-        ge=64,
-        le=1024,
-        step=64,
+        bounds=(64, 1024, 64),
         label="Batch size",
         help="Points per step, the same for all.",
     )

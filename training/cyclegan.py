@@ -24,7 +24,7 @@ from datasets.pairs import (
     read_pairs_zip,
 )
 from models.cyclegan import CycleGAN, cyclegan
-from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
 from training.core.devices import Lanes, knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import DataKind, Training
@@ -52,9 +52,7 @@ class CycleGANConfig(RunConfig):
     )
     image_size: int = knob(
         64,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Image size [pixels]",
         help="Pixels per side. Its time grows with the square; a GPU is needed from 128 on.",
         group="Data",
@@ -68,70 +66,52 @@ class CycleGANConfig(RunConfig):
     )
     width: int = knob(
         16,
-        ge=8,
-        le=64,
-        step=4,
+        bounds=(8, 64, 4),
         label="Width of the generators",
         help="Channels next to the image; four times as many inside. The paper has 64.",
         group="Model",
     )
     blocks: int = knob(
         3,
-        ge=3,
-        le=9,
-        step=3,
+        bounds=(3, 9, 3),
         label="Residual blocks",
         help="Of either generator. The paper has 6 for 128 pixels and 9 for 256.",
         group="Model",
     )
     discriminator_width: int = knob(
         16,
-        ge=8,
-        le=64,
-        step=4,
+        bounds=(8, 64, 4),
         label="Width of the discriminators",
         help="Channels next to the image; eight times as many at the end. The paper has 64.",
         group="Model",
     )
     epochs: int = knob(
         20,
-        ge=1,
-        le=200,
-        step=1,
+        bounds=(1, 200, 1),
         label="Epochs",
         help="How often each image of the larger set is seen.",
     )
     batch: int = knob(
         1,
-        ge=1,
-        le=16,
-        step=1,
+        bounds=(1, 16, 1),
         label="Batch size",
         help="Images of A, and as many of B, per step. The paper has 1.",
     )
-    learning_rate: float = knob(
+    learning_rate: float = rate_knob(
         2e-4,
-        ge=1e-5,
-        le=2e-3,
-        label="Learning rate",
+        bounds=(1e-5, 2e-3),
         help="Of generators and discriminators, before it falls.",
-        live=True,
-        scale="log",
     )
     decay: float = knob(
         0.5,
-        ge=0.0,
-        le=1.0,
-        step=0.05,
+        bounds=(0.0, 1.0, 0.05),
         label="Falling part",
         help="Share of the training, at its end, in which the learning rate falls in a straight "
         "line to zero. In the paper it is half.",
     )
     cycle: float = knob(
         10.0,
-        ge=0.0,
-        le=20.0,
-        step=0.5,
+        bounds=(0.0, 20.0, 0.5),
         label="Weight of the cycle loss",
         help="How much it counts that there and back again gives the same image. At 0 nothing ties "
         "a translation to its input.",
@@ -139,9 +119,7 @@ class CycleGANConfig(RunConfig):
     )
     identity: float = knob(
         5.0,
-        ge=0.0,
-        le=10.0,
-        step=0.5,
+        bounds=(0.0, 10.0, 0.5),
         label="Weight of the identity loss",
         help="How much it counts that an image which is already of the other set is left alone. At "
         "0 generators are free to change all colours.",

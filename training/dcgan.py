@@ -17,18 +17,14 @@ class DCGANConfig(ImageDuelConfig):
 
     latent: int = knob(
         100,
-        ge=2,
-        le=256,
-        step=2,
+        bounds=(2, 256, 2),
         label="Latent numbers",
         help="Standard normal numbers that an image is made from.",
         group="Model",
     )
     maps: int = knob(
         64,
-        ge=8,
-        le=128,
-        step=8,
+        bounds=(8, 128, 8),
         label="Feature maps",
         help="Next to the image; they double with each halving. Time grows with the square. The "
         "paper has 64 in its discriminator.",

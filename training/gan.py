@@ -20,7 +20,7 @@ from training.core.config import knob
 from training.core.experiment import Snapshot
 from training.core.family import Training
 from training.core.gan_losses import LOSSES, PLANE_PENALTY, realness
-from training.core.plane_flow import GRID, POINT_DATA, grid_points
+from training.core.plane_flow import GRID, POINT_DATA, dataset_knob, grid_points, noise_knob
 
 DRAWN = 1000  # points of a snapshot
 PUSHED = 150  # of these, with an arrow
@@ -31,36 +31,18 @@ LATTICE = 25  # points along each side of the latent square
 class GANConfig(DuelConfig):
     """What can be set on a training of a GAN in the plane."""
 
-    dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
-        "ring",
-        label="Dataset",
-        help="The density to learn. `own` is a CSV of points or an image of yours.",
-        group="Data",
-    )
-    noise: float = knob(
-        0.02,
-        ge=0.02,
-        le=0.5,
-        step=0.01,
-        label="Noise",
-        help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
-        "Own points ignore it.",
-        group="Data",
-    )
+    dataset: Literal[(*TOY, OWN)] = dataset_knob("ring")  # type: ignore[valid-type]
+    noise: float = noise_knob(0.02)
     hidden: int = knob(
         128,
-        ge=16,
-        le=256,
-        step=16,
+        bounds=(16, 256, 16),
         label="Hidden units",
         help="Width of the hidden layers of either network.",
         group="Model",
     )
     depth: int = knob(
         2,
-        ge=1,
-        le=4,
-        step=1,
+        bounds=(1, 4, 1),
         label="Hidden layers",
         help="Of either network.",
         group="Model",
@@ -74,17 +56,13 @@ class GANConfig(DuelConfig):
     )
     iterations: int = knob(
         9000,
-        ge=1000,
-        le=30_000,
-        step=500,
+        bounds=(1000, 30_000, 500),
         label="Iterations",
         help="Steps of the duel. The learning rates fall to zero over all of them.",
     )
     batch: int = knob(
         256,
-        ge=16,
-        le=1024,
-        step=16,
+        bounds=(16, 1024, 16),
         label="Batch size",
         help="Real and fake points per update.",
     )

@@ -6,7 +6,7 @@ import torch
 
 from models.gan import GAN, Shape, image_gan
 from training.core.config import knob
-from training.core.image_gan import VEIL, ImageDuelConfig, image_duel
+from training.core.image_gan import ImageDuelConfig, epochs_knob, image_duel, veil_knob
 
 
 class GANImagesConfig(ImageDuelConfig):
@@ -14,39 +14,20 @@ class GANImagesConfig(ImageDuelConfig):
 
     latent: int = knob(
         64,
-        ge=2,
-        le=256,
-        step=2,
+        bounds=(2, 256, 2),
         label="Latent numbers",
         help="Standard normal numbers that an image is made from.",
         group="Model",
     )
     hidden: int = knob(
         256,
-        ge=64,
-        le=1024,
-        step=64,
+        bounds=(64, 1024, 64),
         label="Hidden units",
         help="Width of the two hidden layers of either network.",
         group="Model",
     )
-    veil: float = knob(
-        0.5,
-        ge=0.0,
-        le=1.0,
-        step=0.05,
-        label="Noise on all images",
-        help=VEIL,
-        live=True,
-    )
-    epochs: int = knob(
-        100,
-        ge=1,
-        le=200,
-        step=1,
-        label="Epochs",
-        help="As many images are drawn as that many passes through the training images would see.",
-    )
+    veil: float = veil_knob(0.5)
+    epochs: int = epochs_knob(100)
 
     def padded(self, shape: Shape) -> Shape:
         """Return the shape that images of ``shape`` are padded to: vectors need only be square."""

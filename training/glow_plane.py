@@ -15,9 +15,7 @@ class GlowPlaneConfig(PlaneConfig):
 
     steps: int = knob(
         8,
-        ge=2,
-        le=12,
-        step=1,
+        bounds=(2, 12, 1),
         label="Steps of flow, K",
         help="Each is an actnorm, an invertible linear map that mixes the coordinates, and an "
         "affine coupling.",
@@ -25,9 +23,7 @@ class GlowPlaneConfig(PlaneConfig):
     )
     hidden: int = knob(
         64,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Hidden units",
         help="Width of the two hidden layers of each conditioner.",
         group="Model",

@@ -20,7 +20,7 @@ from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
 from metrics import detection
 from models.maf import ConditionalFlow, maf, position_features
-from training.core.config import RunConfig, knob, seed_knob
+from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import DataKind, Training
 from training.core.optimiser import Optimiser, one_cycle
@@ -63,9 +63,7 @@ class MAFConfig(RunConfig):
     )
     resolution: int = knob(
         128,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Resolution (pixels)",
         help="Side of the images that patches are cut from. Scratches and pokes that are thin "
         "need 256. The whole-image model ignores it.",
@@ -73,71 +71,49 @@ class MAFConfig(RunConfig):
     )
     patch: int = knob(
         8,
-        ge=4,
-        le=16,
-        step=2,
+        bounds=(4, 16, 2),
         label="Patch (pixels)",
         help="Side of a patch. The whole-image model ignores it.",
         group="Model",
     )
     image_size: int = knob(
         64,
-        ge=8,
-        le=64,
-        step=8,
+        bounds=(8, 64, 8),
         label="Image size (pixels)",
         help="Side of the whole image: 64 means 12,288 dimensions. The patch model ignores it.",
         group="Data",
     )
     blocks: int = knob(
         5,
-        ge=1,
-        le=10,
-        step=1,
+        bounds=(1, 10, 1),
         label="Blocks",
         help="Masked autoregressive layers; they take turns in their order.",
         group="Model",
     )
     hidden: int = knob(
         256,
-        ge=32,
-        le=1024,
-        step=32,
+        bounds=(32, 1024, 32),
         label="Hidden units",
         help="Width of the two hidden layers of each MADE.",
         group="Model",
     )
     epochs: int = knob(
         100,
-        ge=1,
-        le=1000,
-        step=1,
+        bounds=(1, 1000, 1),
         label="Epochs",
         help="Times that each good training image is seen. The learning rate follows one cycle "
         "over all of them: up in the first tenth, then down to zero.",
     )
     batch: int = knob(
         8,
-        ge=2,
-        le=128,
-        step=1,
+        bounds=(2, 128, 1),
         label="Batch size (images)",
         help=f"Images per step. The patch model takes {PATCHES} patches of each.",
     )
-    learning_rate: float = knob(
-        2e-3,
-        ge=1e-5,
-        le=1e-2,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
+    learning_rate: float = rate_knob(2e-3, bounds=(1e-5, 1e-2))
     weight_decay: float = knob(
         0.0,
-        ge=0.0,
-        le=0.1,
-        step=0.005,
+        bounds=(0.0, 0.1, 0.005),
         label="Weight decay",
         help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
     )

@@ -15,18 +15,14 @@ class MAFPlaneConfig(PlaneConfig):
 
     blocks: int = knob(
         8,
-        ge=1,
-        le=12,
-        step=1,
+        bounds=(1, 12, 1),
         label="Blocks",
         help="Masked autoregressive layers; they take turns in which coordinate comes first.",
         group="Model",
     )
     hidden: int = knob(
         64,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Hidden units",
         help="Width of the two hidden layers of each MADE.",
         group="Model",

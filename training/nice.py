@@ -17,9 +17,7 @@ class NICEConfig(PlaneConfig):
 
     layers: int = knob(
         8,
-        ge=2,
-        le=12,
-        step=1,
+        bounds=(2, 12, 1),
         label="Coupling layers",
         help="Additive couplings; they take turns in which coordinate is passive. Two can only "
         "shear; more can curl.",
@@ -27,9 +25,7 @@ class NICEConfig(PlaneConfig):
     )
     hidden: int = knob(
         128,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Hidden units",
         help="Width of the two hidden layers of each conditioner, the network that decides the "
         "shift.",

@@ -18,27 +18,21 @@ class NICEImagesConfig(ImageConfig):
 
     layers: int = knob(
         4,
-        ge=2,
-        le=8,
-        step=1,
+        bounds=(2, 8, 1),
         label="Coupling layers",
         help="Additive couplings between the pixels at even and at odd places. The paper has 4.",
         group="Model",
     )
     hidden: int = knob(
         1000,
-        ge=100,
-        le=1500,
-        step=100,
+        bounds=(100, 1500, 100),
         label="Hidden units",
         help="Width of the hidden layers of each conditioner. The paper has 1000.",
         group="Model",
     )
     depth: int = knob(
         5,
-        ge=1,
-        le=6,
-        step=1,
+        bounds=(1, 6, 1),
         label="Hidden layers",
         help="Of each conditioner. The paper has 5.",
         group="Model",

@@ -24,18 +24,14 @@ class RealNVPConfig(PlaneConfig):
     )
     blocks: int = knob(
         8,
-        ge=2,
-        le=12,
-        step=1,
+        bounds=(2, 12, 1),
         label="Blocks",
         help="Couplings; they take turns in which coordinate is passive.",
         group="Model",
     )
     hidden: int = knob(
         64,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Hidden units",
         help="Width of the two hidden layers of each conditioner.",
         group="Model",

@@ -7,48 +7,30 @@ import torch
 from models.image_flow import ImageFlow, Shape
 from models.realnvp import realnvp_images
 from training.core.config import knob
-from training.core.image_flow import ConvolutionConfig, image_flow, squeezable
+from training.core.image_flow import (
+    ConvolutionConfig,
+    channels_knob,
+    conditional_knob,
+    image_flow,
+    levels_knob,
+    squeezable,
+)
 
 
 class RealNVPImagesConfig(ConvolutionConfig):
     """What can be set on a training of RealNVP on images."""
 
-    levels: int = knob(
-        2,
-        ge=1,
-        le=4,
-        step=1,
-        label="Levels",
-        help="How often the image is halved; half of what is left becomes latent each time. Images "
-        "that cannot be halved so often get a frame of zeros.",
-        group="Model",
-    )
+    levels: int = levels_knob("Levels")
     couplings: int = knob(
         4,
-        ge=2,
-        le=8,
-        step=1,
+        bounds=(2, 8, 1),
         label="Couplings of either kind",
         help="In each level, so many over a checkerboard of pixels, then so many over halves of "
         "the channels.",
         group="Model",
     )
-    hidden: int = knob(
-        64,
-        ge=32,
-        le=512,
-        step=32,
-        label="Hidden channels",
-        help="Width of the convolutional network inside each coupling. Its time grows with the "
-        "square.",
-        group="Model",
-    )
-    conditional: bool = knob(
-        True,
-        label="Class-conditional",
-        help="Tell the couplings the class of each image, so that it can be chosen when sampling.",
-        group="Model",
-    )
+    hidden: int = channels_knob()
+    conditional: bool = conditional_knob()
 
     def padded(self, shape: Shape) -> Shape:
         """Return the shape that images of ``shape`` are padded to."""

@@ -15,7 +15,7 @@ from datasets.own_images import OwnImages
 from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
 from models.vae import LIKELIHOODS, VAE, Shape, vae
 from training.core import collectives
-from training.core.config import knob, seed_knob
+from training.core.config import knob, rate_knob, seed_knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
@@ -40,9 +40,7 @@ class VAEConfig(ImageDataConfig):
     )
     latent: int = knob(
         20,
-        ge=2,
-        le=512,
-        step=1,
+        bounds=(2, 512, 1),
         label="Latent units",
         help="Numbers that describe an image. With 2 the whole latent space can be drawn; with "
         "many, most stay unused.",
@@ -50,18 +48,14 @@ class VAEConfig(ImageDataConfig):
     )
     hidden: int = knob(
         512,
-        ge=64,
-        le=1024,
-        step=64,
+        bounds=(64, 1024, 64),
         label="Hidden units",
         help="Width of the fully connected hidden layers of encoder and decoder.",
         group="Model",
     )
     depth: int = knob(
         1,
-        ge=1,
-        le=3,
-        step=1,
+        bounds=(1, 3, 1),
         label="Hidden layers",
         help="Fully connected hidden layers of the encoder, and as many of the decoder. With few "
         "latent units, two help.",
@@ -77,48 +71,32 @@ class VAEConfig(ImageDataConfig):
     )
     beta: float = knob(
         1.0,
-        ge=0.0,
-        le=10.0,
-        step=0.1,
+        bounds=(0.0, 10.0, 0.1),
         label="Beta",
         help="Weight of the KL. 1 is the bound on the likelihood; above, the latents say less and "
         "images get blurrier; at 0 it is hardly more than an autoencoder.",
     )
     warm_up: int = knob(
         0,
-        ge=0,
-        le=20,
-        step=1,
+        bounds=(0, 20, 1),
         label="Beta warm-up (epochs)",
         help="Let beta rise from 0 over so many epochs, so that units are not given up before they "
         "are of use.",
     )
     epochs: int = knob(
         30,
-        ge=1,
-        le=50,
-        step=1,
+        bounds=(1, 50, 1),
         label="Epochs",
         help="How often each training image is seen. The learning rate follows one cycle over all "
         "of them: up in the first tenth, then down to zero.",
     )
     batch: int = knob(
         64,
-        ge=16,
-        le=512,
-        step=16,
+        bounds=(16, 512, 16),
         label="Batch size",
         help="Images per step.",
     )
-    learning_rate: float = knob(
-        2e-3,
-        ge=1e-4,
-        le=1e-2,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
+    learning_rate: float = rate_knob(2e-3, bounds=(1e-4, 1e-2))
     precision: Literal["float32", "mixed"] = knob(
         "float32",
         label="Precision",

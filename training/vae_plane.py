@@ -28,18 +28,14 @@ class VAEPlaneConfig(PlaneConfig):
 
     hidden: int = knob(
         128,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Hidden units",
         help="Width of the hidden layers of encoder and decoder.",
         group="Model",
     )
     depth: int = knob(
         2,
-        ge=1,
-        le=4,
-        step=1,
+        bounds=(1, 4, 1),
         label="Hidden layers",
         help="Of encoder and decoder each.",
         group="Model",

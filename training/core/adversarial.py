@@ -5,18 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from models.gan import GAN
-from training.core.config import RunConfig, knob, seed_knob
+from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.experiment import Experiment
 from training.core.gan_losses import LOSSES, explained, gradient_penalty, realness
 from training.core.optimiser import Optimiser
 
 PARTS = ("discriminator", "generator")
+
+
+def discriminator_rate_knob(default: float, bounds: tuple[float, float]) -> Any:
+    """Declare the learning rate of the discriminator."""
+    words = "Of the discriminator, at the start; it falls in a straight line to zero at the end."
+    return rate_knob(default, bounds, words, "D learning rate")
+
+
+def generator_rate_knob(default: float, bounds: tuple[float, float]) -> Any:
+    """Declare the learning rate of the generator."""
+    words = "Of the generator, at the start; it falls in a straight line to zero at the end."
+    return rate_knob(default, bounds, words, "G learning rate")
 
 
 class DuelConfig(RunConfig):
@@ -28,24 +40,8 @@ class DuelConfig(RunConfig):
         help=f"What the two minimise.\n\n{explained()}",
         live=True,
     )
-    learning_rate_d: float = knob(
-        1e-3,
-        ge=1e-5,
-        le=2e-2,
-        label="D learning rate",
-        help="Of the discriminator, at the start; it falls in a straight line to zero at the end.",
-        live=True,
-        scale="log",
-    )
-    learning_rate: float = knob(
-        1e-3,
-        ge=1e-5,
-        le=2e-2,
-        label="G learning rate",
-        help="Of the generator, at the start; it falls in a straight line to zero at the end.",
-        live=True,
-        scale="log",
-    )
+    learning_rate_d: float = discriminator_rate_knob(1e-3, bounds=(1e-5, 2e-2))
+    learning_rate: float = generator_rate_knob(1e-3, bounds=(1e-5, 2e-2))
     optimiser: Literal["adam", "gradient-descent"] = knob(
         "adam",
         label="Optimiser",
@@ -55,9 +51,7 @@ class DuelConfig(RunConfig):
     )
     momentum: float = knob(
         0.0,
-        ge=0.0,
-        le=0.95,
-        step=0.05,
+        bounds=(0.0, 0.95, 0.05),
         label="Momentum",
         help="Share of the last step that goes into the next (Adam's first decay). Where two "
         "chase each other, much of it makes them overshoot.",
@@ -65,18 +59,14 @@ class DuelConfig(RunConfig):
     )
     d_steps: int = knob(
         1,
-        ge=1,
-        le=10,
-        step=1,
+        bounds=(1, 10, 1),
         label="D updates, k_D",
         help="Of the discriminator in each step. A Wasserstein critic wants about five.",
         live=True,
     )
     g_steps: int = knob(
         1,
-        ge=1,
-        le=10,
-        step=1,
+        bounds=(1, 10, 1),
         label="G updates, k_G",
         help="Of the generator in each step. More than the discriminator's invite collapse onto "
         "what fools it now.",
@@ -84,9 +74,7 @@ class DuelConfig(RunConfig):
     )
     smoothing: float = knob(
         0.0,
-        ge=0.0,
-        le=0.4,
-        step=0.05,
+        bounds=(0.0, 0.4, 0.05),
         label="Label smoothing",
         help="The target for real examples is 1 minus this, not 1: less than "
         "certainty. For the cross-entropy and least-squares losses.",
@@ -94,9 +82,7 @@ class DuelConfig(RunConfig):
     )
     delay: float = knob(
         0.0,
-        ge=0.0,
-        le=2.0,
-        step=0.1,
+        bounds=(0.0, 2.0, 0.1),
         label="Slow motion [s]",
         help="Seconds between two steps on the page, to watch single steps. It changes nothing "
         "else.",

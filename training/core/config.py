@@ -47,9 +47,7 @@ def knob(
     *,
     label: str,
     help: str,
-    ge: float | None = None,
-    le: float | None = None,
-    step: float | None = None,
+    bounds: tuple[float, ...] = (),
     group: str = "Training",
     live: bool = False,
     scale: Literal["linear", "log"] = "linear",
@@ -60,24 +58,31 @@ def knob(
         default: its default value.
         label: a short name with its unit, if it has one.
         help: one or two sentences for someone who meets it for the first time.
-        ge: smallest value allowed.
-        le: largest value allowed.
-        step: step of its slider.
+        bounds: smallest and largest value allowed, and the step of its slider, if that has one.
         group: heading under which forms show it.
         live: it can be changed while a training runs.
         scale: ``"log"`` for values that are compared by their ratio.
     """
+    low, high, step = (*bounds, None, None, None)[:3]
     extra = {"label": label, "step": step, "group": group, "live": live, "scale": scale}
-    return Field(default, ge=ge, le=le, description=help, json_schema_extra=extra)
+    return Field(default, ge=low, le=high, description=help, json_schema_extra=extra)
+
+
+def rate_knob(
+    default: float,
+    bounds: tuple[float, float],
+    help: str = "Peak of the cycle. It can be changed while the training runs.",
+    label: str = "Learning rate",
+) -> Any:
+    """Declare a learning rate; like all of them it can be changed while the training runs."""
+    return knob(default, bounds=bounds, label=label, help=help, live=True, scale="log")
 
 
 def seed_knob() -> Any:
     """Declare the seed, which every training has."""
     return knob(
         0,
-        ge=0,
-        le=2**31 - 1,
-        step=1,
+        bounds=(0, 2**31 - 1, 1),
         label="Seed",
         help="Same seed, same machine, same settings: the same training, number for number.",
     )

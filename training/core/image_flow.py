@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,40 @@ ROWS = 10  # rows of a snapshot where there are no classes
 TEMPERATURE = 0.7  # of the samples in a snapshot: the usual one for flows on images
 MEASURED = 512  # test images behind each measurement but the last, which takes all
 CHUNK = 250  # images at a time where no gradient is needed
+
+
+def levels_knob(label: str) -> Any:
+    """Declare in how many levels a flow sees its images."""
+    return knob(
+        2,
+        bounds=(1, 4, 1),
+        label=label,
+        help="How often the image is halved; half of what is left becomes latent each time. Images "
+        "that cannot be halved so often get a frame of zeros.",
+        group="Model",
+    )
+
+
+def channels_knob() -> Any:
+    """Declare how wide the convolutions inside couplings are."""
+    return knob(
+        64,
+        bounds=(32, 512, 32),
+        label="Hidden channels",
+        help="Width of the convolutional network inside each coupling. Its time grows with the "
+        "square.",
+        group="Model",
+    )
+
+
+def conditional_knob() -> Any:
+    """Declare whether a flow is told the class of each image."""
+    return knob(
+        True,
+        label="Class-conditional",
+        help="Tell the couplings the class of each image, so that it can be chosen when sampling.",
+        group="Model",
+    )
 
 
 class ConvolutionConfig(ImageConfig):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,13 @@ from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from metrics.plane import diversity
 from models.gan import GAN
-from training.core.adversarial import PARTS, Duel, DuelConfig
+from training.core.adversarial import (
+    PARTS,
+    Duel,
+    DuelConfig,
+    discriminator_rate_knob,
+    generator_rate_knob,
+)
 from training.core.config import knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Snapshot
@@ -23,66 +30,49 @@ from training.core.family import Training
 from training.core.image_flow import CHUNK, COLUMNS, ROWS
 from training.core.images import IMAGE_DATA, ImageDataConfig, crop, to_bytes
 
-VEIL = (
-    "Standard deviation, at the start, of the noise through which the discriminator sees real and "
-    "fake images (from -1 to 1); it falls to zero at the end. It keeps a discriminator that has "
-    "few images from learning them by heart."
-)
 MEASURED = 500  # samples, and test images, behind the diversity
+
+
+def veil_knob(default: float) -> Any:
+    """Declare the noise through which the discriminator sees all images."""
+    return knob(
+        default,
+        bounds=(0.0, 1.0, 0.05),
+        label="Noise on all images",
+        help="Standard deviation, at the start, of the noise through which the discriminator sees "
+        "real and fake images (from -1 to 1); it falls to zero at the end. It keeps a "
+        "discriminator that has few images from learning them by heart.",
+        live=True,
+    )
+
+
+def epochs_knob(default: int) -> Any:
+    """Declare how long a GAN on images trains."""
+    return knob(
+        default,
+        bounds=(1, 200, 1),
+        label="Epochs",
+        help="As many images are drawn as that many passes through the training images would see.",
+    )
 
 
 class ImageDuelConfig(DuelConfig, ImageDataConfig):
     """What can be set on all trainings of GANs on images."""
 
-    learning_rate_d: float = knob(
-        2e-4,
-        ge=1e-5,
-        le=5e-3,
-        label="D learning rate",
-        help="Of the discriminator, at the start; it falls in a straight line to zero at the end.",
-        live=True,
-        scale="log",
-    )
-    learning_rate: float = knob(
-        2e-4,
-        ge=1e-5,
-        le=5e-3,
-        label="G learning rate",
-        help="Of the generator, at the start; it falls in a straight line to zero at the end.",
-        live=True,
-        scale="log",
-    )
+    learning_rate_d: float = discriminator_rate_knob(2e-4, bounds=(1e-5, 5e-3))
+    learning_rate: float = generator_rate_knob(2e-4, bounds=(1e-5, 5e-3))
     momentum: float = knob(
         0.5,
-        ge=0.0,
-        le=0.95,
-        step=0.05,
+        bounds=(0.0, 0.95, 0.05),
         label="Momentum",
         help="Share of the last step that goes into the next (Adam's first decay). DCGAN's is 0.5.",
         live=True,
     )
-    veil: float = knob(
-        0.3,
-        ge=0.0,
-        le=1.0,
-        step=0.05,
-        label="Noise on all images",
-        help=VEIL,
-        live=True,
-    )
-    epochs: int = knob(
-        25,
-        ge=1,
-        le=200,
-        step=1,
-        label="Epochs",
-        help="As many images are drawn as that many passes through the training images would see.",
-    )
+    veil: float = veil_knob(0.3)
+    epochs: int = epochs_knob(25)
     batch: int = knob(
         64,
-        ge=16,
-        le=256,
-        step=16,
+        bounds=(16, 256, 16),
         label="Batch size",
         help="Real and fake images per update.",
     )

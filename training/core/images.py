@@ -19,7 +19,7 @@ from datasets.own_images import (
     read_image_folder,
     read_image_zip,
 )
-from training.core.config import ConfigError, RunConfig, knob, seed_knob
+from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
 from training.core.family import DataKind, Flag
 
 MAX_NAME = 200  # characters of the name of a class
@@ -52,30 +52,18 @@ class ImageConfig(ImageDataConfig):
 
     iterations: int = knob(
         2000,
-        ge=1000,
-        le=20_000,
-        step=500,
+        bounds=(1000, 20_000, 500),
         label="Iterations",
         help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
         "first tenth, then down to zero.",
     )
     batch: int = knob(
         64,
-        ge=32,
-        le=256,
-        step=32,
+        bounds=(32, 256, 32),
         label="Batch size",
         help="Images per step.",
     )
-    learning_rate: float = knob(
-        2e-3,
-        ge=1e-4,
-        le=5e-3,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
+    learning_rate: float = rate_knob(2e-3, bounds=(1e-4, 5e-3))
     seed: int = seed_knob()
 
 

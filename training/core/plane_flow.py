@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from datasets.plane import OWN, Plane, load_plane
 from datasets.toy import TOY
 from metrics.plane import Truth, summarise
 from models.flow import Flow
-from training.core.config import RunConfig, knob, seed_knob
+from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import DataKind, Training
 from training.core.optimiser import Optimiser, one_cycle
@@ -45,56 +45,50 @@ POINT_DATA = DataKind(
 )
 
 
-class PlaneConfig(RunConfig):
-    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
-
-    dataset: Literal[(*TOY, OWN)] = knob(  # type: ignore[valid-type]
-        "two_moons",
+def dataset_knob(default: str) -> Any:
+    """Declare which points to learn."""
+    return knob(
+        default,
         label="Dataset",
         help="The density to learn. `own` is a CSV of points or an image of yours.",
         group="Data",
     )
-    noise: float = knob(
-        0.05,
-        ge=0.02,
-        le=0.5,
-        step=0.01,
+
+
+def noise_knob(default: float) -> Any:
+    """Declare how noisy the points are."""
+    return knob(
+        default,
+        bounds=(0.02, 0.5, 0.01),
         label="Noise",
         help="Standard deviation of the Gaussian noise around the shape, in the data's own units. "
         "Own points ignore it.",
         group="Data",
     )
+
+
+class PlaneConfig(RunConfig):
+    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
+
+    dataset: Literal[(*TOY, OWN)] = dataset_knob("two_moons")  # type: ignore[valid-type]
+    noise: float = noise_knob(0.05)
     iterations: int = knob(
         2000,
-        ge=1000,
-        le=5000,
-        step=100,
+        bounds=(1000, 5000, 100),
         label="Iterations",
         help="Optimiser steps. The learning rate follows one cycle over all of them: up in the "
         "first tenth, then down to zero.",
     )
     batch: int = knob(
         512,
-        ge=64,
-        le=2048,
-        step=64,
+        bounds=(64, 2048, 64),
         label="Batch size",
         help="Points per step, drawn afresh each time where the density is known.",
     )
-    learning_rate: float = knob(
-        5e-3,
-        ge=1e-4,
-        le=2e-2,
-        label="Learning rate",
-        help="Peak of the cycle. It can be changed while the training runs.",
-        live=True,
-        scale="log",
-    )
+    learning_rate: float = rate_knob(5e-3, bounds=(1e-4, 2e-2))
     weight_decay: float = knob(
         0.0,
-        ge=0.0,
-        le=0.1,
-        step=0.005,
+        bounds=(0.0, 0.1, 0.005),
         label="Weight decay",
         help="Pulls the weights towards zero (decoupled from the gradient, as in AdamW).",
     )
