@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from analysis.image_latents import (
 from analysis.plane_checks import Check
 from datasets.images import ImageSet, is_here, load_images
 from datasets.own import DataError
-from models.image_flow import ImageFlow
+from models.flow import Flow
 from models.image_layers import ConvNet, Logit
 from models.priors import Gaussian
 from training.core.devices import knows_bfloat16
@@ -43,7 +44,7 @@ class Measured:
         dims: pixels times channels that count for bits/dim.
     """
 
-    flow: ImageFlow
+    flow: Flow
     images: Tensor
     labels: Tensor
     dims: int
@@ -102,7 +103,7 @@ def jacobian_checks(measured: Measured) -> list[Check]:
 
 
 @torch.no_grad()
-def inverse_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> float:
+def inverse_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
     """Return the largest change of a pixel on its way to the latent and back, in grey levels.
 
     Images ``x`` have values in [0, 1] and the shape ``(B, C, H, W)``.
@@ -112,7 +113,7 @@ def inverse_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> 
 
 
 @torch.no_grad()
-def cancel_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> float:
+def cancel_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
     """Return the largest sum of both directions' log-determinants, in nats; it should be zero.
 
     Images ``x`` have values in [0, 1] and the shape ``(B, C, H, W)``.
@@ -121,7 +122,7 @@ def cancel_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> f
     return float((there + flow.forward(z, context)[1]).abs().max())
 
 
-def log_det_error(flow: ImageFlow, x: Tensor, context: Tensor | None = None) -> float:
+def log_det_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
     """Return the difference, in nats, of ``log_det`` to autograd's whole Jacobian in float64.
 
     Args:
@@ -298,7 +299,7 @@ class Term:
 
 @torch.no_grad()
 def accounting(
-    flow: ImageFlow, x: Tensor, context: Tensor | None, dims: int
+    flow: Flow, x: Tensor, context: Tensor | None, dims: int
 ) -> tuple[list[Term], float]:
     """Spell out bits/dim: the 8 bits of a pixel, the latents of each level, each kind of layer.
 
@@ -312,16 +313,11 @@ def accounting(
         The terms, and bits/dim computed as in training; the terms add up to it.
     """
     nats: dict[str, Tensor] = {}  # what each kind of layer adds to log p(x)
-    log_density = []
-    start = x
-    for i, level in enumerate(flow.levels):
-        for layer in level:
-            x, change = layer.inverse(x, *((context,) if getattr(layer, "context", 0) else ()))
-            name = type(layer).__name__
-            if name in _KINDS or change.any():
-                nats[name] = nats.get(name, 0) + change.double()
-        x, done = x.chunk(2, dim=1) if i < len(flow.levels) - 1 else (x, x)
-        log_density.append(flow.prior.log_prob(done))
+    for before, state in pairwise(flow.inverse_states(x, context)):
+        name, change = type(state.layer).__name__, state.log_det.double() - before.log_det.double()
+        if name in _KINDS or change.any():
+            nats[name] = nats.get(name, 0) + change
+    log_density = [flow.prior.log_prob(z) for z in (*state.left, state.value)]
     per_bit = dims * math.log(2)
     terms = [Term("8 bits of each pixel", 8 * flow.features / dims)]
     for i, density in enumerate(log_density):
@@ -330,7 +326,7 @@ def accounting(
         terms.append(Term(where, -float(density.double().mean()) / per_bit))
     for name, change in nats.items():
         terms.append(Term(_KINDS.get(name, name), -float(change.mean()) / per_bit))
-    whole = bits_per_dim(flow.log_prob(start, context).double(), flow, dims)
+    whole = bits_per_dim(flow.log_prob(x, context).double(), flow, dims)
     return terms, float(whole.mean())
 
 
@@ -422,7 +418,7 @@ def _another(name: str, shape: torch.Size) -> dict[str, Tensor]:
     return {}
 
 
-def ood_bits(flow: ImageFlow, sets: Mapping[str, Tensor], dims: int) -> dict[str, Tensor]:
+def ood_bits(flow: Flow, sets: Mapping[str, Tensor], dims: int) -> dict[str, Tensor]:
     """Return bits/dim of each image of some sets, by set; of a conditional flow, from log p(x).
 
     Images are uint8, ``(N, C, H, W)``; bits/dim have the shape ``(N,)``.

@@ -18,21 +18,21 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from models.image_flow import ImageFlow
+from models.flow import Flow
 from training.core.image_flow import bits_per_dim
 from training.core.images import dequantise, one_hot
 
 CHUNK = 256  # images at a time
 
 
-def context_of(flow: ImageFlow, labels: Tensor) -> Tensor | None:
+def context_of(flow: Flow, labels: Tensor) -> Tensor | None:
     """Return the context of the classes ``(B,)``; ``None`` if the flow takes none."""
     return one_hot(labels, flow.context)
 
 
 @torch.no_grad()
 def encode(
-    flow: ImageFlow, images: Tensor, context: Tensor | None = None, *, seed: int | None = None
+    flow: Flow, images: Tensor, context: Tensor | None = None, *, seed: int | None = None
 ) -> Tensor:
     """Return the latents of images, shape ``(B, D)``.
 
@@ -48,13 +48,13 @@ def encode(
 
 
 @torch.no_grad()
-def decode(flow: ImageFlow, latents: Tensor, context: Tensor | None = None) -> Tensor:
+def decode(flow: Flow, latents: Tensor, context: Tensor | None = None) -> Tensor:
     """Return the images of latents ``(B, D)``, as floats ``(B, C, H, W)``."""
     return torch.cat([flow.forward(part, given)[0] for part, given in _parts(latents, context)])
 
 
 @torch.no_grad()
-def sample(flow: ImageFlow, labels: Tensor, *, temperature: float, seed: int) -> Tensor:
+def sample(flow: Flow, labels: Tensor, *, temperature: float, seed: int) -> Tensor:
     """Return one image for each of the classes ``(B,)``, as floats ``(B, C, H, W)``.
 
     Args:
@@ -98,7 +98,7 @@ def blend(start: Tensor, end: Tensor, shares: Tensor, *, spherical: bool = False
 
 @torch.no_grad()
 def interpolate(
-    flow: ImageFlow, images: Tensor, labels: Tensor, *, steps: int, spherical: bool = False
+    flow: Flow, images: Tensor, labels: Tensor, *, steps: int, spherical: bool = False
 ) -> Tensor:
     """Return images on the way between two, both ends included, shape ``(steps, C, H, W)``.
 
@@ -142,7 +142,7 @@ class Attributes:
 
 @torch.no_grad()
 def attributes(
-    flow: ImageFlow, images: Tensor, labels: Tensor, classes: int, *, per_class: int = 300
+    flow: Flow, images: Tensor, labels: Tensor, classes: int, *, per_class: int = 300
 ) -> Attributes:
     """Measure directions with up to ``per_class`` images of each class.
 
@@ -184,7 +184,7 @@ def ink(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def resample_level(
-    flow: ImageFlow, latents: Tensor, level: int, *, temperature: float, seed: int
+    flow: Flow, latents: Tensor, level: int, *, temperature: float, seed: int
 ) -> Tensor:
     """Return the latents with those of one level drawn anew, the others as they were.
 
@@ -205,14 +205,14 @@ def resample_level(
 
 
 @torch.no_grad()
-def log_prob(flow: ImageFlow, x: Tensor, labels: Tensor) -> Tensor:
+def log_prob(flow: Flow, x: Tensor, labels: Tensor) -> Tensor:
     """Return log p(x | class) of floats ``(B, C, H, W)`` in nats, shape ``(B,)``."""
     parts = _parts(x, context_of(flow, labels))
     return torch.cat([flow.log_prob(part, given) for part, given in parts])
 
 
 @torch.no_grad()
-def log_prob_by_class(flow: ImageFlow, x: Tensor) -> Tensor:
+def log_prob_by_class(flow: Flow, x: Tensor) -> Tensor:
     """Return log p(x | y) for every class y, in nats, shape ``(B, K)``.
 
     Of a flow that knows no classes it is log p(x), in a single column.
@@ -234,7 +234,7 @@ def posterior(by_class: Tensor) -> Tensor:
 
 
 def bits(
-    flow: ImageFlow, images: Tensor, dims: int, labels: Tensor | None = None, *, seed: int = 3
+    flow: Flow, images: Tensor, dims: int, labels: Tensor | None = None, *, seed: int = 3
 ) -> Tensor:
     """Return bits/dim of uint8 images ``(B, C, H, W)``, shape ``(B,)``.
 

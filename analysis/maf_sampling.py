@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.maf import MADE, ConditionalFlow, MaskedAutoregressive
+from models.flow import Flow
+from models.layers import given
+from models.maf import MADE, MaskedAutoregressive
 from models.priors import Gaussian
 from training.maf import DefectFlow
 
@@ -51,7 +53,7 @@ def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
     ).to(experiment.device)
     x, seconds = _timed(lambda: model.forward(z, context)[0])
     _, forward = _timed(lambda: model.inverse(x, context))
-    blocks = sum(isinstance(layer, MaskedAutoregressive) for layer in model.layers)
+    blocks = sum(isinstance(layer, MaskedAutoregressive) for layer in model.chain)
     frames, places = [experiment.image_of(z)], [(0, 0.0)]
     for block, share, state in _states(model, z, context, max(2, FRAMES // blocks)):
         frames.append(experiment.image_of(state))
@@ -60,17 +62,17 @@ def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
 
 
 def _states(
-    model: ConditionalFlow, z: Tensor, context: Tensor | None, per_block: int
+    model: Flow, z: Tensor, context: Tensor | None, per_block: int
 ) -> Iterator[tuple[int, float, Tensor]]:
     """Yield the image so far: what a block has finished, and before that what it started from."""
-    encoded, done = model._encoded(context), 0
-    layers = list(model.layers)
+    encoded, done = model.encoded(context), 0
+    layers = list(reversed(model.chain))
     for i, layer in enumerate(layers):
         if not isinstance(layer, MaskedAutoregressive):
             continue  # it belongs to the block before it
         after = list(takewhile(lambda m: not isinstance(m, MaskedAutoregressive), layers[i + 1 :]))
         before, due = layer._ordered(z), 0.0
-        for known, _, size in layer.forward_steps(z, encoded if layer.context else None):
+        for known, _, size in layer.forward_steps(z, **given(layer, encoded)):
             if size >= due or size == z.shape[1]:
                 due = size + z.shape[1] / per_block
                 state = layer._ordered(torch.cat([known[:, :size], before[:, size:]], dim=1))

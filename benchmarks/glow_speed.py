@@ -115,7 +115,7 @@ class Lab:
         return self.model.log_prob(x, self.experiment.context(labels))
 
     def sample(self, labels: Tensor) -> Tensor:
-        return self.model.sample(len(labels), self.experiment.context(labels))
+        return self.model.sample(len(labels), context=self.experiment.context(labels))
 
     def inversion_error(self, x: Tensor, labels: Tensor) -> float:
         """Return the largest error of a pixel in steps of 8 bits."""

@@ -30,7 +30,8 @@ from benchmarks.machine import DEFAULT_THREADS, load, peak_memory, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
-from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, maf
+from models.flow import Flow
+from models.maf import MADE, MaskedAutoregressive, maf
 from paths import ROOT
 from training.core.loop import train
 from training.maf import PRESETS, ImageFlow, MAFConfig
@@ -85,7 +86,7 @@ class PlainMasked(nn.Module):
 class PlainFlow(ImageFlow):
     """The lab's training with plain masked layers; the same masks and sizes."""
 
-    def flow(self, generator: torch.Generator) -> ConditionalFlow:
+    def flow(self, generator: torch.Generator) -> Flow:
         model = super().flow(generator)
         for made in (m for m in model.modules() if isinstance(m, MADE)):
             widths = [made.features, *[len(made.degrees)] * (len(made.layers) - 1)]
@@ -122,7 +123,7 @@ class Sampling:
     plain: list[float]
 
 
-def random_model() -> ConditionalFlow:
+def random_model() -> Flow:
     """Return a model of full size whose blocks all do something."""
     settings, generator = config(), torch.Generator().manual_seed(0)
     model = maf(
@@ -138,8 +139,8 @@ def random_model() -> ConditionalFlow:
     return model
 
 
-def blocks_of(model: ConditionalFlow) -> list[MaskedAutoregressive]:
-    return [layer for layer in model.layers if isinstance(layer, MaskedAutoregressive)]
+def blocks_of(model: Flow) -> list[MaskedAutoregressive]:
+    return [layer for layer in model.chain if isinstance(layer, MaskedAutoregressive)]
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from datasets.own import DataError
-from training.core.config import current_names
+from training.core.former import current_weights
 
 MAX_BYTES = 512 * 2**20
 MAX_HEADER = 4 * 2**20
@@ -102,17 +102,17 @@ def read_header(file: BinaryIO, size: int) -> Header:
     return Header(metadata, entries)
 
 
-def check_fit(header: Header, expected: Mapping[str, Tensor]) -> None:
+def check_fit(header: Header, model: nn.Module) -> None:
     """Compare names, types and shapes with the weights of a model.
 
     Args:
         header: of the file.
-        expected: ``state_dict()`` of the model, which may be on the meta device.
+        model: which may be on the meta device.
 
     Raises:
         DataError: they differ; names the first difference.
     """
-    found = current_names(header.entries)
+    found, expected = current_weights(header.entries, model), model.state_dict()
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     if missing or extra:

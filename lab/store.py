@@ -34,7 +34,8 @@ from lab.files import read_json, write_json
 from lab.people import Access
 from lab.safetensors_header import check_fit, read_header
 from registry import FAMILIES, Family
-from training.core.config import RENAMED, ConfigError, RunConfig, current_names
+from training.core.config import RENAMED, ConfigError, RunConfig
+from training.core.former import current_weights
 
 ACTIVE = ("queued", "starting", "running", "paused")
 RESUMABLE = ("stopped", "interrupted", "parked", "failed", "diverged")
@@ -477,9 +478,10 @@ class Run:
             with path.open("rb") as file:
                 # Only the header is read before names, shapes and types have been compared.
                 header = read_header(file, path.stat().st_size)
-            check_fit(header, model.state_dict())
+            check_fit(header, model)
             step = int(header.metadata.get("step", 0))
-            model.load_state_dict(current_names(safetensors.torch.load_file(path)))
+            weights = safetensors.torch.load_file(path)
+            model.load_state_dict(current_weights(weights, model))
             return step
         except FileNotFoundError:
             raise RunError(f"There are no weights in {self.path} yet.") from None

@@ -20,7 +20,8 @@ from datasets.plane import OWN
 from lab.safetensors_header import check_fit, read_header
 from lab.store import Run, RunError, RunStore
 from registry import FAMILIES, Family
-from training.core.config import ConfigError, RunConfig, current_names
+from training.core.config import ConfigError, RunConfig
+from training.core.former import current_weights
 
 MAX_STEP = 10**9
 
@@ -63,22 +64,23 @@ def read_weights(data: bytes) -> Weights:
         config = family.training.config.parse(values)
     except ConfigError as error:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
-    check_fit(header, _blueprint(family, config, metadata))
-    tensors = current_names(safetensors.torch.load(data))
+    model = _blueprint(family, config, metadata)
+    check_fit(header, model)
+    tensors = current_weights(safetensors.torch.load(data), model)
     for name, weight in tensors.items():
         if not torch.isfinite(weight).all():
             raise DataError(f"The weights are of no use: {name} is not finite everywhere.")
     return Weights(family, config, _step(metadata.get("step", "")), tensors)
 
 
-def _blueprint(family: Family, config: RunConfig, metadata) -> dict[str, Tensor]:
-    """Return the weights that a model of these settings has, without memory behind them."""
+def _blueprint(family: Family, config: RunConfig, metadata) -> torch.nn.Module:
+    """Return the model of these settings, without memory behind its weights."""
     training = family.training
     values = {name: _json(metadata.get(name, "")) for name in training.data.facts}
     facts = training.data.facts_of(values)
     try:
         with torch.device("meta"):
-            return training.model(config, *facts).state_dict()
+            return training.model(config, *facts)
     except (ConfigError, ValueError) as error:
         raise DataError("The settings in the file do not fit the size of its images.") from error
 

@@ -11,9 +11,17 @@ import torch
 from torch import nn
 
 from models.flow import Flow
-from models.image_flow import ImageFlow, Shape
-from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
-from models.layers import MLP, ActNorm, AffineCoupling
+from models.image_layers import (
+    ConvNet,
+    Flatten,
+    ImageShape,
+    InvertibleConv,
+    InvertibleLinear,
+    Logit,
+    Squeeze,
+    squeezed,
+)
+from models.layers import MLP, ActNorm, AffineCoupling, Split
 from models.priors import Gaussian
 
 BOUND = 2.0  # largest log-scale of a coupling
@@ -24,14 +32,14 @@ REACH = 50.0
 
 def glow(
     *,
-    shape: Shape = (1, 28, 28),
+    shape: ImageShape = (1, 28, 28),
     levels: int = 2,
     steps: int = 8,
     hidden: int = 128,
     classes: int = 0,
     alpha: float = 1e-6,
     generator: torch.Generator | None = None,
-) -> ImageFlow:
+) -> Flow:
     """Build a Glow over images ``(B, C, H, W)`` with values in [0, 1].
 
     Args:
@@ -62,19 +70,19 @@ def glow(
         mix = InvertibleConv(channels, generator=generator)
         return [ActNorm(channels), mix, coupling(channels)]
 
-    channels = shape[0]
-    parts: list[list[nn.Module]] = []
+    layers: list[nn.Module] = [Logit(alpha)]
+    part = shape
     for level in range(levels):
-        channels = 4 * channels if level == 0 else 2 * channels
-        layers: list[nn.Module] = [Logit(alpha)] if level == 0 else []
+        part = squeezed(part)
         layers.append(Squeeze())
         for _ in range(steps):
-            layers += step(channels)
+            layers += step(part[0])
         if level < levels - 1:
             # The half that leaves here is scaled by what it looks like from the half that stays.
-            layers.append(coupling(channels))
-        parts.append(layers)
-    return ImageFlow(Gaussian(math.prod(shape)), parts, shape, context=classes)
+            layers.append(coupling(part[0]))
+            part = (part[0] // 2, *part[1:])
+            layers.append(Split(part))
+    return Flow(Gaussian(math.prod(shape)), [*layers, Flatten(part)], context=classes)
 
 
 def glow_plane(
@@ -102,9 +110,9 @@ def glow_plane(
         https://arxiv.org/abs/1807.03039
     """
     passive, active = (features + 1) // 2, features // 2
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = []  # from the latent on
     for _ in range(steps):
         net = MLP(passive, *[hidden] * depth, 2 * active, generator=generator)
         mix = InvertibleLinear(features, generator=generator)
         layers += [AffineCoupling(net), mix, ActNorm(features)]
-    return Flow(Gaussian(features), layers)
+    return Flow(Gaussian(features), reversed(layers))

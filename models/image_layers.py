@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from models.layers import Result
 
+ImageShape = tuple[int, int, int]  # channels, height, width
+
 
 class Squeeze(nn.Module):
     """Trade space for channels: towards the latent, each 2x2 block of pixels becomes 4 channels.
@@ -45,17 +47,6 @@ class Squeeze(nn.Module):
             corners = x[0, 0], x[1, 1], x[0, 1], x[1, 0]
         return torch.cat(corners, dim=1), x.new_zeros(batch)
 
-    def latent_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return what channels, height and width of the data become on the latent side.
-
-        Raises:
-            ValueError: height or width is odd.
-        """
-        channels, height, width = shape
-        if height % 2 or width % 2:
-            raise ValueError(f"{height} x {width} pixels cannot be halved once more.")
-        return 4 * channels, height // 2, width // 2
-
     def forward(self, z: Tensor) -> Result:
         """Map ``(B, 4C, H/2, W/2)`` to ``(B, C, H, W)``; ``log_det`` is 0, shape ``(B,)``."""
         batch, channels, height, width = z.shape
@@ -66,17 +57,24 @@ class Squeeze(nn.Module):
         return x.reshape(batch, channels // 4, 2 * height, 2 * width), z.new_zeros(batch)
 
 
+def squeezed(shape: ImageShape) -> ImageShape:
+    """Return channels, height and width on the latent side of a :class:`Squeeze`.
+
+    Raises:
+        ValueError: height or width is odd.
+    """
+    channels, height, width = shape
+    if height % 2 or width % 2:
+        raise ValueError(f"{height} x {width} pixels cannot be halved once more.")
+    return 4 * channels, height // 2, width // 2
+
+
 class Unsqueeze(nn.Module):
     """The opposite of :class:`Squeeze`: towards the latent, 4 channels become 2x2 pixels again."""
 
     def __init__(self, *, checkerboard: bool = False) -> None:
         super().__init__()
         self.squeeze = Squeeze(checkerboard=checkerboard)
-
-    def latent_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return what channels, height and width of the data become on the latent side."""
-        channels, height, width = shape
-        return channels // 4, 2 * height, 2 * width
 
     def inverse(self, x: Tensor) -> Result:
         """Map ``(B, 4C, H/2, W/2)`` to ``(B, C, H, W)``; ``log_det`` is 0, shape ``(B,)``."""
@@ -202,13 +200,9 @@ class Vectorise(nn.Module):
         shape: channels, height and width.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: ImageShape) -> None:
         super().__init__()
         self.shape = shape
-
-    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what channels, height and width of the data become on the latent side."""
-        return (math.prod(shape),)
 
     def inverse(self, x: Tensor) -> Result:
         """Map ``(B, C, H, W)`` to ``(B, D)``, even places first; ``log_det`` is 0."""
@@ -221,6 +215,26 @@ class Vectorise(nn.Module):
         half = (z.shape[1] + 1) // 2
         x[:, ::2], x[:, 1::2] = z[:, :half], z[:, half:]
         return x.reshape(-1, *self.shape), z.new_zeros(len(z))
+
+
+class Flatten(nn.Module):
+    """End the last level: towards the latent, what is left of an image becomes a vector.
+
+    Args:
+        shape: channels, height and width on the data side.
+    """
+
+    def __init__(self, shape: ImageShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def inverse(self, x: Tensor) -> Result:
+        """Map ``(B, C, H, W)`` to ``(B, D)``; ``log_det`` is 0."""
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def forward(self, z: Tensor) -> Result:
+        """Map ``(B, D)`` to ``(B, C, H, W)``; ``log_det`` is 0."""
+        return z.reshape(-1, *self.shape), z.new_zeros(len(z))
 
 
 # Hidden channels, and couplings in a row, up to which a conditioner's output is taken as it is.

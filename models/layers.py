@@ -6,8 +6,8 @@ Every layer maps between a latent ``z`` and data ``x`` of the same shape ``(B, D
     x, log_det = layer.forward(z)      # latent to data, log |det dx/dz| per example, shape (B,)
     z, log_det = layer.inverse(x)      # data to latent, log |det dz/dx| per example, shape (B,)
 
-A layer whose attribute ``context`` is above zero takes a vector of that width as a second argument,
-shape ``(B, context)``: it is then the layer of a density given that vector.
+A layer of a density that is conditioned on a vector takes it as ``context``, shape ``(B, K)``. All
+others do not get it: :func:`given` decides.
 """
 
 from __future__ import annotations
@@ -22,6 +22,19 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 Result = tuple[Tensor, Tensor]
+
+
+def given(module: nn.Module, context: Tensor | None) -> dict[str, Tensor]:
+    """Return the keyword by which a layer, or the network inside, gets a context, if it takes one.
+
+    Ours have the width of the context as an attribute above zero, those of ``normflows`` a
+    ``context_layer`` inside.
+    """
+    if context is None:
+        return {}
+    parts = module.modules()
+    takes = any(getattr(part, "context", 0) or hasattr(part, "context_layer") for part in parts)
+    return {"context": context} if takes else {}
 
 
 class MLP(nn.Sequential):
@@ -79,7 +92,6 @@ class Coupling(nn.Module):
     Args:
         conditioner: network from the passive half ``(B, D_p)`` to the parameters of the map of the
             active half.
-            A conditioner with a ``context`` takes that as a second argument.
         flip: the second half is passive instead of the first. For odd D the first half is the
             larger one.
 
@@ -91,7 +103,6 @@ class Coupling(nn.Module):
     def __init__(self, conditioner: nn.Module, *, flip: bool = False) -> None:
         super().__init__()
         self.conditioner = conditioner
-        self.context: int = getattr(conditioner, "context", 0)
         self.flip = flip
 
     def passive(self, features: int) -> list[int]:
@@ -99,20 +110,21 @@ class Coupling(nn.Module):
         half = (features + 1) // 2
         return list(range(half, features)) if self.flip else list(range(half))
 
-    def forward(self, z: Tensor, *context: Tensor) -> Result:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
         """Map latents ``(B, D)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
         return self._couple(z, context, self._to_data)
 
-    def inverse(self, x: Tensor, *context: Tensor) -> Result:
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
         """Map data ``(B, D)`` to latents; also return ``log |det dz/dx|``, shape ``(B,)``."""
         return self._couple(x, context, self._to_latent)
 
     def _couple(
-        self, v: Tensor, context: tuple[Tensor, ...], move: Callable[[Tensor, Tensor], Result]
+        self, v: Tensor, context: Tensor | None, move: Callable[[Tensor, Tensor], Result]
     ) -> Result:
         first, second = v.chunk(2, dim=1)
         passive, active = (second, first) if self.flip else (first, second)
-        active, log_det = move(active, self.conditioner(passive, *context))
+        parameters = self.conditioner(passive, **given(self.conditioner, context))
+        active, log_det = move(active, parameters)
         return torch.cat((active, passive) if self.flip else (passive, active), dim=1), log_det
 
     def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
@@ -315,3 +327,31 @@ class ActNorm(nn.Module):
         shape = (-1, *[1] * (v.dim() - 2))
         log_det = self.log_scale.sum() * v[0, 0].numel()
         return self.shift.view(shape), self.log_scale.view(shape), log_det.expand(len(v))
+
+
+class Split(nn.Module):
+    """Towards the latent, the second half of the channels leaves, the first half goes on.
+
+    A :class:`~models.flow.Flow` keeps what has left, which is latent. A coupling before it whose
+    active half is the second one has a learned, conditional prior for what leaves, as Glow does.
+
+    Args:
+        shape: of what leaves, such as channels, height and width.
+
+    References:
+        Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2016), section 3.6.
+        https://arxiv.org/abs/1605.08803
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def part(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what goes on, and what leaves, of ``x`` with shape ``(B, 2C, ...)``."""
+        stays, leaves = x.chunk(2, dim=1)
+        return stays, leaves
+
+    def join(self, stayed: Tensor, left: Tensor) -> Tensor:
+        """Undo :meth:`part`: ``(B, 2C, ...)``."""
+        return torch.cat([stayed, left], dim=1)

@@ -7,16 +7,16 @@ inputs and nothing after it. What a mask would multiply by zero is neither store
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from models.flow import Flow, State, _last, _states
-from models.layers import MLP, ActNorm, Result
-from models.priors import Gaussian, Prior
+from models.flow import Flow
+from models.layers import MLP, ActNorm, Result, given
+from models.priors import Gaussian
 
 
 def hidden_degrees(features: int, hidden: int) -> Tensor:
@@ -331,7 +331,7 @@ class MaskedAutoregressive(nn.Module):
     ) -> None:
         super().__init__()
         self.made = MADE(features, hidden, **made)
-        self.reverse, self.bound, self.context = reverse, bound, self.made.context
+        self.reverse, self.bound = reverse, bound
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
         """Map data ``(B, D)``, and a context ``(B, K)``, to latents; also their ``log_det``."""
@@ -399,85 +399,21 @@ class MaskedAutoregressive(nn.Module):
         return shift, self.bound * torch.tanh(raw / self.bound)
 
 
-class ConditionalFlow(Flow):
-    """A flow of which some layers also take a context ``(B, K)``: p(x | context).
+def log_prob_terms(flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """Return what each dimension of ``x`` adds to log p(x) of a MAF, shape ``(B, D)``.
 
-    Layers that take one say so by a ``context`` width above zero.
-
-    Args:
-        prior: distribution of the latents.
-        layers: from the latent side to the data side.
-        encoder: network from what callers give as context to what the layers see.
+    Each layer's Jacobian is triangular with a known diagonal, so the sum splits.
     """
-
-    def __init__(
-        self, prior: Prior, layers: Iterable[nn.Module], encoder: nn.Module | None = None
-    ) -> None:
-        super().__init__(prior, layers)
-        self.encoder = encoder
-
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
-        return _last(self.forward_states(z, context))
-
-    def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
-        return _last(self.inverse_states(x, context))
-
-    def forward_states(self, z: Tensor, context: Tensor | None = None) -> Iterator[State]:
-        context = self._encoded(context)
-        return _states(z, ((m, _given(m, m.forward, context)) for m in self.layers))
-
-    def inverse_states(self, x: Tensor, context: Tensor | None = None) -> Iterator[State]:
-        context = self._encoded(context)
-        return _states(x, ((m, _given(m, m.inverse, context)) for m in reversed(self.layers)))
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        z, log_det = self.inverse(x, context)
-        return self.prior.log_prob(z) + log_det
-
-    def log_prob_terms(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return what each dimension adds to log p(x), shape ``(B, D)``.
-
-        Each layer's Jacobian is triangular with a known diagonal, so the sum splits.
-        """
-        context = self._encoded(context)
-        terms = torch.zeros_like(x)
-        for layer in reversed(self.layers):
-            if isinstance(layer, MaskedAutoregressive):
-                x, log_scale = layer.inverse_terms(x, context)
-                terms = terms - log_scale
-            else:
-                x, _ = layer.inverse(x)
-                terms = terms - layer.log_scale
-        return terms + self.prior._log_density(x)
-
-    def sample(
-        self,
-        count: int,
-        *,
-        context: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        like = next(self.parameters())
-        z = self.prior.sample(
-            count, generator=generator, temperature=temperature, device=like.device
-        )
-        return self.forward(z.to(like.dtype), context)[0]
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor, context: Tensor | None = None) -> None:
-        context = self._encoded(context)
-        for layer in reversed(self.layers):
-            if hasattr(layer, "initialise"):
-                layer.initialise(x)
-            x, _ = _given(layer, layer.inverse, context)(x)
-
-    def _encoded(self, context: Tensor | None) -> Tensor | None:
-        return context if self.encoder is None or context is None else self.encoder(context)
-
-
-def _given(layer: nn.Module, move: Callable, context: Tensor | None) -> Callable:
-    return partial(move, context=context) if getattr(layer, "context", 0) else move
+    context = flow.encoded(context)
+    terms = torch.zeros_like(x)
+    for layer in flow.chain:
+        if isinstance(layer, MaskedAutoregressive):
+            x, log_scale = layer.inverse_terms(x, **given(layer, context))
+            terms = terms - log_scale
+        else:
+            x, _ = layer.inverse(x)
+            terms = terms - layer.log_scale
+    return terms + flow.prior.log_density(x)
 
 
 def maf(
@@ -492,7 +428,7 @@ def maf(
     bound: float = 5.0,
     pieces: int | None = None,
     generator: torch.Generator | None = None,
-) -> ConditionalFlow:
+) -> Flow:
     """Build a MAF over points of shape ``(B, features)``; blocks take turns in their order.
 
     Args:
@@ -510,7 +446,7 @@ def maf(
     References:
         Masked Autoregressive Flow for Density Estimation. https://arxiv.org/abs/1705.07057
     """
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = []  # from the latent on
     for i in range(blocks):
         block = MaskedAutoregressive(
             features,
@@ -526,7 +462,7 @@ def maf(
     encoder = None
     if context:
         encoder = MLP(context, 2 * encoded, encoded, identity=False, generator=generator)
-    return ConditionalFlow(Gaussian(features), layers, encoder)
+    return Flow(Gaussian(features), reversed(layers), context=context, encoder=encoder)
 
 
 def position_features(positions: Tensor, frequencies: int = 6) -> Tensor:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from models.flow import Flow
-from models.image_flow import ImageFlow, Shape
-from models.image_layers import Vectorise
+from models.image_layers import ImageShape, Vectorise
 from models.layers import MLP, AdditiveCoupling, DiagonalScale
 from models.priors import PRIORS
 
@@ -43,20 +41,21 @@ def nice(
         net = MLP(passive, *[hidden] * depth, active, identity=False, generator=generator)
         return AdditiveCoupling(net, flip=flip)
 
-    couplings = [coupling(flip=bool(i % 2)) for i in range(layers)]
+    couplings = [coupling(flip=bool(i % 2)) for i in range(layers)]  # from the latent on
     # The scaling stands on the latent side, as in the paper: z = exp(-s) * h(x).
-    return Flow(PRIORS[prior](features), [DiagonalScale(features), *couplings])
+    chain = [*reversed(couplings), DiagonalScale(features)]
+    return Flow(PRIORS[prior](features), chain)
 
 
 def nice_images(
     *,
-    shape: Shape = (1, 28, 28),
+    shape: ImageShape = (1, 28, 28),
     layers: int = 4,
     hidden: int = 1000,
     depth: int = 5,
     prior: str = "logistic",
     generator: torch.Generator | None = None,
-) -> ImageFlow:
+) -> Flow:
     """Build the paper's NICE for MNIST over images ``(B, C, H, W)`` with values in [0, 1].
 
     Pixels are one long vector; those with an even place are one half of it, the others the other.
@@ -82,7 +81,6 @@ def nice_images(
         prior=prior,
         generator=generator,
     )
-    couplings = reversed(flow.layers[1:])
+    *couplings, _ = flow.chain
     scale = DiagonalScale(features, from_data=True)
-    inside: list[nn.Module] = [Vectorise(shape), *couplings, scale]
-    return ImageFlow(flow.prior, [inside], shape)
+    return Flow(flow.prior, [Vectorise(shape), *couplings, scale])

@@ -21,7 +21,7 @@ class Prior(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log p(z) in nats, shape ``(B,)``."""
-        return self._log_density(z).flatten(1).sum(1)
+        return self.log_density(z).flatten(1).sum(1)
 
     def sample(
         self,
@@ -40,7 +40,8 @@ class Prior(nn.Module):
         u = self._draw((count, *self.shape), generator, source)
         return (u * temperature).to(device or source)
 
-    def _log_density(self, z: Tensor) -> Tensor:
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return the log density of each coordinate, in nats, of the shape of ``z``."""
         raise NotImplementedError
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator | None, device) -> Tensor:
@@ -50,7 +51,7 @@ class Prior(nn.Module):
 class Gaussian(Prior):
     """The standard normal distribution."""
 
-    def _log_density(self, z: Tensor) -> Tensor:
+    def log_density(self, z: Tensor) -> Tensor:
         return -0.5 * (z.square() + math.log(2 * math.pi))
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator | None, device) -> Tensor:
@@ -64,7 +65,7 @@ class Logistic(Prior):
         NICE (Dinh, Krueger, Bengio, 2014), section 3.4. https://arxiv.org/abs/1410.8516
     """
 
-    def _log_density(self, z: Tensor) -> Tensor:
+    def log_density(self, z: Tensor) -> Tensor:
         return -(softplus(z) + softplus(-z))
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator | None, device) -> Tensor:

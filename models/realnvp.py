@@ -12,9 +12,16 @@ from torch import nn
 
 from models.flow import Flow
 from models.glow import BOUND, REACH
-from models.image_flow import ImageFlow, Shape
-from models.image_layers import ConvNet, Logit, Squeeze, Unsqueeze
-from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
+from models.image_layers import (
+    ConvNet,
+    Flatten,
+    ImageShape,
+    Logit,
+    Squeeze,
+    Unsqueeze,
+    squeezed,
+)
+from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
 from models.priors import Gaussian
 
 
@@ -56,23 +63,23 @@ def realnvp(
             return AffineCoupling(net, flip=flip)
         return SplineCoupling(net, flip=flip, bins=bins)
 
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = []  # from the latent on
     for i in range(blocks):
         layers += [ActNorm(features)] if actnorm else []
         layers += [build(flip=bool(i % 2))]
-    return Flow(Gaussian(features), layers)
+    return Flow(Gaussian(features), reversed(layers))
 
 
 def realnvp_images(
     *,
-    shape: Shape = (1, 28, 28),
+    shape: ImageShape = (1, 28, 28),
     levels: int = 2,
     couplings: int = 4,
     hidden: int = 64,
     classes: int = 0,
     alpha: float = 1e-6,
     generator: torch.Generator | None = None,
-) -> ImageFlow:
+) -> Flow:
     """Build a multi-scale RealNVP over images ``(B, C, H, W)`` with values in [0, 1].
 
     Each level has couplings over a checkerboard of pixels, then a squeeze, then couplings over
@@ -106,12 +113,13 @@ def realnvp_images(
             layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=bound)]
         return layers
 
-    channels = shape[0]
-    parts: list[list[nn.Module]] = []
+    layers: list[nn.Module] = [Logit(alpha)]
+    part = shape
     for level in range(levels):
-        layers: list[nn.Module] = [Logit(alpha)] if level == 0 else []
-        layers += [*run(channels, checkerboard=True), Unsqueeze(checkerboard=True)]
-        layers += run(channels, checkerboard=False)
-        parts.append(layers)
-        channels *= 2
-    return ImageFlow(Gaussian(math.prod(shape)), parts, shape, context=classes)
+        layers += [*run(part[0], checkerboard=True), Unsqueeze(checkerboard=True)]
+        layers += run(part[0], checkerboard=False)
+        part = squeezed(part)
+        if level < levels - 1:
+            part = (part[0] // 2, *part[1:])
+            layers.append(Split(part))
+    return Flow(Gaussian(math.prod(shape)), [*layers, Flatten(part)], context=classes)

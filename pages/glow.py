@@ -2,9 +2,8 @@
 
 from models.flow import Flow
 from models.glow import glow, glow_plane
-from models.image_flow import ImageFlow
 from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling
+from models.layers import ActNorm, AffineCoupling, Split
 from registry import FAMILIES
 from ui.common.family_page import family_page, variant
 from ui.common.page import begin_page
@@ -18,7 +17,17 @@ if chosen is family:
         family,
         IMAGE_PARTS,
         feel=None,
-        code=(glow, ImageFlow, Squeeze, ActNorm, InvertibleConv, AffineCoupling, ConvNet, Logit),
+        code=(
+            glow,
+            Flow,
+            Split,
+            Squeeze,
+            ActNorm,
+            InvertibleConv,
+            AffineCoupling,
+            ConvNet,
+            Logit,
+        ),
     )
 else:
     family_page(

@@ -1,7 +1,7 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
 from models.flow import Flow
-from models.maf import MADE, ConditionalFlow, MaskedAutoregressive, MaskedLinear, maf
+from models.maf import MADE, MaskedAutoregressive, MaskedLinear, maf
 from registry import FAMILIES
 from training.maf import DefectFlow, PatchFlow
 from ui.common.family_page import Parts, family_page, variant
@@ -44,7 +44,7 @@ if chosen is family:
             MaskedLinear,
             MADE,
             MaskedAutoregressive,
-            ConditionalFlow,
+            Flow,
             DefectFlow,
             PatchFlow,
         ),

@@ -3,7 +3,6 @@
 from functools import partial
 
 from models.flow import Flow
-from models.image_flow import ImageFlow
 from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.nice import nice, nice_images
 from registry import FAMILIES
@@ -27,5 +26,5 @@ else:
         chosen,
         IMAGE_PARTS,
         feel=None,
-        code=(nice_images, nice, ImageFlow, MLP, AdditiveCoupling, DiagonalScale),
+        code=(nice_images, nice, Flow, MLP, AdditiveCoupling, DiagonalScale),
     )

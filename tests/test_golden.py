@@ -25,7 +25,9 @@ def test_the_first_steps_are_those_of_the_golden_file(case):
     found = record(case)
     assert all(len(values) == STEPS for values in found["losses"].values())
     if golden["machine"] == here:
-        assert found == golden
+        # The checksum knows no order of the weights; the norm is a sum in the model's.
+        assert found["losses"] == golden["losses"]
+        assert found["weights"] == golden["weights"]
         return
     steps = 1 if CASES[case][0] in CHAOTIC else STEPS
     for name, values in golden["losses"].items():

@@ -12,10 +12,18 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
+from models.flow import Flow
 from models.glow import glow
-from models.image_flow import ImageFlow
-from models.image_layers import ConvNet, InvertibleConv, Logit, Squeeze, Unsqueeze, Vectorise
-from models.layers import ActNorm, AffineCoupling, Coupling
+from models.image_layers import (
+    ConvNet,
+    InvertibleConv,
+    Logit,
+    Squeeze,
+    Unsqueeze,
+    Vectorise,
+    squeezed,
+)
+from models.layers import ActNorm, AffineCoupling, Coupling, Split, given
 from models.nice import nice_images
 from models.priors import Gaussian, Logistic
 from models.realnvp import realnvp_images
@@ -27,7 +35,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def recipe(build: Callable[..., ImageFlow], shape: Shape, **settings) -> Callable[..., ImageFlow]:
+def recipe(build: Callable[..., Flow], shape: Shape, **settings) -> Callable[..., Flow]:
     return lambda generator: build(shape=shape, generator=generator, **settings)
 
 
@@ -42,7 +50,7 @@ def realnvps(shape: Shape, levels: int, classes: int = 0, couplings: int = 2):
 
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
-FLOWS: dict[str, Callable[[torch.Generator], ImageFlow]] = {
+FLOWS: dict[str, Callable[[torch.Generator], Flow]] = {
     "glow-1": glows(GREY, 1),
     "glow-2-classes": glows(GREY, 2, classes=3),
     "glow-3": glows(GREY, 3),
@@ -65,24 +73,29 @@ SMALL = [name for name in FLOWS if name not in ("glow-colour-3", "realnvp-colour
 
 
 @pytest.fixture(params=FLOWS, ids=str)
-def build(request) -> Callable[[torch.Generator], ImageFlow]:
+def build(request) -> Callable[[torch.Generator], Flow]:
     return FLOWS[request.param]
 
 
-def images(flow: ImageFlow, count: int = 4, seed: int = 5) -> Tensor:
+def shape_of(flow: Flow) -> torch.Size:
+    """Channels, height and width of its images."""
+    return flow.double().sample(1, context=context_of(flow, 1)).shape[1:]
+
+
+def images(flow: Flow, count: int = 4, seed: int = 5) -> Tensor:
     """Images with values in [0, 1] that have dark and bright places, in double precision."""
-    x = torch.rand(count, *flow.shape, generator=seeded(seed), dtype=torch.float64)
+    x = torch.rand(count, *shape_of(flow), generator=seeded(seed), dtype=torch.float64)
     return (2 * x - 0.5).clamp(0.002, 0.998)
 
 
-def context_of(flow: ImageFlow, count: int = 4, shift: int = 0) -> Tensor | None:
+def context_of(flow: Flow, count: int = 4, shift: int = 0) -> Tensor | None:
     if not flow.context:
         return None
     labels = (torch.arange(count) + shift) % flow.context
     return nn.functional.one_hot(labels, flow.context).double()
 
 
-def bent(build: Callable[[torch.Generator], ImageFlow], seed: int = 0) -> ImageFlow:
+def bent(build: Callable[[torch.Generator], Flow], seed: int = 0) -> Flow:
     """A flow in double precision, initialised on data, with disturbed weights: not the identity."""
     generator = seeded(seed)
     flow = build(generator).double()
@@ -106,8 +119,19 @@ def jacobians(function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     return full.transpose(0, 1).flatten(2)
 
 
-def modules(flow: ImageFlow, kind: type) -> list:
+def modules(flow: Flow, kind: type) -> list:
     return [module for module in flow.modules() if isinstance(module, kind)]
+
+
+def levels(flow: Flow) -> list[list[nn.Module]]:
+    """The layers of each level, from data to latent, without the splits between them."""
+    found = [[]]
+    for layer in flow.chain:
+        if isinstance(layer, Split):
+            found.append([])
+        else:
+            found[-1].append(layer)
+    return found
 
 
 def assert_sentence(error: BaseException) -> None:
@@ -128,7 +152,8 @@ def test_squeezing_only_moves_values_and_is_undone(kind, checkerboard, shape):
         shape = (4 * shape[0], *shape[1:])
     x = torch.arange(2 * math.prod(shape)).reshape(2, *shape).float()
     z, log_det = layer.inverse(x)
-    assert tuple(z.shape[1:]) == layer.latent_shape(shape)
+    parted, whole = (z, x) if kind is Squeeze else (x, z)
+    assert tuple(parted.shape[1:]) == squeezed(tuple(whole.shape[1:]))
     assert not torch.equal(z, x.reshape(z.shape)) or min(shape[1:]) == 2
     assert torch.equal(z.flatten(1).sort(1).values, x.flatten(1)), "each image keeps its pixels"
     back, other = layer.forward(z)
@@ -192,7 +217,7 @@ def test_a_coupling_on_a_checkerboard_leaves_the_squares_of_one_colour(flip):
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 7), (3, 1, 1)])
 def test_what_cannot_be_halved_is_refused_in_a_sentence(shape):
     with pytest.raises(ValueError, match=f"{shape[1]} x {shape[2]}") as error:
-        Squeeze().latent_shape(shape)
+        squeezed(shape)
     assert_sentence(error.value)
 
 
@@ -208,7 +233,6 @@ def test_vectors_have_pixels_at_even_places_first(shape):
     assert torch.equal(back, x)
     assert not log_det.any()
     assert not other.any()
-    assert layer.latent_shape(shape) == (count,)
 
 
 # -- actnorm on images ------------------------------------------------------------------------
@@ -472,7 +496,7 @@ def test_inverse_undoes_forward_and_forward_undoes_inverse(build):
     noise = torch.randn(4, flow.features, generator=seeded(8), dtype=torch.float64)
     drawn = latents.roll(1, 0) + 0.2 * noise
     x, there = flow.forward(drawn, context)
-    assert x.shape == (4, *flow.shape)
+    assert x.shape == (4, *shape_of(flow))
     again, log_det = flow.inverse(x, context)
     torch.testing.assert_close(again, drawn, rtol=0, atol=1e-5)
     torch.testing.assert_close(there, -log_det, rtol=0, atol=1e-4)
@@ -511,26 +535,33 @@ def test_single_precision_is_good_enough_to_come_back(build):
     assert off.max() < 1e-4
 
 
-def test_states_lead_from_latents_to_images(build):
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_states_lead_from_one_end_to_the_other(build, direction):
     flow = bent(build)
-    latents = torch.randn(3, flow.features, generator=seeded(8), dtype=torch.float64)
     context = context_of(flow, 3)
-    states = list(flow.forward_states(latents, context))
-    x, log_det = flow.forward(latents, context)
-    assert torch.equal(states[-1].value, x)
+    latents = torch.randn(3, flow.features, generator=seeded(8), dtype=torch.float64)
+    start = latents if direction == "forward" else images(flow, 3)
+    states = list(getattr(flow, f"{direction}_states")(start, context))
+    end, log_det = getattr(flow, direction)(start, context)
+    parts = [[s.value, *s.left] for s in (states[0], states[-1])]
+    assert [sum(part[0].numel() for part in some) for some in parts] == [flow.features] * 2
+    if direction == "forward":
+        assert torch.equal(parts[1][0], end)
+    else:
+        last, *left = (part.flatten(1) for part in parts[1])
+        assert torch.equal(torch.cat([*left, last], dim=1), end)
     assert torch.equal(states[-1].log_det, log_det)
     assert not states[0].log_det.any()
-    inside = [layer for level in reversed(flow.levels) for layer in reversed(level)]
-    assert [state.layer for state in states] == [None, *inside]
-    assert states[0].value.shape[1:] == flow.latent_shapes[-1]
+    chain = list(flow.chain) if direction == "inverse" else list(flow.chain)[::-1]
+    assert [state.layer for state in states] == [None, *chain]
 
 
-def test_conditioned_layers_are_those_that_say_so(build):
+def test_layers_that_see_the_class_are_those_that_get_it(build):
     flow = build(seeded())
-    inside = [layer for level in flow.levels for layer in level]
-    told = [layer for layer in inside if getattr(layer, "context", 0)]
+    vector = torch.ones(1, 3)
+    told = [layer for layer in flow.chain if given(layer, vector)]
     assert bool(told) == bool(flow.context)
-    assert all(layer.context == flow.context for layer in told)
+    assert not any(given(layer, None) for layer in flow.chain)
     if flow.context:
         assert told == modules(flow, Coupling), "every coupling sees the class"
 
@@ -541,13 +572,15 @@ def test_conditioned_layers_are_those_that_say_so(build):
 def test_latents_of_the_levels_partition_the_vector(build):
     flow = bent(build)
     places = flow.latent_slices
-    assert len(places) == len(flow.latent_shapes) == len(flow.levels)
+    assert len(places) == len(flow.latent_shapes) == len(modules(flow, Split)) + 1
     covered = [i for place in places for i in range(flow.features)[place]]
     assert covered == list(range(flow.features))
 
     vector = torch.arange(2.0 * flow.features).reshape(2, -1)
-    parts = flow.split(vector)
-    assert [tuple(part.shape[1:]) for part in parts] == flow.latent_shapes
+    *left, rest = flow.split(vector)
+    assert [tuple(part.shape[1:]) for part in left] == flow.latent_shapes[:-1]
+    assert rest.shape[1] == math.prod(flow.latent_shapes[-1])
+    parts = [*left, rest]
     assert torch.equal(torch.cat([part.flatten(1) for part in parts], dim=1), vector)
 
 
@@ -575,8 +608,9 @@ def test_a_level_that_changes_leaves_finer_latents_alone(name):
     x = images(flow)
     before = flow.inverse(x)[0]
     with torch.no_grad():
-        for parameter in flow.levels[-1].parameters():
-            parameter += 0.3
+        for layer in levels(flow)[-1]:
+            for parameter in layer.parameters():
+                parameter += 0.3
     after = flow.inverse(x)[0]
     changed = [not torch.equal(before[:, p], after[:, p]) for p in flow.latent_slices]
     assert changed == [False, False, True]
@@ -585,8 +619,8 @@ def test_a_level_that_changes_leaves_finer_latents_alone(name):
 @pytest.mark.parametrize("name", [n for n in FLOWS if n[-1] in "23" or "-2-" in n or "-3-" in n])
 def test_the_half_that_leaves_a_level_is_what_its_last_coupling_moves(name):
     flow = FLOWS[name](seeded())
-    assert len(flow.levels) > 1
-    for level, (channels, *_) in zip(flow.levels[:-1], flow.latent_shapes):
+    assert len(levels(flow)) > 1
+    for level, (channels, *_) in zip(levels(flow)[:-1], flow.latent_shapes):
         last = level[-1]
         assert isinstance(last, Coupling)
         # Half of the channels leaves, the second one.
@@ -595,7 +629,7 @@ def test_the_half_that_leaves_a_level_is_what_its_last_coupling_moves(name):
 
 def test_glow_learns_how_the_half_that_leaves_follows_from_the_half_that_stays():
     flow = glow(shape=(1, 8, 8), levels=3, steps=2, hidden=4, generator=seeded())
-    couplings = [sum(isinstance(layer, Coupling) for layer in level) for level in flow.levels]
+    couplings = [sum(isinstance(layer, Coupling) for layer in level) for level in levels(flow)]
     assert couplings == [3, 3, 2]
 
 
@@ -617,8 +651,8 @@ def test_the_class_changes_density_and_samples(name):
     flow = bent(FLOWS[name])
     x, here, there = images(flow), context_of(flow), context_of(flow, shift=1)
     assert (flow.log_prob(x, here) - flow.log_prob(x, there)).abs().min() > 1e-3
-    one = flow.sample(4, here, generator=seeded(3))
-    two = flow.sample(4, there, generator=seeded(3))
+    one = flow.sample(4, context=here, generator=seeded(3))
+    two = flow.sample(4, context=there, generator=seeded(3))
     assert (one - two).abs().flatten(1).amax(1).min() > 1e-3
     # An image has its own class: the one beside it does not matter.
     alone = torch.cat([flow.log_prob(x[i : i + 1], here[i : i + 1]) for i in range(4)])
@@ -652,13 +686,13 @@ def test_the_density_of_a_tiny_flow_integrates_to_one(name):
         return None if context is None else context.expand(count, -1)
 
     logit = Logit(1e-6) if modules(flow, Logit) else None
-    drawn = flow.sample(4000, along(4000), generator=seeded()).detach()
+    drawn = flow.sample(4000, context=along(4000), generator=seeded()).detach()
     line = drawn.flatten(1) if logit is None else z(drawn, logit).flatten(1)
     # Importance sampling from something wider than the flow, where both reach the whole space.
     wide = scipy.stats.multivariate_t(line.mean(0).numpy(), 1.5 * line.T.cov().numpy(), df=5)
     count = 60_000
     points = wide.rvs(count, random_state=np.random.default_rng(0))
-    x = torch.from_numpy(points).view(count, *flow.shape)
+    x = torch.from_numpy(points).view(count, *shape_of(flow))
     slope = torch.zeros(count, dtype=torch.float64)
     if logit is not None:
         x, slope = logit.forward(x)
@@ -685,7 +719,7 @@ def test_samples_are_of_the_density(name):
 @pytest.mark.parametrize("prior", [Gaussian, Logistic])
 def test_a_flow_whose_density_is_known_has_it(prior):
     # logit(x) is logistic if x is uniform; it is normal if x is logit-normal.
-    flow = ImageFlow(prior(4), [[Logit(0.0), Vectorise((1, 2, 2))]], (1, 2, 2))
+    flow = Flow(prior(4), [Logit(0.0), Vectorise((1, 2, 2))])
     x = torch.rand(50, 1, 2, 2, generator=seeded(), dtype=torch.float64).clamp(1e-4, 1 - 1e-4)
     if prior is Logistic:
         expected = torch.zeros(50, dtype=torch.float64)
@@ -701,15 +735,15 @@ def test_samples_come_from_their_generator_alone(build):
     context = context_of(flow, 6)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        one = flow.sample(6, context, generator=seeded(3))
+        one = flow.sample(6, context=context, generator=seeded(3))
         torch.manual_seed(2)
         state = torch.get_rng_state()
-        two = flow.sample(6, context, generator=seeded(3))
+        two = flow.sample(6, context=context, generator=seeded(3))
         assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(one, two)
-    assert one.shape == (6, *flow.shape)
-    assert not torch.equal(one, flow.sample(6, context, generator=seeded(4)))
-    cold = flow.sample(6, context, generator=seeded(3), temperature=0)
+    assert one.shape == (6, *shape_of(flow))
+    assert not torch.equal(one, flow.sample(6, context=context, generator=seeded(4)))
+    cold = flow.sample(6, context=context, generator=seeded(3), temperature=0)
     zero = flow.forward(torch.zeros(6, flow.features, dtype=torch.float64), context)[0]
     torch.testing.assert_close(cold, zero)
     if modules(flow, Logit):
@@ -776,9 +810,10 @@ def test_each_actnorm_of_a_flow_sees_the_data_as_it_arrives_there(name):
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_nothing_is_nan_where_images_are_black_or_white(name):
-    flow = bent(FLOWS[name]).float()
-    ends = [torch.zeros(flow.shape), torch.ones(flow.shape)]
-    noise = torch.rand(flow.shape, generator=seeded()).round()
+    flow = bent(FLOWS[name])
+    shape, flow = shape_of(flow), flow.float()
+    noise = torch.rand(shape, generator=seeded()).round()
+    ends = [torch.zeros(shape), torch.ones(shape)]
     x, context = torch.stack([*ends, noise, noise / 256]), context_of(flow)
     context = None if context is None else context.float()
     loss = -flow.log_prob(x, context).mean()

@@ -12,8 +12,8 @@ from analysis import image_checks, image_latents
 from analysis.image_checks import Measured
 from datasets.images import ImageSet
 from figures.image_figures import GAP, film_of_images, labelled_rows, tile
+from models.flow import Flow
 from models.glow import glow
-from models.image_flow import ImageFlow
 from models.nice import nice_images
 from training.core.image_flow import bits_per_dim
 from training.core.images import dequantise
@@ -31,7 +31,7 @@ def images(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, (count, *SHAPE), generator=private(seed), dtype=torch.uint8)
 
 
-def shaken(flow: ImageFlow, size: float = 0.05) -> ImageFlow:
+def shaken(flow: Flow, size: float = 0.05) -> Flow:
     """Move all weights a little: as built, couplings are the identity and forget the class."""
     eval_generator = private(9)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def shaken(flow: ImageFlow, size: float = 0.05) -> ImageFlow:
 
 
 @pytest.fixture(scope="module")
-def conditional() -> ImageFlow:
+def conditional() -> Flow:
     flow = glow(
         shape=SHAPE, levels=2, steps=2, hidden=16, classes=CLASSES, alpha=0.05, generator=private(1)
     )
@@ -49,12 +49,12 @@ def conditional() -> ImageFlow:
 
 
 @pytest.fixture(scope="module")
-def vectors() -> ImageFlow:
+def vectors() -> Flow:
     return shaken(nice_images(shape=SHAPE, layers=2, hidden=16, depth=1, generator=private(1)))
 
 
 @pytest.fixture(params=["conditional", "vectors"])
-def flow(request: pytest.FixtureRequest) -> ImageFlow:
+def flow(request: pytest.FixtureRequest) -> Flow:
     return request.getfixturevalue(request.param)
 
 
@@ -204,7 +204,7 @@ def test_bits_of_labels_and_of_none_differ_by_what_the_label_is_worth(conditiona
 # -- checks --------------------------------------------------------------------------------------
 
 
-def measured(flow: ImageFlow) -> Measured:
+def measured(flow: Flow) -> Measured:
     return Measured(flow, images(40), torch.arange(40) % CLASSES, DIMS)
 
 
@@ -224,7 +224,7 @@ def test_a_wrong_log_determinant_is_found(conditional):
             return z / 2, z.new_zeros(len(z))
 
     flow = glow(shape=SHAPE, levels=1, steps=1, hidden=8, alpha=0.05, generator=private(1))
-    flow.levels[0].append(Wrong())
+    flow.chain.append(Wrong())
     flow.eval().requires_grad_(False)
     failed = {c.name for c in image_checks.check_image_flow(measured(flow)) if c.passed is False}
     assert failed == {"Log-determinant against autograd"}
@@ -241,7 +241,7 @@ def test_a_flow_that_does_not_invert_is_found(vectors):
             return z, z.new_zeros(len(z))
 
     flow = nice_images(shape=SHAPE, layers=2, hidden=8, depth=1, generator=private(1))
-    flow.levels[0].insert(0, Lossy())
+    flow.chain.insert(0, Lossy())
     x = dequantise(images(8), private(0))
     assert image_checks.inverse_error(flow.requires_grad_(False), x) > 50
 
@@ -255,7 +255,7 @@ def test_terms_add_up_to_the_bits(flow):
     assert whole == pytest.approx(float(expected), abs=1e-5)
     names = [term.name for term in terms]
     assert terms[0].bits == 8
-    assert sum("p(z)" in name for name in names) == len(flow.levels)
+    assert sum("p(z)" in name for name in names) == len(flow.latent_shapes)
     assert len(names) == len(set(names))
 
 

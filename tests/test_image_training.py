@@ -17,7 +17,7 @@ from datasets.images import load_images
 from datasets.own_images import OwnImages
 from lab.driver import drive
 from lab.store import Run
-from models.image_flow import ImageFlow
+from models.flow import Flow
 from models.image_layers import ConvNet, Logit, Vectorise
 from models.priors import Logistic
 from registry import FAMILIES
@@ -175,7 +175,7 @@ def test_a_flow_whose_density_is_even_has_eight_bits_on_any_images(dataset):
     # The logit of an evenly spread value is logistic.
     experiment = make("nice", dataset=dataset)
     shape = experiment.images.shape
-    flow = ImageFlow(Logistic(math.prod(shape)), [[Logit(1e-6), Vectorise(shape)]], shape)
+    flow = Flow(Logistic(math.prod(shape)), [Logit(1e-6), Vectorise(shape)])
     experiment.model = flow
     assert experiment.measure()["bits_per_dim_test"] == pytest.approx(8, abs=1e-4)
 
@@ -278,7 +278,8 @@ def test_cropping_undoes_padding(inner, side):
 @pytest.mark.parametrize("variant", ["glow", "realnvp"])
 def test_digits_get_a_frame_for_three_and_four_levels(variant, levels):
     experiment = make(variant, dataset="digits", levels=levels)
-    assert experiment.images.shape == experiment.model.shape == (1, 32, 32)
+    assert experiment.images.shape == (1, 32, 32)
+    assert experiment.model.features == 32 * 32
     assert experiment.dims == 28 * 28
     target = experiment.target()
     assert target["images"].shape == (60, 1, 28, 28)
@@ -582,10 +583,11 @@ def test_a_model_is_built_at_both_ends_of_every_setting(stem, name, end):
     for shape in ((1, 28, 28), (3, 32, 32)):
         padded = config.padded(shape)
         flow = module.model(config, padded, 10, generator=seeded())
-        assert flow.shape == padded
+        context = torch.zeros(1, flow.context) if flow.context else None
+        assert flow.sample(1, context=context).shape == (1, *padded)
         assert flow.context == (10 if getattr(config, "conditional", False) else 0)
         if "levels" in AXES[stem]:
-            assert len(flow.levels) == config.levels
+            assert len(flow.latent_shapes) == config.levels
         assert sum(map(math.prod, flow.latent_shapes)) == math.prod(padded)
 
 

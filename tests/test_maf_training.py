@@ -270,7 +270,7 @@ def test_the_image_score_is_its_nll_and_the_map_adds_up_to_it(capsules):
         x = experiment.standardised(images, None).flatten(1)
         expected = -experiment.model.log_prob(x) + experiment.log_volume
     torch.testing.assert_close(nll, expected, rtol=1e-4, atol=1e-2)
-    assert isinstance(experiment.model.layers[-1], ActNorm)
+    assert isinstance(experiment.model.chain[0], ActNorm)
 
 
 def test_the_two_maps_of_a_patch_are_the_parts_of_its_nll(capsules):

@@ -90,9 +90,9 @@ def bent(build: Build, features: int = 2, seed: int = 0) -> Flow:
     generator = seeded(seed)
     flow = build(features, generator)
     flow.initialise(skewed(500, features))
-    strength = 0.25 / len(flow.layers) ** 0.5
+    strength = 0.25 / len(flow.chain) ** 0.5
     with torch.no_grad():
-        for parameter in flow.parameters():
+        for parameter in flow.chain[::-1].parameters():
             parameter += strength * torch.randn(parameter.shape, generator=generator)
     return flow.double()
 
@@ -179,7 +179,7 @@ def test_states_lead_from_one_side_to_the_other(build, direction):
     assert torch.equal(states[-1].value, value)
     assert torch.equal(states[-1].log_det, log_det)
 
-    layers = list(flow.layers) if direction == "forward" else list(flow.layers)[::-1]
+    layers = list(flow.chain) if direction == "inverse" else list(flow.chain)[::-1]
     assert [state.layer for state in states] == [None, *layers]
     for before, after in pairwise(states):
         # Each state alone says how its layer turned the points before it into those after it.
@@ -194,8 +194,8 @@ def test_states_lead_from_one_side_to_the_other(build, direction):
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_the_passive_half_stays_and_decides(ours, features, direction):
     flow, v = bent(ours, features), points(features=features)
-    couplings = [layer for layer in flow.layers if isinstance(layer, Coupling)]
-    mixing = any(isinstance(layer, InvertibleLinear) for layer in flow.layers)
+    couplings = [layer for layer in flow.chain if isinstance(layer, Coupling)]
+    mixing = any(isinstance(layer, InvertibleLinear) for layer in flow.chain)
     flips = {layer.flip for layer in couplings}
     assert mixing or len(flips) == 2, "no coordinate may stay all the way"
     for layer in couplings:
@@ -234,7 +234,7 @@ def test_nice_is_not_stuck_on_data_that_is_its_own_mirror_image(name):
     x = skewed(400, 2)
     x = torch.cat([x, -x, x * torch.tensor([1.0, -1.0]), x * torch.tensor([-1.0, 1.0])])
     (-flow.log_prob(x).mean()).backward()
-    conditioners = [layer.conditioner for layer in flow.layers if isinstance(layer, Coupling)]
+    conditioners = [layer.conditioner for layer in flow.chain if isinstance(layer, Coupling)]
     assert all(net[-1].weight.grad.abs().max() > 1e-4 for net in conditioners)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from models.flow import Flow
 from models.glow import glow
-from models.image_flow import ImageFlow, Shape
+from models.image_layers import ImageShape
 from training.core.config import knob
 from training.core.image_flow import (
     ConvolutionConfig,
@@ -31,14 +32,14 @@ class GlowConfig(ConvolutionConfig):
     hidden: int = channels_knob()
     conditional: bool = conditional_knob()
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to."""
         return squeezable(shape, self.levels)
 
 
 def model(
-    config: GlowConfig, shape: Shape, classes: int, *, generator: torch.Generator | None = None
-) -> ImageFlow:
+    config: GlowConfig, shape: ImageShape, classes: int, *, generator: torch.Generator | None = None
+) -> Flow:
     """Return the flow that ``config`` describes, over images of ``shape``."""
     return glow(
         shape=shape,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from datasets import capsules, defects
@@ -19,7 +19,8 @@ from datasets.defects import DefectSet
 from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
 from metrics import detection
-from models.maf import ConditionalFlow, maf, position_features
+from models.flow import Flow
+from models.maf import log_prob_terms, maf, position_features
 from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import DataKind, Training
@@ -163,7 +164,7 @@ def features(config: MAFConfig) -> int:
     return 3 * (config.side if config.model == "image" else config.patch) ** 2
 
 
-def model(config: MAFConfig, *, generator: torch.Generator | None = None) -> ConditionalFlow:
+def model(config: MAFConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes, not yet trained."""
     image = config.model == "image"
     return maf(
@@ -244,7 +245,9 @@ class DefectFlow(Experiment):
         self.model = self.flow(torch.Generator().manual_seed(config.seed))
         self.model.to(self.device)
         self.initialise()
-        self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
+        # From the latent on: the order of weights in the vectors of all checkpoints.
+        parts = nn.ModuleList([*reversed(self.model.chain), self.model.encoder])
+        self.optimisers = {"adam": Optimiser(parts, weight_decay=config.weight_decay)}
         self._epoch: tuple[int, Tensor] | None = None
         self._looked: tuple[int, tuple] | None = None
 
@@ -260,7 +263,7 @@ class DefectFlow(Experiment):
 
     # -- what the two models differ in ----------------------------------------------------------
 
-    def flow(self, generator: torch.Generator) -> ConditionalFlow:
+    def flow(self, generator: torch.Generator) -> Flow:
         """Return the model, not yet trained."""
         return model(self.config, generator=generator)
 
@@ -478,7 +481,7 @@ class ImageFlow(DefectFlow):
     def initialise(self) -> None:
         x = self.standardised(self.fit, self.generator).flatten(1)
         # The outermost layer sees the data themselves; all others start from the identity.
-        self.model.layers[-1].initialise(x)
+        self.model.chain[0].initialise(x)
 
     def loss(self, images: Tensor) -> Tensor:
         return -self.model.log_prob(self.standardised(images, self.generator).flatten(1)).mean()
@@ -492,7 +495,7 @@ class ImageFlow(DefectFlow):
         nll, maps = [], []
         for some in images.split(64):
             x = self.standardised(some, generator).flatten(1)
-            terms = -self.model.log_prob_terms(x)  # (B, D)
+            terms = -log_prob_terms(self.model, x)  # (B, D)
             nll.append(terms.sum(1) + self.log_volume)
             places = terms.view(some.shape).mean(-1) + self.log_volume / self.features
             maps.append(places.clamp(max=NOISE)[:, None])

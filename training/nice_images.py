@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-from models.image_flow import ImageFlow, Shape
+from models.flow import Flow
+from models.image_layers import ImageShape
 from models.nice import nice_images
 from training.core.config import knob
 from training.core.image_flow import image_flow, squeezable
@@ -45,18 +46,18 @@ class NICEImagesConfig(ImageConfig):
         group="Model",
     )
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to: vectors need no padding."""
         return squeezable(shape, 0)
 
 
 def model(
     config: NICEImagesConfig,
-    shape: Shape,
+    shape: ImageShape,
     classes: int,
     *,
     generator: torch.Generator | None = None,
-) -> ImageFlow:
+) -> Flow:
     """Return the flow that ``config`` describes, over images of ``shape``; it knows no classes."""
     return nice_images(
         shape=shape,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from models.image_flow import ImageFlow, Shape
+from models.flow import Flow
+from models.image_layers import ImageShape
 from models.realnvp import realnvp_images
 from training.core.config import knob
 from training.core.image_flow import (
@@ -32,18 +33,18 @@ class RealNVPImagesConfig(ConvolutionConfig):
     hidden: int = channels_knob()
     conditional: bool = conditional_knob()
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to."""
         return squeezable(shape, self.levels)
 
 
 def model(
     config: RealNVPImagesConfig,
-    shape: Shape,
+    shape: ImageShape,
     classes: int,
     *,
     generator: torch.Generator | None = None,
-) -> ImageFlow:
+) -> Flow:
     """Return the flow that ``config`` describes, over images of ``shape``."""
     return realnvp_images(
         shape=shape,

@@ -254,6 +254,7 @@ def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
     rest = by_class.scatter(1, labels[:, None], -torch.inf).amax(1)
     best = (own - rest).reshape(-1, draws).argmax(1) + draws * torch.arange(len(digits))
     states = list(flow.forward_states(z[best], context_of(flow, labels[best])))
+    _, *states = states
     coarse = [s.value for s in states if s.value.shape[-1] == states[0].value.shape[-1]]
     columns = [coarse[0], coarse[2 * len(coarse) // 3], states[len(coarse)].value]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from training.core.config import RunConfig, current_names
+from training.core.former import current_weights
 from training.core.optimiser import Optimiser
 
 Snapshot = Mapping[str, np.ndarray]
@@ -103,7 +104,7 @@ class Experiment:
         """Take over what ``state_dict`` returned, perhaps on another device."""
         self.step = state["step"]
         self.live = dict(state["live"])
-        self.model.load_state_dict(current_names(state["model"]))
+        self.model.load_state_dict(current_weights(state["model"], self.model))
         optimisers = current_names(state["optimisers"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(optimisers[name])

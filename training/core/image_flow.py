@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
-from models.image_flow import ImageFlow, Shape
-from models.image_layers import ConvNet
+from models.flow import Flow
+from models.image_layers import ConvNet, ImageShape
 from training.core import collectives
 from training.core.config import ConfigError, knob
 from training.core.devices import knows_bfloat16
@@ -76,7 +76,7 @@ class ConvolutionConfig(ImageConfig):
     )
 
 
-def squeezable(shape: Shape, levels: int) -> Shape:
+def squeezable(shape: ImageShape, levels: int) -> ImageShape:
     """Return the shape of images padded so that they can be halved ``levels`` times.
 
     Raises:
@@ -124,7 +124,7 @@ class ImageFlowTraining(Experiment):
     def __init__(
         self,
         config: ImageConfig,
-        model: Callable[..., ImageFlow],
+        model: Callable[..., Flow],
         *,
         device: torch.device | str = "cpu",
         own: OwnImages | None = None,
@@ -136,7 +136,7 @@ class ImageFlowTraining(Experiment):
         self.images: ImageSet = images.pad_to(config.padded(images.shape)[1]).to(device)
         # The initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(config.seed)
-        self.model: ImageFlow = model(
+        self.model: Flow = model(
             config, self.images.shape, len(self.classes), generator=weights
         ).to(self.device)
         x, labels = self._batch(512)
@@ -226,13 +226,13 @@ class ImageFlowTraining(Experiment):
         return crop(x, *self._crop_size())
 
 
-def image_flow(config: type[ImageConfig], model: Callable[..., ImageFlow]) -> Training:
+def image_flow(config: type[ImageConfig], model: Callable[..., Flow]) -> Training:
     """Return what a family of flows on images trains: its settings, and what makes its flow."""
     build = partial(ImageFlowTraining, model=model)
     return Training(config, model, build, data=IMAGE_DATA, threads=8, parallel=True)
 
 
-def bits_per_dim(log_prob: Tensor, model: ImageFlow, dims: int) -> Tensor:
+def bits_per_dim(log_prob: Tensor, model: Flow, dims: int) -> Tensor:
     """Return bits/dim in 8-bit pixel space.
 
     Args:

@@ -122,7 +122,9 @@ class PlaneFlow(Experiment):
         weights = torch.Generator().manual_seed(config.seed)
         self.model: Flow = model(config, generator=weights).to(self.device)
         self.model.initialise(self.plane.batch(2048, self.generator))
-        self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
+        # From the latent on: the order of weights in the vectors of all checkpoints.
+        layers = self.model.chain[::-1]
+        self.optimisers = {"adam": Optimiser(layers, weight_decay=config.weight_decay)}
         # Latents, grid and held-out points have a generator of their own: evaluation never changes
         # the training.
         eval_generator = torch.Generator().manual_seed(1)

@@ -349,10 +349,10 @@ def _levels_png(
     many = encode(flow, _base.image, context).expand(10, -1)
     repeated = None if context is None else context.expand(10, -1)
     rows, real = [], _desk.shown(_base.image)
-    for level in range(len(flow.levels)):
+    for level in range(len(flow.latent_shapes)):
         z = resample_level(flow, many, level, temperature=temperature, seed=level)
         rows += [real, _desk.shown(decode(flow, z, repeated))]
-    labels = [f"level {i + 1}" for i in range(len(flow.levels))]
+    labels = [f"level {i + 1}" for i in range(len(flow.latent_shapes))]
     labels[0] += ", fine"
     labels[-1] += ", coarse"
     return png(labelled_rows(np.concatenate(rows), 11, labels, shade))

@@ -10,7 +10,7 @@ from datasets.images import DataMissing, ImageSet, load_images
 from datasets.own import DataError
 from lab.store import Run
 from lab.view import View
-from models.image_flow import ImageFlow
+from models.flow import Flow
 from training.core.config import RunConfig
 
 STAND_IN = "digits"  # built in, so always there
@@ -31,7 +31,7 @@ class Trained:
         step: optimiser step of the weights.
     """
 
-    flow: ImageFlow
+    flow: Flow
     config: RunConfig
     classes: tuple[str, ...]
     crop: tuple[int, int]

@@ -133,8 +133,8 @@ def inside(view: View, version: float) -> None:
 
 
 def _blocks(experiment: DefectFlow) -> list[MaskedAutoregressive]:
-    layers = reversed(experiment.model.layers)
-    return [layer for layer in layers if isinstance(layer, MaskedAutoregressive)]
+    chain = experiment.model.chain
+    return [layer for layer in chain if isinstance(layer, MaskedAutoregressive)]
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -164,14 +164,8 @@ def _jacobian_png(
 def _inner_point(experiment: DefectFlow, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return a held-out image, or its middle patch, as it comes to a block, and its context."""
     x, context = experiment.one_point()
-    encoded = experiment.model._encoded(context)
-    passed = 0
-    for layer in reversed(experiment.model.layers):
-        if isinstance(layer, MaskedAutoregressive):
-            passed += 1
-            if passed == number:
-                break
-            x, _ = layer.inverse(x, encoded if layer.context else None)
-        else:
-            x, _ = layer.inverse(x)
-    return x, encoded if experiment.model.encoder is not None else None
+    model = experiment.model
+    block = _blocks(experiment)[number - 1]
+    states = zip(model.chain, model.inverse_states(x, context))
+    before = next(state for layer, state in states if layer is block)
+    return before.value, model.encoded(context)
