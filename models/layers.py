@@ -19,16 +19,15 @@ from itertools import pairwise
 import torch
 from normflows.utils.splines import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 Result = tuple[Tensor, Tensor]
 
 
 def given(module: nn.Module, context: Tensor | None) -> dict[str, Tensor]:
-    """Return the keyword by which a layer, or the network inside, gets a context, if it takes one.
+    """Return the keyword by which a layer, or the network inside, gets a context ``(B, K)``.
 
-    Ours have the width of the context as an attribute above zero, those of ``normflows`` a
-    ``context_layer`` inside.
+    Nothing, if it takes none: ours have the width of the context as an attribute above zero, those
+    of ``normflows`` a ``context_layer`` inside.
     """
     if context is None:
         return {}
@@ -53,8 +52,9 @@ class MLP(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(features):
-            kind = Thin if width_in in Thin.INPUTS else nn.Linear
-            layer = nn.utils.skip_init(kind, width_in, width_out, device=torch.get_default_device())
+            layer = nn.utils.skip_init(
+                nn.Linear, width_in, width_out, device=torch.get_default_device()
+            )
             bound = 1 / math.sqrt(width_in)
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
@@ -63,24 +63,6 @@ class MLP(nn.Sequential):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         super().__init__(*layers[:-1])
-
-
-class Thin(nn.Linear):
-    """A linear layer of few inputs, whose gradients take a quarter of the usual time on a CPU.
-
-    The product of a tall matrix with one of 2 to 8 columns is far from the speed of other products.
-    With the weights laid out by columns, PyTorch computes both gradients as products with rows.
-    """
-
-    INPUTS = range(2, 9)  # one column is a product of its own kind, and fast
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return outputs ``(..., out)`` of inputs ``(..., in)``."""
-        return linear(x, self.by_columns(), self.bias)
-
-    def by_columns(self) -> Tensor:
-        """Return the weights ``(out, in)``, column after column in memory."""
-        return self.weight.t().contiguous().t()
 
 
 class Coupling(nn.Module):

@@ -23,7 +23,6 @@ from models.layers import (
     AffineCoupling,
     Coupling,
     SplineCoupling,
-    Thin,
 )
 from models.maf import maf
 from models.nice import nice
@@ -439,31 +438,6 @@ def test_each_actnorm_of_a_flow_sees_the_data_as_it_arrives_there(name):
     for value in seen:
         torch.testing.assert_close(value.mean(0), torch.zeros(2), rtol=0, atol=1e-3)
         torch.testing.assert_close(value.std(0), torch.ones(2), rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("inputs", [2, 3, 8])
-@pytest.mark.parametrize("batch", [(), (7,), (3, 7)])
-def test_a_layer_of_few_inputs_is_any_linear_layer(inputs, batch):
-    thin, plain = Thin(inputs, 16).double(), nn.Linear(inputs, 16).double()
-    plain.load_state_dict(thin.state_dict())
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(*batch, inputs, dtype=torch.double, generator=generator, requires_grad=True)
-    found, wanted = [], []
-    for layer, results in ((thin, found), (plain, wanted)):
-        y = layer(x)
-        slope, *gradients = torch.autograd.grad(
-            y.sin().sum(), (x, *layer.parameters()), create_graph=True
-        )
-        # A penalty on the slope wants a gradient of a gradient.
-        results += [y, slope, *gradients, *torch.autograd.grad(slope.square().sum(), layer.weight)]
-    assert [r.shape for r in found] == [r.shape for r in wanted]
-    for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_networks_of_few_inputs_have_such_a_layer_and_no_others():
-    kinds = {n: type(MLP(n, 16, 16, n)[0]) for n in (1, 2, 8, 9)}
-    assert kinds == {1: nn.Linear, 2: Thin, 8: Thin, 9: nn.Linear}
 
 
 @pytest.mark.parametrize("widths", [(2, 1), (2, 16, 1), (1, 8, 8, 8, 2), (9, 16, 8, 3)])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import MLP, Thin
+from models.layers import MLP
 
 
 class ByHand:
@@ -62,10 +62,7 @@ class ByHand:
         for i in reversed(range(len(self.layers))):
             x = self.inputs[i]
             torch.sum(slope, 0, out=self.biases[i])
-            if isinstance(self.layers[i], Thin):
-                self.weights[i].copy_(x.t().mm(slope).t())
-            else:
-                torch.mm(slope.t(), x, out=self.weights[i])
+            torch.mm(slope.t(), x, out=self.weights[i])
             if i:
                 slope = self._below(i, slope)
         return self.gradient
@@ -75,8 +72,7 @@ class ByHand:
         """Return the gradient by the inputs of the last pass, ``(B, in)``; see above."""
         for i in reversed(range(1, len(self.layers))):
             slope = self._below(i, slope)
-        first = self.layers[0]
-        return slope.mm(first.by_columns() if isinstance(first, Thin) else first.weight)
+        return slope.mm(self.layers[0].weight)
 
     def _below(self, i: int, slope: Tensor) -> Tensor:
         """Carry a slope from the outputs of layer ``i`` to those of the layer before it."""
