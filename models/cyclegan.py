@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.fast.winograd import Conv3x3
-
 SLOPE = 0.2  # of a discriminator's rectifiers where their input is negative
 SPREAD = 0.02  # standard deviation of the initial weights
 
@@ -33,11 +31,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.change = nn.Sequential(
             nn.ReflectionPad2d(1),
-            _blank(Conv3x3, channels, channels),
+            _conv(channels, channels, 3),
             InstanceNorm(),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
-            _blank(Conv3x3, channels, channels),
+            _conv(channels, channels, 3),
             InstanceNorm(),
         )
 
