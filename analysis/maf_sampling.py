@@ -13,7 +13,8 @@ from torch import Tensor
 
 from models.flow import Flow
 from models.layers import given
-from models.maf import MADE, MaskedAutoregressive
+from models.made import MADE
+from models.maf import MaskedAutoregressive
 from models.priors import Gaussian
 from training.maf import DefectFlow
 

@@ -31,7 +31,8 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.flow import Flow
-from models.maf import MADE, MaskedAutoregressive, maf
+from models.made import MADE
+from models.maf import MaskedAutoregressive, maf
 from paths import ROOT
 from training.core.loop import train
 from training.maf import PRESETS, ImageFlow, MAFConfig

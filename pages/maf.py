@@ -1,7 +1,8 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
 from models.flow import Flow
-from models.maf import MADE, MaskedAutoregressive, MaskedLinear, maf
+from models.made import MADE, MaskedLinear
+from models.maf import MaskedAutoregressive, maf
 from registry import FAMILIES
 from training.maf import DefectFlow, PatchFlow
 from ui.common.family_page import Parts, family_page, variant

@@ -102,12 +102,12 @@ def sources(thing: object) -> str:
 
 def test_layers_and_models_name_their_papers() -> None:
     """Each flow layer, recipe and loss says where it is from, with a link."""
-    from models import cyclegan, gan, glow, layers, maf, nice, realnvp, vae
+    from models import cyclegan, gan, glow, layers, made, maf, nice, realnvp, vae
 
     recipes = [
         *(layers.AdditiveCoupling, layers.AffineCoupling, layers.SplineCoupling, layers.ActNorm),
         *(nice.nice, nice.nice_images, realnvp.realnvp, realnvp.realnvp_images, glow.glow),
-        *(maf.maf, maf.MADE, gan.plane_gan, gan.image_gan, gan.dcgan, vae.vae, cyclegan.cyclegan),
+        *(maf.maf, made.MADE, gan.plane_gan, gan.image_gan, gan.dcgan, vae.vae, cyclegan.cyclegan),
     ]
     for recipe in recipes:
         assert re.search(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}", sources(recipe)), recipe

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from models.flow import Flow
 from models.layers import ActNorm
+from models.made import MADE, MaskedLinear, hidden_degrees
 from models.maf import (
-    MADE,
     MaskedAutoregressive,
-    MaskedLinear,
-    hidden_degrees,
     log_prob_terms,
     maf,
     position_features,
