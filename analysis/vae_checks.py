@@ -16,9 +16,9 @@ from models.vae import (
     VAE,
     Bernoulli,
     ContinuousBernoulli,
-    Gaussian,
+    GaussianLikelihood,
     importance_bound,
-    kl,
+    kl_to_prior,
     log_normaliser,
 )
 
@@ -40,7 +40,7 @@ def _check_kl(model: VAE, images: Tensor) -> Check:
     z = mean + (0.5 * log_variance).exp() * noise
     # log q - log p: the terms with 2 pi cancel.
     draws = 0.5 * (z.square() - noise.square() - log_variance).sum(-1).mean(1)  # (DRAWS,)
-    exact = float(kl(mean, log_variance).mean())
+    exact = float(kl_to_prior(mean, log_variance).mean())
     error, spread = float(draws.mean()) - exact, float(draws.std()) / math.sqrt(DRAWS)
     return Check(
         "KL against sampling",
@@ -100,7 +100,7 @@ def _check_own(model: VAE, images: Tensor) -> Check:
 
 def _check_likelihood(model: VAE, images: Tensor) -> list[Check]:
     x, kind = scaled(images), model.likelihood
-    if isinstance(kind, Gaussian):
+    if isinstance(kind, GaussianLikelihood):
         how = "One learned standard deviation for all pixels; their range is 1."
         return [Check("Standard deviation", f"{float(kind.log_scale.exp()):.3f}", "", None, how)]
     if isinstance(kind, ContinuousBernoulli):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SLOPE = 0.2  # of a discriminator's rectifiers where their input is negative
+from models.layers import blank
+
+SLOPE = 0.2  # of a leaky ReLU in a discriminator
 SPREAD = 0.02  # standard deviation of the initial weights
 
 
@@ -158,7 +160,8 @@ class CycleGAN(nn.Module):
 def cyclegan(
     *, width: int, blocks: int, discriminator_width: int, generator: torch.Generator | None = None
 ) -> CycleGAN:
-    """Return untrained networks, all weights drawn from a normal distribution of width 0.02.
+    """Return untrained networks, all weights drawn from a normal distribution of
+    standard deviation 0.02.
 
     Args:
         width: channels next to the image in the generators.
@@ -200,14 +203,9 @@ def _conv(
 ) -> nn.Module:
     # Without a bias where an instance norm follows, which takes it away again.
     options = {"stride": stride, "padding": padding, "bias": bias}
-    return _blank(nn.Conv2d, channels, wide, kernel, **options)
+    return blank(nn.Conv2d, channels, wide, kernel, **options)
 
 
 def _up(channels: int, wide: int) -> nn.Module:
     options = {"stride": 2, "padding": 1, "output_padding": 1, "bias": False}
-    return _blank(nn.ConvTranspose2d, channels, wide, 3, **options)
-
-
-def _blank(kind: type[nn.Module], *sizes: int, **options: int | bool) -> nn.Module:
-    # On the meta device, weights from a file are compared with the model before it has memory.
-    return nn.utils.skip_init(kind, *sizes, device=torch.get_default_device(), **options)
+    return blank(nn.ConvTranspose2d, channels, wide, 3, **options)

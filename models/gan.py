@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.layers import MLP
+from models.image_layers import ImageShape
+from models.layers import MLP, blank
 
-Shape = tuple[int, int, int]  # channels, height, width
-Prior = Literal["uniform", "gaussian"]
+Noise = Literal["uniform", "gaussian"]
 
-SLOPE = 0.2  # of the rectifiers of a discriminator of images where their input is negative
+SLOPE = 0.2  # of a leaky ReLU in a discriminator of images
 
 
 class GAN(nn.Module):
@@ -32,7 +32,7 @@ class GAN(nn.Module):
     """
 
     def __init__(
-        self, generator: nn.Module, discriminator: nn.Module, latent: int, prior: Prior
+        self, generator: nn.Module, discriminator: nn.Module, latent: int, prior: Noise
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -65,7 +65,7 @@ def plane_gan(
     hidden: int,
     depth: int,
     latent: int = 2,
-    prior: Prior = "uniform",
+    prior: Noise = "uniform",
     generator: torch.Generator | None = None,
 ) -> GAN:
     """Return a GAN over points in the plane, ``(B, 2)``.
@@ -91,7 +91,7 @@ def plane_gan(
 
 def image_gan(
     *,
-    shape: Shape,
+    shape: ImageShape,
     hidden: int,
     latent: int,
     generator: torch.Generator | None = None,
@@ -127,7 +127,7 @@ def image_gan(
 
 def dcgan(
     *,
-    shape: Shape,
+    shape: ImageShape,
     maps: int,
     latent: int,
     generator: torch.Generator | None = None,
@@ -195,12 +195,8 @@ def _discriminator(channels: int, widths: list[int], base: int) -> list[nn.Modul
 
 def _up(*sizes: int) -> nn.Module:
     # No bias: a batch norm, or the mean of the data, takes it away again.
-    return _blank(nn.ConvTranspose2d, *sizes)
+    return blank(nn.ConvTranspose2d, *sizes, bias=False)
 
 
 def _down(*sizes: int) -> nn.Module:
-    return _blank(nn.Conv2d, *sizes)
-
-
-def _blank(kind: type[nn.Module], *sizes: int) -> nn.Module:
-    return nn.utils.skip_init(kind, *sizes, bias=False, device=torch.get_default_device())
+    return blank(nn.Conv2d, *sizes, bias=False)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import Result
+from models.layers import Result, blank
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -331,8 +331,7 @@ def _few_outputs(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _conv(width_in: int, width_out: int, side: int, generator: torch.Generator | None) -> nn.Conv2d:
     """Return a convolution that keeps the size of the image."""
-    options = {"padding": side // 2, "device": torch.get_default_device()}
-    conv = nn.utils.skip_init(nn.Conv2d, width_in, width_out, side, **options)
+    conv = blank(nn.Conv2d, width_in, width_out, side, padding=side // 2)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
     nn.init.zeros_(conv.bias)
     return conv

@@ -36,6 +36,12 @@ def given(module: nn.Module, context: Tensor | None) -> dict[str, Tensor]:
     return {"context": context} if takes else {}
 
 
+def blank(kind: type[nn.Module], *sizes: int, **options: int | bool) -> nn.Module:
+    """Return a layer of PyTorch's whose weights are not drawn yet."""
+    # On the meta device, weights from a file are compared with the model before it has memory.
+    return nn.utils.skip_init(kind, *sizes, device=torch.get_default_device(), **options)
+
+
 class MLP(nn.Sequential):
     """A fully connected network, the conditioner of a coupling.
 
@@ -52,9 +58,7 @@ class MLP(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(features):
-            layer = nn.utils.skip_init(
-                nn.Linear, width_in, width_out, device=torch.get_default_device()
-            )
+            layer = blank(nn.Linear, width_in, width_out)
             bound = 1 / math.sqrt(width_in)
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]  # channels, height, width
+from models.image_layers import ImageShape
+from models.layers import blank
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LOG_VARIANCE = 30.0  # largest size of a log-variance of the encoder, in nats
@@ -83,7 +84,7 @@ def log_normaliser(t: Tensor) -> Tensor:
     return torch.where(small, math.log(2) + t**2 / 12 - 7 * t**4 / 1440, exact)
 
 
-class Gaussian(Likelihood):
+class GaussianLikelihood(Likelihood):
     """A density with one learned standard deviation for all pixels around the decoder's mean.
 
     Args:
@@ -110,7 +111,7 @@ class Gaussian(Likelihood):
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "continuous_bernoulli": ContinuousBernoulli,
-    "gaussian": Gaussian,
+    "gaussian": GaussianLikelihood,
 }
 
 
@@ -179,7 +180,7 @@ class VAE(nn.Module):
         """
         mean, log_variance = self.encode(x)
         z = mean + (0.5 * log_variance).exp() * noise
-        return Terms(-self.likelihood.log_prob(x, self.output(z)), kl(mean, log_variance))
+        return Terms(-self.likelihood.log_prob(x, self.output(z)), kl_to_prior(mean, log_variance))
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) in nats for several draws of each image, ``(K, B)``.
@@ -204,7 +205,7 @@ def _whole(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return KL(N(mean, variance) || N(0, 1)) in nats, summed over units, shape ``(B,)``.
 
     References:
@@ -234,7 +235,7 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 
 def vae(
     *,
-    shape: Shape,
+    shape: ImageShape,
     latent: int = 20,
     hidden: int = 1024,
     depth: int = 1,
@@ -291,7 +292,7 @@ def plane_vae(
     wide = [hidden] * depth
     encoder = nn.Sequential(*_connected(2, *wide, 2 * latent))
     decoder = nn.Sequential(*_connected(latent, *wide, 2))
-    model = VAE(encoder, decoder, Gaussian(squash=False), latent)
+    model = VAE(encoder, decoder, GaussianLikelihood(squash=False), latent)
     _initialise(model, generator)
     return model
 
@@ -307,16 +308,16 @@ class ConvEncoder(nn.Sequential):
         widths: of the fully connected layers, the last one that of the result.
     """
 
-    def __init__(self, shape: Shape, *widths: int) -> None:
+    def __init__(self, shape: ImageShape, *widths: int) -> None:
         channels, height, width = shape
         few, many = CHANNELS
         flat = many * _quarter(height) * _quarter(width)
         super().__init__(
             # To multiples of four, so that both halvings come out even.
             nn.ZeroPad2d((0, -width % 4, 0, -height % 4)),
-            _blank(nn.Conv2d, channels, few, 4, stride=2, padding=1),
+            blank(nn.Conv2d, channels, few, 4, stride=2, padding=1),
             nn.ReLU(),
-            _blank(nn.Conv2d, few, many, 4, stride=2, padding=1),
+            blank(nn.Conv2d, few, many, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
             *_connected(flat, *widths),
@@ -331,7 +332,7 @@ class ConvDecoder(nn.Module):
         shape: channels, height and width of the images.
     """
 
-    def __init__(self, *widths: int, shape: Shape) -> None:
+    def __init__(self, *widths: int, shape: ImageShape) -> None:
         super().__init__()
         channels, self.height, self.width = shape
         few, many = CHANNELS
@@ -340,9 +341,9 @@ class ConvDecoder(nn.Module):
             *_connected(*widths, math.prod(small)),
             nn.ReLU(),
             nn.Unflatten(1, small),
-            _blank(nn.ConvTranspose2d, many, few, 4, stride=2, padding=1),
+            blank(nn.ConvTranspose2d, many, few, 4, stride=2, padding=1),
             nn.ReLU(),
-            _blank(nn.ConvTranspose2d, few, channels, 4, stride=2, padding=1),
+            blank(nn.ConvTranspose2d, few, channels, 4, stride=2, padding=1),
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -358,12 +359,8 @@ def _connected(*widths: int) -> list[nn.Module]:
     """Return fully connected layers with ReLU between them."""
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths):
-        layers += [_blank(nn.Linear, width_in, width_out), nn.ReLU()]
+        layers += [blank(nn.Linear, width_in, width_out), nn.ReLU()]
     return layers[:-1]
-
-
-def _blank(kind: type[nn.Module], *sizes: int, **options: int) -> nn.Module:
-    return nn.utils.skip_init(kind, *sizes, device=torch.get_default_device(), **options)
 
 
 def _initialise(model: nn.Module, generator: torch.Generator | None) -> None:

@@ -6,9 +6,9 @@ from models.vae import (
     ContinuousBernoulli,
     ConvDecoder,
     ConvEncoder,
-    Gaussian,
+    GaussianLikelihood,
     importance_bound,
-    kl,
+    kl_to_prior,
     plane_vae,
     vae,
 )
@@ -44,11 +44,11 @@ if chosen is family:
         code=(
             vae,
             VAE,
-            kl,
+            kl_to_prior,
             importance_bound,
             Bernoulli,
             ContinuousBernoulli,
-            Gaussian,
+            GaussianLikelihood,
             ConvEncoder,
             ConvDecoder,
         ),
@@ -58,5 +58,5 @@ else:
         chosen,
         PLANE_VAE,
         feel=None,
-        code=(plane_vae, VAE, kl, importance_bound, Gaussian, PlaneVAE),
+        code=(plane_vae, VAE, kl_to_prior, importance_bound, GaussianLikelihood, PlaneVAE),
     )

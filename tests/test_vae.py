@@ -33,9 +33,9 @@ from models.vae import (
     LIKELIHOODS,
     VAE,
     ContinuousBernoulli,
-    Gaussian,
+    GaussianLikelihood,
     importance_bound,
-    kl,
+    kl_to_prior,
     log_normaliser,
     vae,
 )
@@ -76,9 +76,9 @@ def test_the_kl_is_that_of_torch():
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     prior = torch.distributions.Normal(torch.zeros(5).double(), torch.ones(5).double())
     exact = torch.distributions.kl_divergence(posterior, prior).sum(1)
-    torch.testing.assert_close(kl(mean, log_variance), exact)
-    assert (kl(mean, log_variance) > 0).all()
-    assert kl(torch.zeros(1, 5), torch.zeros(1, 5)) == 0
+    torch.testing.assert_close(kl_to_prior(mean, log_variance), exact)
+    assert (kl_to_prior(mean, log_variance) > 0).all()
+    assert kl_to_prior(torch.zeros(1, 5), torch.zeros(1, 5)) == 0
 
 
 def test_the_kl_is_the_mean_of_what_is_sampled():
@@ -88,7 +88,9 @@ def test_the_kl_is_the_mean_of_what_is_sampled():
     q = torch.distributions.Normal(mean, (0.5 * log_variance).exp()).log_prob(z).sum(1)
     p = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     error = float((q - p).std()) / 200_000**0.5
-    assert float((q - p).mean()) == pytest.approx(float(kl(mean, log_variance)), abs=5 * error)
+    assert float((q - p).mean()) == pytest.approx(
+        float(kl_to_prior(mean, log_variance)), abs=5 * error
+    )
 
 
 # -- likelihoods ------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def test_bernoulli_is_the_negative_cross_entropy_and_gaussian_the_density():
     log_prob = LIKELIHOODS["bernoulli"]().log_prob(x, output)
     assert log_prob.shape == (6,)
     torch.testing.assert_close(log_prob, -binary.flatten(1).sum(1))
-    gaussian = Gaussian().double()
+    gaussian = GaussianLikelihood().double()
     scale = float(gaussian.log_scale.detach().exp())
     density = stats.norm.logpdf(x, output.sigmoid(), scale).reshape(6, -1).sum(1)
     found = gaussian.log_prob(x, output).detach().numpy()
@@ -171,7 +173,9 @@ class Linear(nn.Module):
 
 
 def linear_vae(pixels: int, latent: int) -> VAE:
-    model = VAE(Linear(pixels, latent), nn.Linear(latent, pixels), Gaussian(squash=False), latent)
+    model = VAE(
+        Linear(pixels, latent), nn.Linear(latent, pixels), GaussianLikelihood(squash=False), latent
+    )
     for i, parameter in enumerate(model.parameters()):
         if parameter.ndim == 2:
             nn.init.normal_(parameter, std=0.3, generator=seeded(i))
@@ -570,7 +574,7 @@ def test_a_trained_model_passes_its_checks_and_a_wrong_one_does_not(monkeypatch)
     clean, strange = score(experiment.model, images), score(experiment.model, noisy)
     assert detect(clean.bce, strange.bce, clean.bce).auroc.value > 0.9
     # A KL that is only half of it is found out.
-    monkeypatch.setattr("analysis.vae_checks.kl", lambda *args: 0.5 * kl(*args))
+    monkeypatch.setattr("analysis.vae_checks.kl_to_prior", lambda *args: 0.5 * kl_to_prior(*args))
     assert check_vae(experiment.model, images)[0].passed is False
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.gan import GAN, Shape, dcgan, dcgan_side
+from models.gan import GAN, dcgan, dcgan_side
+from models.image_layers import ImageShape
 from training.core.config import ConfigError, knob
 from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel
 
@@ -37,7 +38,7 @@ class DCGANConfig(ImageDuelConfig):
         "losses and steps stay in float32.",
     )
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to.
 
         Raises:
@@ -60,7 +61,11 @@ class DCGANTraining(ImageDuel):
 
 
 def model(
-    config: DCGANConfig, shape: Shape, classes: int, *, generator: torch.Generator | None = None
+    config: DCGANConfig,
+    shape: ImageShape,
+    classes: int,
+    *,
+    generator: torch.Generator | None = None,
 ) -> GAN:
     """Return the networks that ``config`` describes, over images of ``shape``."""
     return dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)

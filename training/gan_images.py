@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from models.gan import GAN, Shape, image_gan
+from models.gan import GAN, image_gan
+from models.image_layers import ImageShape
 from training.core.config import knob
 from training.core.image_gan import ImageDuelConfig, epochs_knob, image_duel, veil_knob
 
@@ -29,7 +30,7 @@ class GANImagesConfig(ImageDuelConfig):
     veil: float = veil_knob(0.5)
     epochs: int = epochs_knob(100)
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to: vectors need only be square."""
         side = max(shape[1:])
         return shape[0], side, side
@@ -37,7 +38,7 @@ class GANImagesConfig(ImageDuelConfig):
 
 def model(
     config: GANImagesConfig,
-    shape: Shape,
+    shape: ImageShape,
     classes: int,
     *,
     generator: torch.Generator | None = None,

@@ -13,7 +13,8 @@ from torch import Tensor
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
-from models.vae import LIKELIHOODS, VAE, Shape, vae
+from models.image_layers import ImageShape
+from models.vae import LIKELIHOODS, VAE, vae
 from training.core import collectives
 from training.core.config import knob, rate_knob, seed_knob
 from training.core.devices import knows_bfloat16
@@ -107,7 +108,7 @@ class VAEConfig(ImageDataConfig):
 
 
 def model(
-    config: VAEConfig, shape: Shape, classes: int, *, generator: torch.Generator | None = None
+    config: VAEConfig, shape: ImageShape, classes: int, *, generator: torch.Generator | None = None
 ) -> VAE:
     """Return the model that ``config`` describes, over images of ``shape``; it knows no classes."""
     return vae(

@@ -19,12 +19,11 @@ from datasets.own_images import (
     read_image_folder,
     read_image_zip,
 )
+from models.image_layers import ImageShape
 from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
 from training.core.family import DataKind, Flag
 
 MAX_NAME = 200  # characters of the name of a class
-
-Shape = tuple[int, int, int]  # channels, height, width
 
 
 class ImageDataConfig(RunConfig):
@@ -38,7 +37,7 @@ class ImageDataConfig(RunConfig):
         group="Data",
     )
 
-    def padded(self, shape: Shape) -> Shape:
+    def padded(self, shape: ImageShape) -> ImageShape:
         """Return the shape that images of ``shape`` are padded to: here, as they come.
 
         Raises:
@@ -99,7 +98,7 @@ def fits(config: ImageDataConfig, own: OwnImages | None) -> None:
     config.padded(load_images(config.dataset, own).shape)
 
 
-def image_shape(value: object) -> Shape:
+def image_shape(value: object) -> ImageShape:
     """Return the shape of images that a file gives as a list.
 
     Raises:
