@@ -5,29 +5,20 @@ Kingma, Dhariwal, 2018.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from models.flow import Flow
 from models.image_layers import (
     ConvNet,
-    Flatten,
     ImageShape,
     InvertibleConv,
     InvertibleLinear,
-    Logit,
     Squeeze,
-    squeezed,
 )
-from models.layers import MLP, ActNorm, AffineCoupling, Split
+from models.layers import MLP, ActNorm, AffineCoupling
+from models.levels import BOUND, REACH, multi_scale
 from models.priors import Gaussian
-
-BOUND = 2.0  # largest log-scale of a coupling
-# Largest log-scale of all couplings on a pixel's way, together. Deep flows moved all their scales
-# the same way in the first steps and overflowed, which float32 does at exp(88).
-REACH = 50.0
 
 
 def glow(
@@ -66,23 +57,15 @@ def glow(
         net = ConvNet(half, hidden, 2 * half, depth=depth, context=classes, generator=generator)
         return AffineCoupling(net, bound=bound)
 
-    def step(channels: int) -> list[nn.Module]:
-        mix = InvertibleConv(channels, generator=generator)
-        return [ActNorm(channels), mix, coupling(channels)]
-
-    layers: list[nn.Module] = [Logit(alpha)]
-    part = shape
-    for level in range(levels):
-        part = squeezed(part)
-        layers.append(Squeeze())
+    def level(channels: int, last: bool) -> list[nn.Module]:
+        channels, layers = 4 * channels, [Squeeze()]
         for _ in range(steps):
-            layers += step(part[0])
-        if level < levels - 1:
-            # The half that leaves here is scaled by what it looks like from the half that stays.
-            layers.append(coupling(part[0]))
-            part = (part[0] // 2, *part[1:])
-            layers.append(Split(part))
-    return Flow(Gaussian(math.prod(shape)), [*layers, Flatten(part)], context=classes)
+            mix = InvertibleConv(channels, generator=generator)
+            layers += [ActNorm(channels), mix, coupling(channels)]
+        # The half that leaves here is scaled by what it looks like from the half that stays.
+        return layers if last else [*layers, coupling(channels)]
+
+    return multi_scale(level, shape=shape, levels=levels, classes=classes, alpha=alpha)
 
 
 def glow_plane(

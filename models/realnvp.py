@@ -5,23 +5,18 @@ Dinh, Sohl-Dickstein, Bengio, 2016; Durkan et al., 2019.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from models.flow import Flow
-from models.glow import BOUND, REACH
 from models.image_layers import (
     ConvNet,
-    Flatten,
     ImageShape,
-    Logit,
     Squeeze,
     Unsqueeze,
-    squeezed,
 )
-from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
+from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
+from models.levels import BOUND, REACH, multi_scale
 from models.priors import Gaussian
 
 
@@ -113,13 +108,8 @@ def realnvp_images(
             layers += [ActNorm(4 * channels), AffineCoupling(net, flip=flip, bound=bound)]
         return layers
 
-    layers: list[nn.Module] = [Logit(alpha)]
-    part = shape
-    for level in range(levels):
-        layers += [*run(part[0], checkerboard=True), Unsqueeze(checkerboard=True)]
-        layers += run(part[0], checkerboard=False)
-        part = squeezed(part)
-        if level < levels - 1:
-            part = (part[0] // 2, *part[1:])
-            layers.append(Split(part))
-    return Flow(Gaussian(math.prod(shape)), [*layers, Flatten(part)], context=classes)
+    def level(channels: int, last: bool) -> list[nn.Module]:
+        there = [*run(channels, checkerboard=True), Unsqueeze(checkerboard=True)]
+        return there + run(channels, checkerboard=False)
+
+    return multi_scale(level, shape=shape, levels=levels, classes=classes, alpha=alpha)

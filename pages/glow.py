@@ -4,6 +4,7 @@ from models.flow import Flow
 from models.glow import glow, glow_plane
 from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Split
+from models.levels import multi_scale
 from registry import FAMILIES
 from ui.common.family_page import family_page, variant
 from ui.common.page import begin_page
@@ -19,6 +20,7 @@ if chosen is family:
         feel=None,
         code=(
             glow,
+            multi_scale,
             Flow,
             Split,
             Squeeze,

@@ -5,6 +5,7 @@ from functools import partial
 from models.flow import Flow
 from models.image_layers import ConvNet, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
+from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
 from registry import FAMILIES
 from ui.common.family_page import family_page, variant
@@ -28,5 +29,5 @@ else:
         chosen,
         IMAGE_PARTS,
         feel=feel_masks,
-        code=(realnvp_images, Flow, Split, Squeeze, AffineCoupling, ConvNet, Logit),
+        code=(realnvp_images, multi_scale, Flow, Split, Squeeze, AffineCoupling, ConvNet, Logit),
     )
