@@ -23,6 +23,7 @@ from models.layers import (
     AffineCoupling,
     Coupling,
     SplineCoupling,
+    given,
 )
 from models.maf import maf
 from models.nice import nice
@@ -467,3 +468,24 @@ def test_by_hand_go_only_networks_whose_chain_rule_it_knows(layers):
     net = nn.Sequential(*layers)
     with pytest.raises(ValueError, match="ReLU"):
         ByHand(net, torch.empty(sum(p.numel() for p in net.parameters())))
+
+
+def test_layers_of_normflows_get_the_context_where_they_take_one():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nf.nets.ResidualNet(1, 2, HIDDEN, context_features=3, num_blocks=1)
+        theirs = [
+            nf.flows.MaskedAffineAutoregressive(2, HIDDEN, context_features=3, num_blocks=1),
+            nf.flows.MaskedAffineAutoregressive(2, HIDDEN, num_blocks=1),
+        ]
+    layers = [AffineCoupling(net), nf.flows.Permute(2, mode="swap"), *theirs, ActNorm(2)]
+    flow = Flow(Gaussian(2), layers, context=3).double()
+    vectors = torch.randn(2, 3, generator=seeded()).double()
+    assert [bool(given(layer, vectors)) for layer in layers] == [True, False, True, False, False]
+    x = points(8)
+    one, other = (vector.expand(8, -1) for vector in vectors)
+    z, log_det = flow.inverse(x, one)
+    assert (z - flow.inverse(x, other)[0]).abs().min() > 0
+    torch.testing.assert_close(flow.forward(z, context=one)[0], x)
+    exact = torch.linalg.slogdet(jacobians(lambda u: flow.inverse(u, one)[0], x))[1]
+    torch.testing.assert_close(log_det, exact)
