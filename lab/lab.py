@@ -20,7 +20,6 @@ from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from datasets.own_images import Own
 from lab import ray_worker
 from lab.housekeeping import Kept, plan
 from lab.memory import dump_threads_on_signal, keep_small
@@ -34,6 +33,7 @@ from paths import ROOT
 from registry import Family
 from training.core.config import RunConfig
 from training.core.devices import slots, threads_for, usable_cores
+from training.core.family import Own
 
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
 TENDING = 30.0  # seconds between two looks at the space that runs take

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from datasets.own_images import Own
 from lab.comparison import Comparison, Entry, Terms, comparisons_in, new_path
 from lab.lab import Lab
 from lab.people import EVERYBODY, Access, Person, owned_by
@@ -17,6 +16,7 @@ from lab.store import Run, RunError, RunStore
 from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
+from training.core.family import Own
 
 NOT_YOURS = "There is no such run among yours."
 

@@ -29,12 +29,12 @@ import torch
 
 from datasets.files import write_atomic
 from datasets.own import DataError
-from datasets.own_images import Own
 from lab.files import read_json, write_json
 from lab.people import Access
 from lab.safetensors_header import check_fit, read_header
 from registry import FAMILIES, Family
 from training.core.config import RENAMED, ConfigError, RunConfig
+from training.core.family import Own
 from training.core.former import current_weights
 
 ACTIVE = ("queued", "starting", "running", "paused")

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from datasets.own import DataError
-from datasets.own_images import Own
 from datasets.plane import OWN
 from lab.safetensors_header import check_fit, read_header
 from lab.store import Run, RunError, RunStore
 from registry import FAMILIES, Family
 from training.core.config import ConfigError, RunConfig
+from training.core.family import Own
 from training.core.former import current_weights
 
 MAX_STEP = 10**9

@@ -217,9 +217,7 @@ class CycleGANTraining(Experiment):
         self.landmarks = (per_epoch,)
         self.pairs = pairs.to(self.device)
         self.METRICS = tuple(compared(self.pairs, 1, lambda x, _: signed(x)))
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        weights = torch.Generator().manual_seed(config.seed)
-        self.model = model(config, generator=weights).to(self.device)
+        self.model = model(config, generator=self.seeded()).to(self.device)
         self.optimisers = self.new_optimisers()
         self.lanes = Lanes(self.device, 2)
         self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
@@ -457,4 +455,12 @@ PAIR_DATA = DataKind(
     is_here=is_here,
     download=download,
 )
-TRAINING = Training(CycleGANConfig, model, CycleGANTraining, data=PAIR_DATA, check=check, threads=8)
+TRAINING = Training(
+    CycleGANConfig,
+    model,
+    CycleGANTraining,
+    data=PAIR_DATA,
+    check=check,
+    threads=8,
+    likelihood="none",
+)

@@ -90,8 +90,7 @@ class PlaneGAN(Duel):
     ) -> None:
         super().__init__(config, device, config.iterations)
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        self.enter(model(config, generator=torch.Generator().manual_seed(config.seed)))
+        self.enter(model(config, generator=self.seeded()))
         vectors = {who: optimiser.gradient for who, optimiser in self.optimisers.items()}
         self.fast_generator = ByHand(self.model.generator, vectors["generator"])
         self.fast_discriminator = ByHand(self.model.discriminator[0], vectors["discriminator"])
@@ -207,4 +206,4 @@ def model(config: GANConfig, *, generator: torch.Generator | None = None) -> GAN
     )
 
 
-TRAINING = Training(GANConfig, model, PlaneGAN, data=POINT_DATA, parts=PARTS)
+TRAINING = Training(GANConfig, model, PlaneGAN, data=POINT_DATA, parts=PARTS, likelihood="none")

@@ -242,7 +242,7 @@ class DefectFlow(Experiment):
         levels = self.fit.flatten(0, 2).double()
         self.mean = levels.mean(0).float() + 0.5
         self.scale = levels.std(0).float().clamp_min(1.0)
-        self.model = self.flow(torch.Generator().manual_seed(config.seed))
+        self.model = self.flow(self.seeded())
         self.model.to(self.device)
         self.initialise()
         # From the latent on: the order of weights in the vectors of all checkpoints.

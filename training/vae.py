@@ -150,9 +150,8 @@ class VAETraining(Experiment):
         super().__init__(config, device, config.epochs * self.per_epoch)
         self.images: ImageSet = images.to(device)
         self.classes = images.classes
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        weights = torch.Generator().manual_seed(config.seed)
-        self.model = model(config, images.shape, len(self.classes), generator=weights).to(device)
+        blank = model(config, images.shape, len(self.classes), generator=self.seeded())
+        self.model = blank.to(device)
         self.optimisers = {"adam": Optimiser(self.model, clip=CLIP)}
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         self.mixed = config.precision == "mixed" and knows_bfloat16(self.device)
@@ -246,4 +245,6 @@ class VAETraining(Experiment):
         self.order = state["order"].to(self.device)
 
 
-TRAINING = Training(VAEConfig, model, VAETraining, data=IMAGE_DATA, threads=8, parallel=True)
+TRAINING = Training(
+    VAEConfig, model, VAETraining, data=IMAGE_DATA, threads=8, parallel=True, likelihood="bound"
+)

@@ -69,8 +69,7 @@ class PlaneVAE(Experiment):
     ) -> None:
         super().__init__(config, device, config.iterations)
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
-        weights = torch.Generator().manual_seed(config.seed)  # on the CPU: the same everywhere
-        self.model: VAE = model(config, generator=weights).to(self.device)
+        self.model: VAE = model(config, generator=self.seeded()).to(self.device)
         self.optimisers = {"adam": Optimiser(self.model, weight_decay=config.weight_decay)}
         # Evaluation has a source of its own, so that it never changes the training.
         eval_generator = torch.Generator().manual_seed(1)
@@ -159,4 +158,4 @@ def model(config: VAEPlaneConfig, *, generator: torch.Generator | None = None) -
     return plane_vae(latent=LATENT, hidden=config.hidden, depth=config.depth, generator=generator)
 
 
-TRAINING = Training(VAEPlaneConfig, model, PlaneVAE, data=POINT_DATA)
+TRAINING = Training(VAEPlaneConfig, model, PlaneVAE, data=POINT_DATA, likelihood="bound")

@@ -47,6 +47,10 @@ class Experiment:
         self.part: str | None = None  # what the next step is about; all of it if ``None``
         self.landmarks: tuple[int, ...] = ()  # steps whose snapshots are kept beside every tenth
 
+    def seeded(self) -> torch.Generator:
+        """Return the source of the initial weights: on the CPU, so they are the same everywhere."""
+        return torch.Generator().manual_seed(self.config.seed)
+
     def update(self) -> Mapping[str, Tensor]:
         """Take one optimiser step; return named scalar losses, detached, on the device.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn import Module
@@ -19,7 +19,19 @@ from training.core.config import RunConfig
 from training.core.experiment import Experiment
 
 Progress = Callable[[int, int], None]  # bytes that have come, bytes in all
-Own = Any  # what a person has brought, of the kind that the family learns; it has ``save(path)``
+
+
+class Own(Protocol):
+    """What a person has brought: points, images, or whatever a family learns from.
+
+    Attributes:
+        name: where it came from, for titles.
+    """
+
+    name: str
+
+    def save(self, path: Path) -> None:
+        """Write it as a file, from which its kind of data loads it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class DataKind:
     titles: Mapping[str, str] = field(default_factory=dict)
     is_here: Callable[[str], bool] = _always
     download: Callable[[str, Progress], object] | None = None
-    fits: Callable[[Any, Own], object] = _nothing
+    fits: Callable[[Any, Any], object] = _nothing
     facts: Mapping[str, Callable[[object], Any]] = field(default_factory=dict)
 
     def facts_of(self, values: Mapping[str, object]) -> tuple:
@@ -98,6 +110,8 @@ class Training:
         threads: how many it gains by on a CPU. Small networks lose by a second one.
         parallel: whether several processes can share its batches.
         parts: of a step, which can be taken alone.
+        likelihood: of a given example, as a trained model gives it: exactly, as a lower bound, or
+            not at all.
     """
 
     config: type[RunConfig]
@@ -108,6 +122,7 @@ class Training:
     threads: int = 1
     parallel: bool = False
     parts: tuple[str, ...] = ()
+    likelihood: Literal["exact", "bound", "none"] = "exact"
 
     def blank(self, config: RunConfig, target: Mapping[str, Any] | None) -> Module:
         """Return the networks of a run, for weights that are about to be loaded.

@@ -134,10 +134,8 @@ class ImageFlowTraining(Experiment):
         self.dims = math.prod(images.shape)
         self.classes = images.classes
         self.images: ImageSet = images.pad_to(config.padded(images.shape)[1]).to(device)
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        weights = torch.Generator().manual_seed(config.seed)
         self.model: Flow = model(
-            config, self.images.shape, len(self.classes), generator=weights
+            config, self.images.shape, len(self.classes), generator=self.seeded()
         ).to(self.device)
         x, labels = self._batch(512)
         self.model.initialise(x, self.context(labels))

@@ -108,9 +108,7 @@ class ImageDuel(Duel):
         super().__init__(config, device, config.epochs * passes)
         self.classes, self.inner = images.classes, images.shape[1]
         self.images: ImageSet = images.pad_to(config.padded(images.shape)[1]).to(device)
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        weights = torch.Generator().manual_seed(config.seed)
-        self.enter(model(config, self.images.shape, len(self.classes), generator=weights))
+        self.enter(model(config, self.images.shape, len(self.classes), generator=self.seeded()))
         eval_generator = torch.Generator().manual_seed(1)
         self.latents = self.model.draw(MEASURED, eval_generator).to(self.device)
 
@@ -174,7 +172,9 @@ def image_duel(
 ) -> Training:
     """Return what a family of GANs on images trains: its settings, and what makes its networks."""
     build = partial(experiment, model=model)
-    return Training(config, model, build, data=IMAGE_DATA, threads=8, parts=PARTS)
+    return Training(
+        config, model, build, data=IMAGE_DATA, threads=8, parts=PARTS, likelihood="none"
+    )
 
 
 def to_signed(images: Tensor) -> Tensor:

@@ -118,9 +118,7 @@ class PlaneFlow(Experiment):
     ) -> None:
         super().__init__(config, device, config.iterations)
         self.plane: Plane = load_plane(config.dataset, config.noise, own).to(self.device)
-        # The initial weights are drawn on the CPU, so that they are the same on every device.
-        weights = torch.Generator().manual_seed(config.seed)
-        self.model: Flow = model(config, generator=weights).to(self.device)
+        self.model: Flow = model(config, generator=self.seeded()).to(self.device)
         self.model.initialise(self.plane.batch(2048, self.generator))
         # From the latent on: the order of weights in the vectors of all checkpoints.
         layers = self.model.chain[::-1]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from datasets.own_images import Own
 from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
+from training.core.family import Own
 from ui.common.downloads import Files, take_away
 from ui.common.form import config_form
 from ui.common.history import weights_shown

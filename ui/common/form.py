@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import islice
 from typing import Any
 
 import streamlit as st
 
-from datasets.defects import SETS
-from datasets.images import IMAGES
 from datasets.own import DataError, OwnData, read_own
-from datasets.pairs import PAIRS
 from datasets.plane import OWN
-from datasets.toy import TOY
-from registry import Family
+from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
 from ui.common.run_words import adopt_run
@@ -191,17 +188,15 @@ def log_options(knob: Knob, value: float) -> list[float]:
 
 def choice_label(choice: str) -> str:
     """Return what a choice, the name of a data set say, is called on the pages."""
-    if choice in TOY:
-        return TOY[choice].label
-    if choice in IMAGES:
-        return IMAGES[choice].title
-    if choice in SETS:
-        return SETS[choice]
-    if choice in PAIRS:
-        return PAIRS[choice].title
-    if choice in NETWORKS:
-        return NETWORKS[choice]
-    return "My own data" if choice == OWN else choice.replace("_", " ").capitalize()
+    return _titles().get(choice) or choice.replace("_", " ").capitalize()
+
+
+@functools.cache
+def _titles() -> dict[str, str]:
+    """Return what the known sets of all families are called, and what else has a name."""
+    kinds = (family.training.data for family in FAMILIES.values())
+    sets = {name: title for kind in kinds for name, title in kind.titles.items()}
+    return {**sets, **NETWORKS, OWN: "My own data"}
 
 
 def _forget_problems(stem: str) -> None:

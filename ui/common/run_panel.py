@@ -11,12 +11,12 @@ from contextlib import suppress
 
 import streamlit as st
 
-from datasets.own_images import Own
 from lab.lab import LabFull
 from lab.store import RESUMABLE, RunError
 from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
+from training.core.family import Own
 from ui.common.form import choice_label, knob_widget, url_problems, use_config
 from ui.common.lab import lab
 from ui.common.pace import POLL

@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from datasets.own import DataError
-from datasets.own_images import Own
 from lab.lab import LabFull
 from lab.store import RunError
 from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES, Family
+from training.core.family import Own
 from ui.common.lab import lab
 from ui.common.plain import refuse
 from ui.common.run_words import show
