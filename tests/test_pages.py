@@ -57,7 +57,9 @@ def made(family: Family) -> Run:
     """A run as weights from a file become one: with a first snapshot, and nothing learned."""
     store = get_lab().store
     first = store.create(family, family.training.config())
-    first.save_weights(first.experiment().model, 0)
+    experiment = first.experiment()
+    first.save_target(experiment.target())  # of which the weights say what their model has to know
+    first.save_weights(experiment.model, 0)
     return run_from_weights(store, read_weights(first.weights_file()), "made.safetensors")
 
 

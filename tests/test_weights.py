@@ -21,6 +21,7 @@ from lab.store import Run, RunStore
 from lab.view import view_of
 from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES
+from training.core.images import IMAGE_DATA
 
 SMALL: dict[str, dict] = {
     "nice": {"layers": 2, "hidden": 32, "dataset": "ring"},
@@ -122,7 +123,12 @@ def test_the_model_to_compare_with_takes_no_memory(stem):
     module = FAMILIES[stem].training
     whole = [k for k in module.config.knobs() if k.group == "Model" and k.kind == "int"]
     config = module.config(**{knob.name: int(knob.high) for knob in whole})
-    facts = ((3, 256, 256), 1000) if module.data.facts else ()
+    facts = ()
+    if module.data is IMAGE_DATA:
+        facts = (3, 256, 256), 1000
+    elif module.data.facts:
+        target = module.build(config).target()
+        facts = module.data.facts_of({name: target[name].tolist() for name in module.data.facts})
     with torch.device("meta"):
         weights = module.model(config, *facts).state_dict()
     assert {weight.device.type for weight in weights.values()} == {"meta"}
