@@ -31,7 +31,7 @@ from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from datasets.images import load_images
 from lab.store import Run
 from models.gan import dcgan
-from training.core.image_gan import to_signed
+from training.core.images import signed
 from training.core.loop import train
 from training.dcgan import TRAINING as DCGAN
 from training.gan import TRAINING as GAN
@@ -73,7 +73,7 @@ def tutorial_steps() -> Iterator[int]:
     step = 0
     while True:
         discriminator.zero_grad()
-        real = to_signed(data.batch(BATCH, generator)[0])
+        real = signed(data.batch(BATCH, generator)[0])
         label = torch.full((BATCH,), 1.0)
         criterion(discriminator(real).view(-1), label).backward()
         fake = paint(torch.randn(BATCH, LATENT, generator=generator))

@@ -19,8 +19,9 @@ from metrics.cyclegan_health import translation_health
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
 from registry import FAMILIES
 from training.core.config import ConfigError
+from training.core.images import signed
 from training.core.loop import Wishes, train
-from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, signed, to_bytes
+from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, to_bytes
 from training.cyclegan import POOL, CycleGANConfig, CycleGANTraining, model
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}

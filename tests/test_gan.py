@@ -240,10 +240,11 @@ def test_mixed_precision_keeps_weights_and_losses_in_full():
 
 
 def test_pixels_come_back_as_bytes():
-    from training.core.image_gan import shown, to_signed
+    from training.core.image_gan import shown
+    from training.core.images import signed
 
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert np.array_equal(shown(to_signed(levels), 16), levels.numpy())
+    assert np.array_equal(shown(signed(levels), 16), levels.numpy())
 
 
 # -- latent ways -----------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,23 +12,15 @@ from torch import Tensor
 from torch.nn import Module
 
 from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    OWN,
-    PAIRS,
-    PairSet,
-    download,
-    is_here,
-    load_pairs,
-    read_pairs_folder,
-    read_pairs_zip,
-)
+from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
 from models.cyclegan import CycleGAN, cyclegan
 from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
 from training.core.devices import Lanes, knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
-from training.core.family import DataKind, Training
+from training.core.family import Training
+from training.core.images import signed
 from training.core.optimiser import Optimiser
-from training.core.unpaired import Epochs, ImagePool, compared, jittered, signed, to_bytes
+from training.core.unpaired import PAIR_DATA, Epochs, ImagePool, compared, jittered, to_bytes
 
 POOL = 50  # images in a pool
 SHOWN = 4  # test images of either set in a snapshot
@@ -436,25 +427,6 @@ def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Ten
     return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
 
 
-def read(path: Path, config: CycleGANConfig) -> OwnPairs:
-    """Read a person's own two sets, from a folder or a zip.
-
-    Raises:
-        DataError: they cannot be used.
-    """
-    if path.is_dir():
-        return read_pairs_folder(path, config.image_size)
-    return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
-
-
-PAIR_DATA = DataKind(
-    "a folder or zip with trainA and trainB in it",
-    read,
-    OwnPairs.load,
-    titles={name: source.title for name, source in PAIRS.items()},
-    is_here=is_here,
-    download=download,
-)
 TRAINING = Training(
     CycleGANConfig,
     model,

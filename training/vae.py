@@ -20,7 +20,7 @@ from training.core.config import knob, rate_knob, seed_knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
-from training.core.images import IMAGE_DATA, ImageDataConfig
+from training.core.images import IMAGE_DATA, ImageDataConfig, scattered
 from training.core.optimiser import Optimiser, one_cycle
 
 COLUMNS, ROWS = 6, 10  # samples in a snapshot
@@ -212,11 +212,8 @@ class VAETraining(Experiment):
     @torch.no_grad()
     def target(self) -> Snapshot:
         """Return real images, those that are reconstructed, and the classes of the drawn means."""
-        images = self.images.train
-        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
-        some = some[torch.arange(ROWS * COLUMNS) % len(images)].to(self.device)
         return {
-            "images": images[some].cpu().numpy(),
+            "images": scattered(self.images.train, ROWS * COLUMNS).cpu().numpy(),
             "originals": self.seen[:PAIRS].cpu().numpy(),
             "labels": self.seen_labels.numpy().astype(np.int16),
             "shape": np.array(self.images.shape),

@@ -21,7 +21,15 @@ from training.core.config import ConfigError, knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
-from training.core.images import IMAGE_DATA, ImageConfig, crop, dequantise, one_hot, to_bytes
+from training.core.images import (
+    IMAGE_DATA,
+    ImageConfig,
+    crop,
+    dequantise,
+    one_hot,
+    scattered,
+    to_bytes,
+)
 from training.core.optimiser import Optimiser, one_cycle
 
 COLUMNS = 6  # samples of each class in a snapshot
@@ -187,9 +195,7 @@ class ImageFlowTraining(Experiment):
             rows = [row if len(row) else blank for row in rows]
             shown = torch.cat([row.repeat(COLUMNS, 1, 1, 1)[:COLUMNS] for row in rows])
         else:
-            # Sets come sorted by class as often as not.
-            mixed = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
-            shown = images[mixed[torch.arange(ROWS * COLUMNS) % len(images)]]
+            shown = scattered(images, ROWS * COLUMNS)
         return {
             "images": self._cropped(shown).numpy(),
             "shape": np.array(self.images.shape),
@@ -202,10 +208,8 @@ class ImageFlowTraining(Experiment):
         """Return bits/dim on test images: the same 512 each time, all of them at the end."""
         images, labels = self.images.test, self.images.test_labels
         if self.step < self.total:
-            # Sets come sorted by class as often as not.
-            shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
-            some = shuffled[:MEASURED].to(self.device)
-            images, labels = images[some], labels[some]
+            count = min(MEASURED, len(images))
+            images, labels = scattered(images, count), scattered(labels, count)
         eval_generator = torch.Generator(self.device).manual_seed(3)
         parts = zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
         bits = [self.bits_per_dim(dequantise(x, eval_generator), y) for x, y in parts]

@@ -28,7 +28,7 @@ from training.core.devices import knows_bfloat16
 from training.core.experiment import Snapshot
 from training.core.family import Training
 from training.core.image_flow import CHUNK, COLUMNS, ROWS
-from training.core.images import IMAGE_DATA, ImageDataConfig, crop, to_bytes
+from training.core.images import IMAGE_DATA, ImageDataConfig, crop, scattered, signed, to_bytes
 
 MEASURED = 500  # samples, and test images, behind the diversity
 
@@ -114,7 +114,7 @@ class ImageDuel(Duel):
 
     def real(self) -> Tensor:
         images, _ = self.images.batch(self.config.batch, self.generator)
-        return to_signed(images)
+        return signed(images)
 
     def seen(self, x: Tensor) -> Tensor:
         width = self.live["veil"] * (1 - self.step / self.total)
@@ -143,10 +143,7 @@ class ImageDuel(Duel):
 
     @torch.no_grad()
     def target(self) -> Snapshot:
-        # Sets come sorted by class as often as not.
-        images = self.images.train.cpu()
-        mixed = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
-        some = images[mixed[torch.arange(ROWS * COLUMNS) % len(images)]]
+        some = scattered(self.images.train, ROWS * COLUMNS).cpu()
         side = self.images.shape[1]
         return {
             "images": crop(some, self.inner, side).numpy(),
@@ -160,8 +157,8 @@ class ImageDuel(Duel):
         """Return how much samples differ from each other, compared with test images."""
         with evaluating(self.model):
             x = torch.cat([self.model(z) for z in self.latents.split(CHUNK)])
-        mixed = torch.randperm(len(self.images.test), generator=torch.Generator().manual_seed(2))
-        real = to_signed(self.images.test[mixed[:MEASURED].to(self.images.test.device)])
+        test = self.images.test
+        real = signed(scattered(test, min(MEASURED, len(test))))
         return {"diversity": diversity(x, real)}
 
 
@@ -175,14 +172,6 @@ def image_duel(
     return Training(
         config, model, build, data=IMAGE_DATA, threads=8, parts=PARTS, likelihood="none"
     )
-
-
-def to_signed(images: Tensor) -> Tensor:
-    """Return uint8 images as floats in [-1, 1].
-
-    Of any shape; the result has the same.
-    """
-    return images.float() / 127.5 - 1
 
 
 def shown(x: Tensor, inner: int) -> np.ndarray:

@@ -149,6 +149,23 @@ def crop(x: Tensor, inner: int, side: int) -> Tensor:
     return x[..., start : start + inner, start : start + inner]
 
 
+def signed(images: Tensor) -> Tensor:
+    """Return uint8 images as floats in [-1, 1].
+
+    Of any shape; the result has the same.
+    """
+    return images.float() / 127.5 - 1
+
+
+def scattered(images: Tensor, count: int) -> Tensor:
+    """Return some of a set of images ``(N, ...)``, always the same, from all over it.
+
+    Sets come sorted by class as often as not. Where there are too few, they come again.
+    """
+    mixed = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
+    return images[mixed[torch.arange(count) % len(images)].to(images.device)]
+
+
 def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:
     """Spread 8-bit values evenly over their 1/256 of [0, 1): ``(v + u) / 256``.
 

@@ -1,25 +1,50 @@
-"""What a CycleGAN training is made of beside its losses: pool, order of images, measurements."""
+"""What a CycleGAN training is made of beside its losses: data, pool, order, measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from datasets.fruits import found_masks, is_kind, overlap
-from datasets.pairs import PairSet
+from datasets.own_pairs import OwnPairs
+from datasets.pairs import (
+    PAIRS,
+    PairSet,
+    download,
+    is_here,
+    read_pairs_folder,
+    read_pairs_zip,
+)
 from metrics.plane import diversity
+from training.core.config import RunConfig
+from training.core.family import DataKind
+from training.core.images import signed
 
 CHUNK = 8  # images at a time where no gradient is needed
 
 
-def signed(images: Tensor) -> Tensor:
-    """Return uint8 images as floats in [-1, 1].
+def read(path: Path, config: RunConfig) -> OwnPairs:
+    """Read a person's own two sets, from a folder or a zip.
 
-    Of any shape; the result has the same.
+    Raises:
+        DataError: they cannot be used.
     """
-    return images.float() / 127.5 - 1
+    if path.is_dir():
+        return read_pairs_folder(path, config.image_size)
+    return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
+
+
+PAIR_DATA = DataKind(
+    "a folder or zip with trainA and trainB in it",
+    read,
+    OwnPairs.load,
+    titles={name: source.title for name, source in PAIRS.items()},
+    is_here=is_here,
+    download=download,
+)
 
 
 def to_bytes(x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from datasets.own import DataError
 from datasets.pairs import PairSet, load_pairs
 from lab.store import Run
 from lab.view import View
-from training.core.unpaired import compared, signed
+from training.core.images import signed
+from training.core.unpaired import compared
 from training.cyclegan import FINAL
 from ui.common.form import use_config
 from ui.common.plain import plain

@@ -14,7 +14,8 @@ from lab.store import Run
 from lab.view import View
 from models.cyclegan import CycleGAN
 from training.core.config import RunConfig
-from training.core.unpaired import signed, to_bytes
+from training.core.images import signed
+from training.core.unpaired import to_bytes
 from ui.common.page import theme
 from ui.common.plain import plain
 
