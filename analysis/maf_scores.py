@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import torch
-from torch import Tensor
 
 from datasets import defects
 from datasets.capsules import rendered_test_image
@@ -21,9 +20,8 @@ from datasets.files import write_atomic
 from lab.files import write_json
 from lab.store import Run
 from metrics import detection
-from training.maf import Calibration, DefectFlow, MAFConfig, find, half, stretched
+from training.maf import CHUNK, Calibration, DefectFlow, MAFConfig, find, half, stretched
 
-CHUNK = 4  # images between two looks at how far it is
 FILE = "scores.npz"
 
 
@@ -107,31 +105,19 @@ class Scoring:
 
     def advance(self) -> bool:
         """Look at a few more images; return whether there is more to do."""
-        return next(self._pieces, None) is not None
-
-    @torch.no_grad()
-    def _raw(self, images: Tensor, found: list) -> Iterator[int]:
-        for some in images.split(CHUNK):
-            found.append(self.experiment.raw_maps(some))
-            self.done += len(some)
-            yield self.done
+        looked_at = next(self._pieces, 0)
+        self.done += looked_at
+        return looked_at > 0
 
     def _work(self) -> Iterator[int]:
-        fit: list[tuple[Tensor, Tensor]] = []
-        held: list[tuple[Tensor, Tensor]] = []
-        yield from self._raw(self.experiment.fit, fit)
-        yield from self._raw(self.experiment.held_out, held)
-        maps = torch.cat([m for _, m in fit])
-        nll, held_maps = (torch.cat(parts) for parts in zip(*held, strict=True))
-        calibration = self.experiment.calibration(maps, (nll, held_maps))
+        """Yield how many images each piece has looked at."""
+        calibration = yield from self.experiment.calibrating()
         data, scores, cells = self.experiment.data, [], []
-        for start in range(0, len(data.test), CHUNK):
-            some = data.test[start : start + CHUNK]
+        for some in np.split(data.test, range(CHUNK, len(data.test), CHUNK)):
             score, where = self.experiment.score_cells(some, calibration)
             scores.append(score.cpu())
             cells.append(where.cpu())
-            self.done += len(some)
-            yield self.done
+            yield len(some)
         score, where = torch.cat(scores).numpy(), torch.cat(cells)
         pixel = math.nan
         if data.masked:

@@ -106,7 +106,7 @@ def test_evaluation_does_not_change_the_training(variant, capsules):
         assert event.snapshot
         looked.target()
         wishes.snapshot = wishes.losses = True
-    looked.calibrate()
+    evaluate(looked)
     assert torch.equal(torch.get_rng_state(), state)
     finish(unseen(left))
     assert torch.equal(weights(looked), weights(left))
@@ -187,9 +187,25 @@ def test_test_images_decide_nothing(variant, capsules):
         metrics = [
             e.metrics for e in train(experiment, snapshots=False, measure_every=4) if e.metrics
         ]
-        results.append((metrics, experiment.calibrate().threshold, weights(experiment)))
+        results.append((metrics, evaluate(experiment).threshold, weights(experiment)))
     assert results[0][:2] == results[1][:2]
     assert torch.equal(results[0][2], results[1][2])
+
+
+def test_the_threshold_is_of_held_out_good_images(variant, capsules):
+    experiment = make(variant, capsules)
+    finish(unseen(experiment))
+    calibration = evaluate(experiment).calibration
+    good = experiment.data.train
+    fitted = {p.cpu().numpy().transpose(2, 0, 1).tobytes() for p in experiment.fit}
+    is_fitted = np.array([image.tobytes() in fitted for image in good])
+    scores = experiment.score(good, calibration).score
+    held_out, others = scores[~is_fitted], scores[is_fitted]
+    assert len(held_out) == 6
+    np.testing.assert_allclose(np.sort(calibration.held_out), np.sort(held_out), rtol=1e-4)
+    assert calibration.threshold == pytest.approx(np.quantile(held_out, 0.95), rel=1e-4)
+    assert calibration.threshold != pytest.approx(np.quantile(others, 0.95), rel=1e-2)
+    assert calibration.threshold != pytest.approx(np.quantile(scores, 0.95), rel=1e-3)
 
 
 def test_images_of_another_size_are_fitted(capsules):
@@ -225,7 +241,7 @@ def test_the_presets_are_settings_that_the_config_takes():
 def test_a_patch_that_is_unlike_the_others_is_found_where_it_is(capsules):
     experiment = make("patches", capsules, epochs=20, learning_rate=3e-3)
     finish(unseen(experiment))
-    calibration = experiment.calibrate()
+    calibration = evaluate(experiment).calibration
     broken = capsules.test[:2].copy()
     broken[1, :, 20:25, 8:13] = 255 - broken[1, :, 20:25, 8:13]
     scores = experiment.score(broken, calibration)
@@ -254,7 +270,7 @@ def test_maps_lie_where_their_patches_do(patch, resolution, capsules):
 def test_scores_do_not_depend_on_the_company_an_image_keeps(variant, capsules):
     experiment = make(variant, capsules)
     finish(unseen(experiment))
-    calibration = experiment.calibrate()
+    calibration = evaluate(experiment).calibration
     together = experiment.score(capsules.resized(experiment.config.side).test[:3], calibration)
     alone = experiment.score(capsules.resized(experiment.config.side).test[2:3], calibration)
     np.testing.assert_allclose(alone.score[0], together.score[2], rtol=1e-4)

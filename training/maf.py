@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from training.core.optimiser import Optimiser, one_cycle
 HELD_OUT = 0.2  # share of the good training images that calibrate and validate
 LOOKED_AT = 24  # images of each sort behind the live numbers
 PATCHES = 64  # patches of each image in a step
+CHUNK = 4  # images scored between two looks at how far it is
 FALSE_ALARMS = 0.05  # of the default threshold, on held-out good training images
 SOFT = 0.05  # nats per dimension: keeps the calibration from dividing by almost nothing
 FREQUENCIES = 7  # octaves that tell a patch its place
@@ -411,19 +412,27 @@ class DefectFlow(Experiment):
     coarse: int | None = None  # stride of the maps that are only looked at
 
     @torch.no_grad()
-    def calibrate(self) -> Calibration:
-        """Learn what maps of good training images look like, and the threshold."""
-        return self.calibration(self.raw_maps(self.fit)[1], self.raw_maps(self.held_out))
+    def calibrating(self) -> Generator[int, None, Calibration]:
+        """Learn in pieces what good training images look like, and the threshold.
 
-    def calibration(self, maps: Tensor, held_out: tuple[Tensor, Tensor]) -> Calibration:
-        """Return what maps of ``fit``, and NLL and maps of ``held_out``, tell.
-
-        Maps have the shape ``(N, P, m, m)``, NLL ``(N,)``.
+        Yields how many images each piece has looked at. What maps should look like is of the
+        images that the model is fitted to; the threshold is of held-out ones: fitted ones score
+        lower, so a threshold of theirs would be exceeded by more than 5 % of good images.
         """
-        mean, spread = self._expected(maps)
+        fit = yield from self._raw(self.fit)
+        held_out = yield from self._raw(self.held_out)
+        mean, spread = self._expected(fit[1])
         scores = self._score(*held_out, mean, spread).cpu().numpy()
         threshold = detection.threshold_from_good(scores, false_alarms=FALSE_ALARMS)
         return Calibration(mean, spread, scores, threshold, self._usual(held_out[1], mean))
+
+    def _raw(self, images: Tensor) -> Generator[int, None, tuple[Tensor, Tensor]]:
+        found = []
+        for some in images.split(CHUNK):
+            found.append(self.raw_maps(some))
+            yield len(some)
+        nll, maps = zip(*found, strict=True)
+        return torch.cat(nll), torch.cat(maps)
 
     @torch.no_grad()
     def score(self, images: np.ndarray, calibration: Calibration) -> Scores:
