@@ -30,6 +30,9 @@ LEAST = {
 }
 
 
+CLEAR = {stem: {"veil": 0.0} for stem in ("gan_images", "dcgan")}  # no noise on images
+
+
 def make(stem: str, total: int = 8, own=None, **values):
     module = FAMILIES[stem].training
     experiment = module.build(module.config(**{**LEAST[stem], **values}), own=own)
@@ -219,6 +222,23 @@ def test_momentum_and_rule_are_followed():
     experiment.update_discriminator(x, fake)
     for old, new, gradient in zip(before, discriminator.parameters(), gradients, strict=True):
         torch.testing.assert_close(new, old - 0.01 * gradient)
+
+
+@pytest.mark.parametrize("stem", LEAST)
+@pytest.mark.parametrize("part", ["discriminator", "generator"])
+def test_the_learning_rate_falls_in_a_line_to_nothing(stem, part):
+    def moved(step: int) -> Tensor:
+        experiment = make(stem, total=4, optimiser="gradient-descent", **CLEAR.get(stem, {}))
+        experiment.part, experiment.step = part, step
+        network = getattr(experiment.model, part)
+        before = torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+        experiment.update()
+        return torch.cat([p.detach().flatten() for p in network.parameters()]) - before
+
+    first = moved(0)
+    assert first.any()
+    for step, rate in ((1, 0.75), (3, 0.25), (4, 0.0)):
+        torch.testing.assert_close(moved(step), rate * first, rtol=1e-3, atol=1e-7)
 
 
 def test_own_points_and_own_images_are_learned():
