@@ -62,7 +62,7 @@ def test_oscillation_is_a_swing_and_neither_noise_nor_a_drift():
     assert health(course(flat(0.6), swing, diversity=1.0), 1000).state == "oscillation"
     calm = course(flat(0.6), lambda s: 0.4 + 0.02 * math.sin(400 * s), diversity=1.0)
     assert health(calm, 1000).state == "balanced"
-    drift = course(flat(0.6), lambda s: 0.9 - s, diversity=1.0)
+    drift = course(flat(0.6), lambda s: 0.9 - 8 * max(0.0, s - 0.9), diversity=1.0)
     assert health(drift, 1000).state == "balanced"
 
 

@@ -69,6 +69,14 @@ def test_the_best_hinge_discriminator_is_the_sign_of_the_difference():
     assert float(value) == pytest.approx(2 - float((P - Q).abs().sum()))
 
 
+def test_the_best_critic_pays_minus_the_way_that_fakes_have_to_go():
+    real = torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fake = real + 2
+    # Higher for real, with the slope 1 everywhere: Gulrajani et al. (2017), section 2.2.
+    value = LOSSES["wasserstein"].discriminator(-real, -fake, 0.0)
+    assert float(value) == pytest.approx(-2)
+
+
 SLOPES = {
     "original": lambda s: -torch.sigmoid(s),
     "non-saturating": lambda s: torch.sigmoid(s) - 1,

@@ -236,6 +236,7 @@ def test_the_exact_posterior_makes_every_weight_the_likelihood():
     covariance = (loading @ loading.T + scale**2 * torch.eye(5)).numpy()
     exact = stats.multivariate_normal(np.zeros(5), covariance).logpdf(x.numpy())
     assert np.allclose(found.numpy(), exact)
+    assert np.allclose(importance_bound(found).numpy(), exact)
     # And the two terms of the ELBO add up to the same, on average over z.
     noise = torch.randn(20_000, 2, generator=seeded(9), dtype=torch.float64)
     terms = model.terms(x[:1].expand(20_000, -1), noise)
