@@ -75,7 +75,6 @@ def find(mutation: Mutation, texts: dict[Path, str]) -> Place:
     found = [
         Place(path, text, first + match.start(), first + match.end())
         for path, text in texts.items()
-        if mutation.old.split()[0] in text
         for first, last in _spans(text, mutation.within)
         for match in wanted.finditer(text[first:last])
     ]
@@ -89,6 +88,8 @@ def _spans(text: str, name: str) -> list[tuple[int, int]]:
     """Return where the definitions of a name begin and end in a file; without a name, the file."""
     if not name:
         return [(0, len(text))]
+    if not re.search(rf"(def|class) {name.rpartition('.')[2]}\b", text):
+        return []  # to parse it would take longer
     starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
     return [
         (starts[node.lineno - 1], starts[node.end_lineno])

@@ -388,6 +388,8 @@ BAD_ZIPS = {
     "no pictures": (zipped({f"{i}.txt": b"x" for i in range(30)}), "there are 0.*Not a PNG"),
     "truncated": (zipped(FILES)[:-30], "not a zip archive"),
     "password": (locked(), "password"),
+    "bzip2": (zipped(FILES, zipfile.ZIP_BZIP2), "unusual way"),
+    "LZMA": (zipped(FILES, zipfile.ZIP_LZMA), "unusual way"),
     "too many": (zipped({f"{i}.png": b"" for i in range(20_001)}), "At most 20,000 files"),
     "far too many": (b"PK\x01\x02" * 40_001, "more than 40,000 files"),
     "bomb of 420 MB": (
