@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.mutations import MUTATIONS, Mutation  # noqa: E402
 
-NO_ROOMS = {"tests", "scripts", "benchmarks", "docs", "assets", "deploy", "runs", "figures"}
+NO_ROOMS = {"tests", "scripts", "benchmarks", "docs", "assets", "deploy", "runs"}
 PATIENCE = 300.0  # seconds for the tests of one mutation
 PASSED, FAILED = 0, 1  # exit codes of pytest: anything else says nothing about a mutation
 

@@ -282,8 +282,8 @@ LOOP = [
     _m(
         "a gradient that is not finite is followed",
         "along",
-        "_not_finite(norm + loss)",
-        "_not_finite(loss)",
+        "not_finite(norm + loss)",
+        "not_finite(loss)",
         "test_loop.py::test_a_step_that_is_not_finite_is_skipped_and_counted",
     ),
     _m(
@@ -291,7 +291,7 @@ LOOP = [
         "_add_up",
         "(~bad).sum()",
         "len(values)",
-        "test_loop.py::test_means_are_those_of_all_steps_however_many_came_before_they_were_told",
+        "test_loop.py::test_means_are_those_of_all_steps_however_many_came_before_they_were_logged",
     ),
     _m(
         "one cycle starts at nothing",
@@ -305,7 +305,7 @@ LOOP = [
         "along",
         ".clamp(max=1)",
         "",
-        "test_loop.py::test_descent_is_pytorchs_adam_but_for_steps_that_are_not_finite",
+        "test_loop.py::test_the_optimiser_is_pytorchs_adam_but_for_steps_that_are_not_finite",
     ),
     _m(
         "a training that is lost goes on",
@@ -319,7 +319,7 @@ LOOP = [
         "PlaneFlow.target",
         "torch.Generator(self.device).manual_seed(2)",
         "self.generator",
-        "test_loop.py::test_looking_does_not_change_the_training",
+        "test_loop.py::test_evaluation_does_not_change_the_training",
     ),
     _m(
         "the mean of several processes is a local one",
@@ -410,7 +410,7 @@ NUMBERS = [
         "calibrating",
         "self._raw(self.held_out)",
         "self._raw(self.fit)",
-        "test_maf_training.py::test_the_threshold_is_of_held_out_good_pictures",
+        "test_maf_training.py::test_the_threshold_is_of_held_out_good_images",
     ),
     _m(
         "only what is higher than usual is a defect",
@@ -452,7 +452,7 @@ NUMBERS = [
         "_collapse",
         'max((row[f"variety_',
         'min((row[f"variety_',
-        "test_cyclegan.py::test_early_blurs_and_a_single_picture_are_no_collapse",
+        "test_cyclegan.py::test_early_blurs_and_a_single_snapshot_are_no_collapse",
     ),
     _m(
         "an empty bin makes the KL infinite",

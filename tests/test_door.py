@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from training.lab import Lab
-from training.rules import Rules
-from ui.lab import _lab as cached
+from lab.lab import Lab
+from lab.rules import Rules
+from ui.common.lab import _lab as cached
 
 EVE = {"iss": "https://issuer", "sub": "7", "email": "eve@school.org"}
 
@@ -29,8 +29,8 @@ def lab(tmp_path, monkeypatch) -> Iterator[Lab]:
 def page():
     import streamlit as st
 
-    from ui.lab import person
-    from ui.sign_in import door
+    from ui.common.lab import person
+    from ui.common.sign_in import door
 
     st.session_state["who"] = person()
     door()
