@@ -113,7 +113,7 @@ MODELS = [
     ),
     _m(
         "the Gaussian prior is not normalised",
-        "Gaussian._log_density",
+        "Gaussian.log_density",
         "2 * math.pi",
         "math.pi",
         "test_models.py::test_priors_are_what_scipy_knows_by_the_name",
@@ -488,7 +488,7 @@ DOORS = [
     _m(
         "settings have no upper bound",
         "knob",
-        "le=le",
+        "le=high",
         "le=None",
         "test_config.py",
     ),
