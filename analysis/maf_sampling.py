@@ -16,7 +16,7 @@ from models.layers import given
 from models.made import MADE
 from models.maf import MaskedAutoregressive
 from models.priors import Gaussian
-from training.maf import DefectFlow
+from training.core.defect_flow import DefectFlow
 
 FRAMES = 40  # images of a sampling, about
 
@@ -27,7 +27,7 @@ class Filling:
 
     Attributes:
         frames: shape ``(F, S, S, 3)``, uint8.
-        places: of each frame, how many blocks are done and which share of the present one.
+        places: of each frame, how many blocks are done and which fraction of the present one.
         seconds: that the sampling alone took.
         forward: seconds of one pass from data to latents over as many images.
     """
@@ -56,9 +56,9 @@ def fill(experiment: DefectFlow, *, seed: int, temperature: float) -> Filling:
     _, forward = _timed(lambda: model.inverse(x, context))
     blocks = sum(isinstance(layer, MaskedAutoregressive) for layer in model.chain)
     frames, places = [experiment.image_of(z)], [(0, 0.0)]
-    for block, share, state in _states(model, z, context, max(2, FRAMES // blocks)):
+    for block, fraction, state in _states(model, z, context, max(2, FRAMES // blocks)):
         frames.append(experiment.image_of(state))
-        places.append((block, share))
+        places.append((block, fraction))
     return Filling(np.stack(frames), places, seconds, forward)
 
 

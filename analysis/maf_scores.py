@@ -1,4 +1,4 @@
-"""How a trained MAF does on the test images: scored bit by bit, kept in the folder of the run."""
+"""Anomaly scores of a trained MAF on the test images: in pieces, and kept with the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from datasets.files import write_atomic
 from lab.files import write_json
 from lab.store import Run
 from metrics import detection
-from training.maf import CHUNK, Calibration, DefectFlow, MAFConfig, find, half, stretched
+from metrics.anomaly_map import Calibration, half, stretched
+from training.core.config import current_names
+from training.core.defect_flow import CHUNK, DefectFlow
+from training.maf import MAFConfig, find
 
 FILE = "scores.npz"
 
@@ -32,9 +35,9 @@ class Evaluation:
     Attributes:
         names: of the test images.
         kinds: what each of them shows.
-        score: of each test image, higher is more unlike the good ones.
-        cells: where, as coarse as the model, shape ``(M, m, m)``, nats per dimension away
-            from the good ones at that place.
+        score: of each test image, higher is more anomalous.
+        cells: the anomaly maps, as coarse as the model, shape ``(N, m, m)``, nats per dimension
+            away from the good ones at that place.
         config: of the model.
         calibration: what the good training images decided.
         auroc: with its bootstrap interval.
@@ -74,15 +77,16 @@ class Evaluation:
 
     @property
     def maps(self) -> np.ndarray:
-        """The heat maps at the size of the images, shape ``(M, S, S)``."""
+        """The anomaly maps at the size of the images, shape ``(N, S, S)``."""
         return self.heat(range(len(self.cells)))
 
     def heat(self, which) -> np.ndarray:
-        """Return some heat maps at the size of the images.
+        """Return some anomaly maps at the size of the images.
 
         Shape ``(k, S, S)``, nats per dimension.
         """
-        return stretched(torch.from_numpy(self.cells[list(which)]).float(), self.config).numpy()
+        cells = torch.from_numpy(self.cells[list(which)]).float()
+        return stretched(cells, self.config.side, self.config.window).numpy()
 
 
 class Scoring:
@@ -91,7 +95,7 @@ class Scoring:
     First the good training images calibrate, then the test images are scored with that.
 
     Attributes:
-        done: images looked at so far.
+        done: images scored so far.
         total: images in all.
         result: the evaluation, once it is done.
     """
@@ -104,13 +108,13 @@ class Scoring:
         self._pieces = self._work()
 
     def advance(self) -> bool:
-        """Look at a few more images; return whether there is more to do."""
-        looked_at = next(self._pieces, 0)
-        self.done += looked_at
-        return looked_at > 0
+        """Score a few more images; return whether there is more to do."""
+        scored = next(self._pieces, 0)
+        self.done += scored
+        return scored > 0
 
     def _work(self) -> Iterator[int]:
-        """Yield how many images each piece has looked at."""
+        """Yield how many images each piece has scored."""
         calibration = yield from self.experiment.calibrating()
         data, scores, cells = self.experiment.data, [], []
         for some in np.split(data.test, range(CHUNK, len(data.test), CHUNK)):
@@ -121,7 +125,8 @@ class Scoring:
         score, where = torch.cat(scores).numpy(), torch.cat(cells)
         pixel = math.nan
         if data.masked:
-            wide = stretched(where, self.experiment.config).numpy()
+            config = self.experiment.config
+            wide = stretched(where, config.side, config.window).numpy()
             pixel = detection.pixel_auroc(wide, data.masks)
         self.result = _evaluation(
             self.experiment.config,
@@ -197,7 +202,7 @@ def save_evaluation(run: Run, found: Evaluation, step: int) -> None:
         "spread": calibration.spread.cpu().numpy(),
         "held_out": calibration.held_out,
         "threshold": np.array(calibration.threshold),
-        "usual": np.array(calibration.usual),
+        "map_threshold": np.array(calibration.map_threshold),
         "pixel_auroc": np.array(found.pixel_auroc),
     }
     write_atomic(run.path / FILE, lambda file: np.savez_compressed(file, **arrays))
@@ -207,12 +212,13 @@ def save_evaluation(run: Run, found: Evaluation, step: int) -> None:
 def load_evaluation(run: Run, step: int | None) -> Evaluation | None:
     """Return the evaluation kept for the weights of ``step``, ``None`` if there is none."""
     try:
-        with np.load(run.path / FILE, allow_pickle=False) as kept:
-            if int(kept["step"]) != step:
+        with np.load(run.path / FILE, allow_pickle=False) as file:
+            if int(file["step"]) != step:
                 return None
+            kept = current_names(file)
             mean, spread = (torch.from_numpy(kept[name]) for name in ("mean", "spread"))
-            threshold, usual = float(kept["threshold"]), float(kept["usual"])
-            calibration = Calibration(mean, spread, kept["held_out"], threshold, usual)
+            thresholds = (float(kept[name]) for name in ("threshold", "map_threshold"))
+            calibration = Calibration(mean, spread, kept["held_out"], *thresholds)
             names, kinds = (tuple(kept[name].tolist()) for name in ("names", "kinds"))
             cells = kept["cells"].astype(np.float32)
             pixel = float(kept["pixel_auroc"])

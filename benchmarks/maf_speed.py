@@ -35,8 +35,9 @@ from models.made import MADE
 from models.maf import MaskedAutoregressive, maf
 from paths import ROOT
 from training.core.loop import train
-from training.maf import PRESETS, ImageFlow, MAFConfig
+from training.maf import PRESETS, MAFConfig, WholeImageFlow
 from training.maf import load as load_images
+from training.maf import model as flow_of
 
 OURS, PLAIN = "Generative Lab", "plain masked layers"
 BATCH = 16  # images sampled at once
@@ -84,18 +85,15 @@ class PlainMasked(nn.Module):
         return nn.functional.linear(x, self.weight * self.mask, self.bias)
 
 
-class PlainFlow(ImageFlow):
-    """The lab's training with plain masked layers; the same masks and sizes."""
-
-    def flow(self, generator: torch.Generator) -> Flow:
-        model = super().flow(generator)
-        for made in (m for m in model.modules() if isinstance(m, MADE)):
-            widths = [made.features, *[len(made.degrees)] * (len(made.layers) - 1)]
-            masks = [layer.mask(width) for layer, width in zip(made.layers, widths, strict=True)]
-            made.layers = nn.ModuleList(PlainMasked(mask) for mask in masks)
-            for layer in made.layers[:-1]:
-                layer.weight.data.uniform_(-0.01, 0.01, generator=generator)
-        return model
+def plain(model: Flow, generator: torch.Generator) -> Flow:
+    """Return the lab's flow with plain masked layers; the same masks and sizes."""
+    for made in (m for m in model.modules() if isinstance(m, MADE)):
+        widths = [made.features, *[len(made.degrees)] * (len(made.layers) - 1)]
+        masks = [layer.mask(width) for layer, width in zip(made.layers, widths, strict=True)]
+        made.layers = nn.ModuleList(PlainMasked(mask) for mask in masks)
+        for layer in made.layers[:-1]:
+            layer.weight.data.uniform_(-0.01, 0.01, generator=generator)
+    return model
 
 
 def run(options: Options) -> Iterator[Table]:
@@ -214,8 +212,10 @@ def _sampling_table(found: Sampling, protocol: Protocol) -> Table:
 
 def steps_of(name: str) -> Iterator:
     """Train with the lab's layers or plain ones, without images and metrics."""
-    kind, settings = (ImageFlow if name == OURS else PlainFlow), config()
-    experiment = kind(settings, load_images(settings))
+    settings, generator = config(), torch.Generator().manual_seed(0)
+    flow = flow_of(settings, generator=generator)
+    flow = flow if name == OURS else plain(flow, generator)
+    experiment = WholeImageFlow(settings, load_images(settings), flow)
     experiment.total = NEVER
     loop = train(experiment, snapshots=False, log_every=NEVER, measure_every=NEVER)
     next(loop)  # comes before the first step, and measures

@@ -105,7 +105,7 @@ def histogram_figure(found: Evaluation) -> Figure:
         values = score[chosen].clip(max=high)
         axes.hist(values, edges, color=colour, alpha=0.6, label=f"{label} ({chosen.sum()})")
     axes.axvline(found.threshold, color=colours.ink, linestyle="--", label="threshold")
-    axes.set_xlabel("Score (higher is more unlike the good ones; the last bin holds all above)")
+    axes.set_xlabel("Anomaly score (the last bin holds all above)")
     axes.set_ylabel("Images")
     axes.legend(frameon=False)
     return figure

@@ -33,7 +33,7 @@ from lab.files import read_json, write_json
 from lab.people import Access
 from lab.safetensors_header import check_fit, read_header
 from registry import FAMILIES, Family
-from training.core.config import RENAMED, ConfigError, RunConfig
+from training.core.config import RENAMED, ConfigError, RunConfig, current_names
 from training.core.family import Own
 from training.core.former import current_weights
 
@@ -375,7 +375,7 @@ class Run:
     def snapshot(self, step: int) -> dict[str, np.ndarray]:
         """Return the arrays of one snapshot."""
         with np.load(self._snapshot_path(step), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return current_names(arrays)
 
     def save_target(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write ``target.npz``: what there is to learn, by name."""

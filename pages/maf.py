@@ -4,7 +4,8 @@ from models.flow import Flow
 from models.made import MADE, MaskedLinear
 from models.maf import MaskedAutoregressive, maf
 from registry import FAMILIES
-from training.maf import DefectFlow, PatchFlow
+from training.core.defect_flow import DefectFlow
+from training.maf import PatchFlow
 from ui.common.family_page import Parts, family_page, variant
 from ui.common.page import begin_page
 from ui.maf.data import maf_data
@@ -25,7 +26,7 @@ PARTS = Parts(
         "Sampling": sampling,
     },
     files={
-        "gif": ("Heat maps over the training (GIF)", film_of),
+        "gif": ("Anomaly maps over the training (GIF)", film_of),
         "scores.csv": ("Scores of the test images (CSV)", scores_of),
         "curve.png": ("NLL over the training (PNG)", figure_of("nll_curve.png")),
         "histogram.png": ("Histogram of the scores (PNG)", figure_of("nll_hist_good_defect.png")),

@@ -1,4 +1,4 @@
-"""MAF as a person meets it: from opening the page to a heat map on a defect."""
+"""MAF as a person meets it: from opening the page to an anomaly map of a defect."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def heat(page):  # noqa: F811
-    return page.get_by_role("img", name=re.compile("^Heat map of test image"))
+    return page.get_by_role("img", name=re.compile("^Anomaly map of test image"))
 
 
 def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/maf")
     expect(page.get_by_text("ships with the lab")).to_be_visible()
     expect(
-        page.get_by_role("img", name=re.compile("^Heat maps of synthetic defects"))
+        page.get_by_role("img", name=re.compile("^Anomaly maps of synthetic defects"))
     ).to_be_visible()
     expect(page.get_by_text("AUROC of the images")).to_be_visible()
     expect(heat(page).first).to_be_visible()
@@ -47,7 +47,7 @@ def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_from_opening_the_page_to_a_heat_map_on_a_defect(server, page) -> None:  # noqa: F811
+def test_from_opening_the_page_to_an_anomaly_map_of_a_defect(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/maf?epochs=6")
     button(page, "Train").click()
     expect(button(page, "Pause")).to_be_enabled()
@@ -68,7 +68,7 @@ def test_from_opening_the_page_to_a_heat_map_on_a_defect(server, page) -> None: 
     page.get_by_role("radio", name="Score your own").click()
     image = next((run / "samples").iterdir())
     page.locator("input[type=file]").last.set_input_files(image)
-    expect(page.get_by_role("img", name=re.compile("and its heat map"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("and its anomaly map"))).to_be_visible()
 
 
 def zipped(tmp_path, *, without: str = "", extra: str = "") -> bytes:

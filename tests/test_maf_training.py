@@ -19,11 +19,13 @@ from datasets.capsules import rendered_capsules
 from datasets.defects import DefectSet
 from datasets.own import DataError
 from figures import maf_figures
+from metrics import anomaly_map
 from models.layers import ActNorm
 from training import maf
 from training.core.config import ConfigError
+from training.core.defect_flow import SCORED, DefectFlow
 from training.core.loop import TrainingDiverged, Wishes, train
-from training.maf import DefectFlow, MAFConfig, build
+from training.maf import MAFConfig, build
 
 SMALL = {
     "patches": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
@@ -69,7 +71,7 @@ def test_it_learns_and_tells_plain_numbers(variant, capsules):
     assert told[-1] < told[0] - 5
     last = events[-1].metrics
     assert last["bits_per_dim"] == pytest.approx(
-        last["nll_held_out"] / (experiment.features * math.log(2))
+        last["nll_held_out"] / (experiment.config.features * math.log(2))
     )
     for event in events:
         assert all(type(v) is float for v in (*event.losses.values(), *event.metrics.values()))
@@ -94,7 +96,7 @@ def test_bits_do_not_depend_on_units(capsules):
     noise = back - levels
     assert -1e-3 < noise.min() < 0.05
     assert 0.95 < noise.max() < 1.001
-    expected = float(experiment.scale.log().mean()) * experiment.features
+    expected = float(experiment.scale.log().mean()) * experiment.config.features
     assert experiment.log_volume == pytest.approx(expected, rel=1e-5)
 
 
@@ -238,7 +240,7 @@ def test_the_presets_are_settings_that_the_config_takes():
 # -- scores -----------------------------------------------------------------------------------
 
 
-def test_a_patch_that_is_unlike_the_others_is_found_where_it_is(capsules):
+def test_an_anomalous_patch_is_found_where_it_is(capsules):
     experiment = make("patches", capsules, epochs=20, learning_rate=3e-3)
     finish(unseen(experiment))
     calibration = evaluate(experiment).calibration
@@ -253,14 +255,13 @@ def test_a_patch_that_is_unlike_the_others_is_found_where_it_is(capsules):
 
 
 @pytest.mark.parametrize(("patch", "resolution"), [(4, 32), (6, 32), (8, 64), (10, 64), (16, 64)])
-def test_maps_lie_where_their_patches_do(patch, resolution, capsules):
-    experiment = make("patches", capsules, patch=patch, resolution=resolution)
+def test_maps_lie_where_their_patches_do(patch, resolution):
     stride = patch // 2
     cells = (resolution - patch) // stride + 1
     for cell in (1, cells // 2, cells - 2):
         maps = torch.zeros(1, cells, cells)
         maps[0, cell, cell] = 1
-        wide = experiment._stretched(maps)
+        wide = anomaly_map.stretched(maps, resolution, patch)
         assert wide.shape == (1, resolution, resolution)
         mass = wide[0].sum(0)
         centre = float((mass * (torch.arange(resolution) + 0.5)).sum() / mass.sum())
@@ -307,13 +308,13 @@ def test_the_two_maps_of_a_patch_are_the_parts_of_its_nll(capsules):
     assert (nll >= counted - 1e-2).all(), "in a map, nothing counts as worse than noise"
 
 
-def test_unlike_is_what_is_higher_and_what_is_lower(capsules):
+def test_anomalous_is_what_is_higher_and_what_is_lower(capsules):
     experiment = make("patches", capsules)
     mean = torch.rand(2, 15, 15)
     shift = torch.tensor([-0.5, 0.25])[:, None, None]
-    away = experiment.unlike((mean + shift)[None], mean)
+    away = experiment.anomaly_maps((mean + shift)[None], mean)
     torch.testing.assert_close(away, torch.full((1, 15, 15), 0.75))
-    assert not experiment.unlike(mean[None], mean).any()
+    assert not experiment.anomaly_maps(mean[None], mean).any()
 
 
 def test_the_same_heat_whatever_the_stride(capsules):
@@ -324,7 +325,7 @@ def test_the_same_heat_whatever_the_stride(capsules):
     heights = []
     for stride in (1, 2):
         maps = bump[..., 2:31:stride, 2:31:stride]
-        away = experiment.unlike(maps, torch.zeros_like(maps[0]), width=3.0)
+        away = experiment.anomaly_maps(maps, torch.zeros_like(maps[0]), width=3.0)
         heights.append(float(away.max()))
     assert heights[0] == pytest.approx(heights[1], rel=0.05)
     assert heights[0] == pytest.approx(6 / math.hypot(6, 3 * 2), rel=0.05)
@@ -335,10 +336,10 @@ def test_one_speck_in_many_good_images_quietens_its_place(capsules):
     good = torch.full((100, 2, 15, 15), 0.05)
     good[::2] *= -1
     good[7, 0, 7, 7] = 40.0
-    mean, spread = experiment._expected(good)
-    far = experiment.unlike(good, mean, maf.SCORED)
-    assert float(spread[7, 7]) > 0.5 * float(far[7, 7, 7]), "as good as the largest"
-    assert float(far[:, 7, 7].std()) < 0.2 * float(spread[7, 7])
+    mean, spread = experiment._good_maps(good)
+    maps = experiment.anomaly_maps(good, mean, SCORED)
+    assert float(spread[7, 7]) > 0.5 * float(maps[7, 7, 7]), "as good as the largest"
+    assert float(maps[:, 7, 7].std()) < 0.2 * float(spread[7, 7])
     assert float(spread[0, 0]) == pytest.approx(0.1, rel=0.1)
 
 

@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from analysis.maf_scores import FILE, load_evaluation, weights_step
 from cli.train import main
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
@@ -114,3 +115,22 @@ def test_the_shipped_run_opens():
     model = CYCLEGAN.training.model(run.config)
     assert run.load_model(model) == run.status().total
     assert {"discriminator_a", "discriminator_b"} <= run.metrics()[-1].keys()
+
+
+def test_arrays_of_a_run_of_an_earlier_version_are_read_by_their_names_of_today(tmp_path):
+    run = made(tmp_path / "run")
+    run.save_snapshot(7, {"heat_usual": np.array(0.5), "heat": np.ones(3)}, set())
+    assert run.snapshot(7).keys() == {"map_threshold", "heat"}
+
+
+def test_scores_of_an_earlier_version_are_read(tmp_path):
+    shipped = ROOT / "assets" / "runs" / "maf"
+    shutil.copytree(shipped, tmp_path / "maf")
+    run = Run(tmp_path / "maf")
+    before = load_evaluation(run, weights_step(run))
+    with np.load(run.path / FILE) as kept:
+        arrays = {**kept}
+    arrays["usual"] = arrays.pop("usual", arrays.pop("map_threshold", None))
+    np.savez(run.path / FILE, **arrays)
+    found = load_evaluation(run, weights_step(run))
+    assert found.calibration.map_threshold == before.calibration.map_threshold == arrays["usual"]

@@ -272,20 +272,20 @@ def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
 
 
 def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
-    """A rendered capsule with a defect, and where the shipped MAF finds it unlike the good ones."""
+    """A rendered capsule with a defect, and where the shipped MAF finds it anomalous."""
     run = Run(path)
     found = load_evaluation(run, weights_step(run))
     places = [i for i, name in enumerate(found.kinds) if name == kind]
     # The one whose heat is most like its mask.
     masks = [image_of(run, found, i)[1] for i in places]
-    hot = [heat > found.calibration.usual for heat in found.heat(places)]
+    hot = [heat > found.calibration.map_threshold for heat in found.heat(places)]
     overlap = [(m & h).sum() / max((m | h).sum(), 1) for m, h in zip(masks, hot, strict=True)]
     place = places[int(np.argmax(overlap))]
     image, _ = rendered_test_image(place, side)
     ink = 1 - image.mean(0) / np.median(image[:, 0])
     heat = torch.from_numpy(found.heat([place]))[None]
     heat = torch.nn.functional.interpolate(heat, (side, side), mode="area")[0, 0].numpy()
-    level = ((heat / found.calibration.usual - 1) / 2).clip(0, 1)
+    level = ((heat / found.calibration.map_threshold - 1) / 2).clip(0, 1)
     corner = np.array([(WIDTH - size) / 2, (HEIGHT - size) / 2])
     beyond = round(side * (size - HEIGHT) / 2 / size)  # rows that the card does not show
     ink[:beyond] = ink[-beyond:] = 0

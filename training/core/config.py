@@ -11,12 +11,15 @@ from pydantic.fields import FieldInfo
 
 MAX_PROBLEMS = 5  # that one message names
 
-# What earlier versions wrote into settings, addresses, flags, tables and weights: its name today.
+# What earlier versions wrote into settings, addresses, flags, tables, arrays and weights: its name
+# today.
 RENAMED = {
+    "heat_usual": "map_threshold",
     "judge_a": "discriminator_a",
     "judge_b": "discriminator_b",
     "judge_width": "discriminator_width",
     "judges": "discriminators",
+    "usual": "map_threshold",
 }
 
 

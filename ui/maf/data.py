@@ -26,7 +26,7 @@ from ui.common.plain import left_out, plain, refuse
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
-NAMES = {"patches": "Patches: where it is unlike", "image": "Whole image: one density of all"}
+NAMES = {"patches": "Patches: where it is anomalous", "image": "Whole image: one density of all"}
 
 
 def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]:

@@ -11,7 +11,7 @@ from figures.maf_pictures import matrix_image
 from figures.pictures import png
 from lab.view import View
 from models.maf import MaskedAutoregressive
-from training.maf import DefectFlow
+from training.core.defect_flow import DefectFlow
 from ui.common.page import show_image, theme
 from ui.maf.model import trained
 

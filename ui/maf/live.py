@@ -12,7 +12,8 @@ from figures.maf_pictures import enlarged, film, framed, framed_heat, sheet
 from figures.pictures import png
 from lab.store import Run
 from lab.view import View
-from training.maf import MAFConfig, stretched
+from metrics.anomaly_map import stretched
+from training.maf import MAFConfig
 from ui.common.history import Arrays, chosen_frame, history_slider, rows_of_the_moment, target_of
 from ui.common.page import show_image, theme
 
@@ -20,7 +21,7 @@ SIDE = 192  # pixels of an image in a sheet, about
 
 
 def draw_maf(view: View) -> None:
-    """Draw heat on synthetic defects, samples, curves and histograms of a run."""
+    """Draw anomaly maps of synthetic defects, samples, curves and histograms of a run."""
     shade = theme()
     target = target_of(view)
     if target is None or view.snapshot is None:
@@ -29,10 +30,10 @@ def draw_maf(view: View) -> None:
     step, snapshot = chosen_frame(view)
     left, right = st.columns([2.6, 1])
     drawn = _heat_png(view.run.id, step, shade, target, snapshot, view.run.config)
-    show_image(left, drawn, f"Heat maps of synthetic defects at step {step}")
+    show_image(left, drawn, f"Anomaly maps of synthetic defects at step {step}")
     left.caption(
         f"**Good images, held out and damaged by the lab** (outlined), and **where the model of "
-        f"step {step:,} finds them unlike** good ones: yellow is more than 95 % of undamaged "
+        f"step {step:,} finds them anomalous**: yellow is more than 95 % of undamaged "
         "ones show anywhere, dark red three times as much."
     )
     drawn = _samples_png(view.run.id, step, shade, snapshot["samples"])
@@ -115,10 +116,10 @@ def _heat_png(
 
 def _heat_row(target: Arrays, snapshot: Arrays, config: MAFConfig) -> list[np.ndarray]:
     damaged = target["damaged"].transpose(0, 3, 1, 2)
-    heat = stretched(torch.from_numpy(snapshot["heat"]).float(), config).numpy()
+    heat = stretched(torch.from_numpy(snapshot["heat"]).float(), config.side, config.window).numpy()
     rows = zip(damaged, heat, target["masks"], strict=True)
-    usual = float(snapshot["heat_usual"])
-    span = usual, 3 * usual
+    low = float(snapshot["map_threshold"])
+    span = low, 3 * low
     return [framed_heat(pixels, hot, mask, span, SIDE) for pixels, hot, mask in rows]
 
 

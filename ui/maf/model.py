@@ -13,7 +13,7 @@ from datasets.own import DataError
 from figures.maf_figures import write_results
 from lab.store import Run
 from lab.view import View
-from training.maf import DefectFlow
+from training.core.defect_flow import DefectFlow
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""A visitor's own image: scored, decided upon, and a map of where it is unlike the good ones."""
+"""A visitor's own image: scored, decided upon, and its anomaly map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 20 * 2**20  # bytes
 
 
 def score_own(view: View, version: float) -> None:
-    """Let the visitor upload an image; draw its score, the decision and its heat map."""
+    """Let the visitor upload an image; draw its score, the decision and its anomaly map."""
     found = evaluation(view, version)
     if found is None:
         return
@@ -55,7 +55,7 @@ def score_own(view: View, version: float) -> None:
 def _score(
     view: View, version: float, found: Evaluation, pixels: np.ndarray
 ) -> tuple[float, np.ndarray] | None:
-    """Return score and heat map ``(S, S)`` of an image ``(3, S, S)``."""
+    """Return score and anomaly map ``(S, S)`` of an image ``(3, S, S)``."""
     if (experiment := trained(view, version)) is None:
         return None
     # Kept by the image: other widgets of the page must not score it again.
@@ -73,9 +73,9 @@ def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: 
     mask = np.zeros(heat.shape, bool)
     span = heat_span(found)
     rows = [[framed(pixels, mask, SIDE), framed_heat(pixels, heat, mask, span, SIDE)]]
-    show_image(left, png(sheet(rows, theme())), f"{name} and its heat map")
+    show_image(left, png(sheet(rows, theme())), f"{name} and its anomaly map")
     left.caption(
-        f"{plain(name)} as the model takes it, and where it is unlike the good ones: yellow from "
+        f"{plain(name)} as the model takes it, and its anomaly map: yellow from "
         f"{span[0]:.2f}, dark red from {span[1]:.2f} nats per dimension."
     )
     called = score > found.threshold
@@ -83,7 +83,7 @@ def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: 
         f"Score [{score_unit(found)}]",
         f"{score:,.2f}",
         border=True,
-        help=f"{score_name(found).capitalize()}. Higher is more unlike.",
+        help=f"{score_name(found).capitalize()}. Higher is more anomalous.",
     )
     beyond = (found.held_out < score).mean()
     words = (

@@ -62,7 +62,7 @@ def results(view: View, version: float) -> None:
 
 def score_name(found: Evaluation) -> str:
     """Return what a score is."""
-    return "NLL of the image" if found.config.model == "image" else "most unlike place"
+    return "NLL of the image" if found.config.model == "image" else "most anomalous place"
 
 
 def score_unit(found: Evaluation) -> str:
@@ -190,8 +190,8 @@ def _by_kind(found: Evaluation, threshold: float) -> str:
 
 def heat_span(found: Evaluation) -> tuple[float, float]:
     """Return where heat begins to show, and where it gets the last colour."""
-    usual = found.calibration.usual
-    return usual, 3 * usual
+    low = found.calibration.map_threshold
+    return low, 3 * low
 
 
 def _gallery(run: Run, found: Evaluation, shade: str) -> None:
@@ -203,13 +203,13 @@ def _gallery(run: Run, found: Evaluation, shade: str) -> None:
     )
     first = order.segmented_control(
         "First",
-        ["most unlike", "least unlike"],
-        default="most unlike",
+        ["most anomalous", "least anomalous"],
+        default="most anomalous",
         required=True,
         key=f"{run.id}.order",
     )
     ranked = np.argsort(np.nan_to_num(found.score), kind="stable")
-    if first == "most unlike":
+    if first == "most anomalous":
         ranked = ranked[::-1]
     rank = {int(place): i for i, place in enumerate(np.argsort(-np.nan_to_num(found.score)), 1)}
     shown = [int(i) for i in ranked if kind in ("all", found.kinds[i])]
@@ -226,7 +226,7 @@ def _gallery(run: Run, found: Evaluation, shade: str) -> None:
                 _entry(run, found, place, shade, rank[place], threshold)
     low, high = heat_span(found)
     st.caption(
-        f"Above the image, below its heat map: nats per dimension away from good ones at that "
+        f"Above the image, below its anomaly map: nats per dimension away from good ones at that "
         f"place, from {low:.2f} (yellow; 5 % of the held-out good images have more somewhere) to "
         f"{high:.2f} and above (dark red). The true mask is outlined."
     )
@@ -243,7 +243,7 @@ def _entry(
     name, kind = found.names[place], found.kinds[place].replace("_", " ")
     called = found.score[place] > threshold
     right = called == (found.kinds[place] != GOOD)
-    show_image(st, drawn, f"Heat map of test image {name}")
+    show_image(st, drawn, f"Anomaly map of test image {name}")
     verdict = "called defective" if called else "called good"
     colour = "green" if right else "red"
     st.caption(f"{rank}. **{plain(kind)}**, score {found.score[place]:,.2f}: :{colour}[{verdict}]")
@@ -257,7 +257,7 @@ def _entry_png(
 
 
 def entry(run: Run, found: Evaluation, place: int, shade: str):
-    """Return a test image with its heat map below."""
+    """Return a test image with its anomaly map below."""
     pixels, mask = test_image(run, found, place)
     heat = found.heat([place])[0]
     above = framed(pixels, mask, SIDE)

@@ -9,7 +9,7 @@ from figures.maf_pictures import enlarged, film, sheet
 from figures.pictures import png
 from lab.store import Run
 from lab.view import View
-from training.maf import DefectFlow
+from training.core.defect_flow import DefectFlow
 from ui.common.page import show_image, theme
 from ui.maf.model import trained
 
@@ -70,7 +70,7 @@ def _watch(run: Run, version: float, seed: int, temperature: float, found: Filli
 
 def _words(experiment: DefectFlow, found: Filling) -> None:
     config = experiment.config
-    dims, count = experiment.features, 1 if config.model == "image" else None
+    dims, count = config.features, 1 if config.model == "image" else None
     degrees = min(config.hidden, dims - 1)
     many = "" if count else " All patches of the image are drawn at once, each given its place."
     st.caption(
