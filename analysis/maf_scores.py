@@ -40,8 +40,7 @@ class Evaluation:
             away from the good ones at that place.
         config: of the model.
         calibration: what the good training images decided.
-        auroc: with its bootstrap interval.
-        hanley_mcneil: the same with the other interval.
+        auroc: with its 95 % interval.
         per_kind: AUROC of each kind of defect against all good ones.
         pixel_auroc: NaN where there are no masks.
     """
@@ -53,7 +52,6 @@ class Evaluation:
     config: MAFConfig
     calibration: Calibration
     auroc: detection.Interval
-    hanley_mcneil: detection.Interval
     per_kind: dict[str, detection.Interval]
     pixel_auroc: float
 
@@ -157,8 +155,6 @@ def _evaluation(
     pixel_auroc: float,
 ) -> Evaluation:
     defective = np.array([kind != defects.GOOD for kind in kinds])
-    area = detection.bootstrap_auroc(score, defective)
-    bad = int(defective.sum())
     return Evaluation(
         names=names,
         kinds=kinds,
@@ -166,8 +162,7 @@ def _evaluation(
         cells=cells,
         config=config,
         calibration=calibration,
-        auroc=area,
-        hanley_mcneil=detection.hanley_mcneil(area.value, len(kinds) - bad, bad),
+        auroc=detection.auroc_interval(score, defective),
         per_kind=detection.per_kind(score, kinds),
         pixel_auroc=pixel_auroc,
     )
@@ -240,7 +235,6 @@ def write_scores(found: Evaluation, folder: Path) -> None:
     decisions = detection.decide(found.score, found.defective, found.threshold)
     numbers = {
         "auroc": asdict(found.auroc),
-        "auroc_hanley_mcneil": asdict(found.hanley_mcneil),
         "auroc_per_kind": {kind: asdict(area) for kind, area in found.per_kind.items()},
         "pixel_auroc": found.pixel_auroc,
         "threshold": found.threshold,

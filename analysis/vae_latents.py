@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from metrics.detection import Interval, bootstrap_auroc, roc_curve, threshold_from_good
+from metrics.detection import Interval, auroc_interval, roc_curve, threshold_from_good
 from metrics.vae import CHUNK, elbo_terms, scaled, to_bytes
 from models.vae import VAE, importance_bound
 
@@ -195,7 +195,7 @@ class Detection:
     """How well one score tells clean images from others.
 
     Attributes:
-        auroc: with its 95 % interval, by bootstrap.
+        auroc: with its 95 % interval.
         threshold: the score that 5 % of clean validation images exceed.
         found: share of the others above it.
         alarms: share of clean test images above it.
@@ -221,7 +221,7 @@ def detect(clean: np.ndarray, strange: np.ndarray, validation: np.ndarray) -> De
     threshold = threshold_from_good(validation)
     alarms, hits, _ = roc_curve(scores, truth)
     return Detection(
-        bootstrap_auroc(scores, truth, rounds=1000),
+        auroc_interval(scores, truth),
         threshold,
         float((strange > threshold).mean()),
         float((clean > threshold).mean()),

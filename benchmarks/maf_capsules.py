@@ -110,5 +110,6 @@ def _protocol(one: Evaluation) -> str:
     return (
         f"{len(one.kinds) - bad} good and {bad} defective test images; calling all defective has "
         f"accuracy {trivial.accuracy:.3f} and balanced accuracy {trivial.balanced_accuracy:.3f}. "
-        f"Intervals: bootstrap, one training each. {DEFAULT_THREADS} threads, load {load()}."
+        "Intervals: DeLong on the logit scale, one training each. "
+        f"{DEFAULT_THREADS} threads, load {load()}."
     )

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import betaincinv, expit, logit, stdtrit
+from scipy.stats import rankdata
 from sklearn import metrics
 
 
@@ -28,7 +29,7 @@ def auroc(scores: np.ndarray, defective: np.ndarray) -> float:
     It is the chance that a defective image scores above a good one, ties counted half.
 
     Args:
-        scores: one number per image, higher for less usual, shape ``(N,)``.
+        scores: one number per image, higher for more anomalous, shape ``(N,)``.
         defective: which are, shape ``(N,)``.
 
     Examples:
@@ -42,52 +43,76 @@ def auroc(scores: np.ndarray, defective: np.ndarray) -> float:
     return float(metrics.roc_auc_score(defective, np.nan_to_num(scores)))
 
 
-def hanley_mcneil(area: float, good: int, defective: int, *, level: float = 0.95) -> Interval:
-    """Return the interval of an AUROC from the two counts alone, cut to [0, 1].
+def auroc_interval(scores: np.ndarray, defective: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Return the AUROC with its confidence interval; NaN unless there are good and defective ones.
+
+    On the logit scale, by DeLong's variance, or by Hanley and McNeil's where that is larger: of few
+    images DeLong's is too small when hardly any are mistaken. The quantile is Student's t with
+    Welch's degrees of freedom. Where the images show no spread at all (perfectly separated, all
+    tied, a single one), it is Clopper and Pearson's interval of as many pairs of a good and a
+    defective image as there are without using one twice: those are independent of each other.
+
+    Args:
+        scores: one number per image, higher for more anomalous, shape ``(N,)``.
+        defective: which are, shape ``(N,)``.
+        level: confidence of the interval.
+
+    References:
+        Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves: A
+        Nonparametric Approach (DeLong, DeLong, Clarke-Pearson, Biometrics 44, 1988).
+        The use of confidence or fiducial limits illustrated in the case of the binomial (Clopper,
+        Pearson, Biometrika 26, 1934).
+
+    Examples:
+        >>> auroc_interval(np.arange(20), np.arange(20) >= 10)
+        Interval(value=1.0, low=0.691..., high=1.0)
+    """
+    scores, defective = np.asarray(scores, dtype=np.float64), np.asarray(defective, dtype=bool)
+    if not defective.any() or defective.all() or np.isnan(scores).any():
+        return Interval(math.nan, math.nan, math.nan)
+    placements = _placements(scores[defective], scores[~defective])
+    area = float(placements[0].mean())
+    counts = [len(part) for part in placements]
+    if min(counts) > 1:
+        parts = [part.var(ddof=1) / len(part) for part in placements]
+        if delong := sum(parts):
+            freedom = delong**2 / sum(v**2 / (n - 1) for v, n in zip(parts, counts, strict=True))
+            deviation = math.sqrt(max(delong, hanley_mcneil(area, *counts)))
+            reach = stdtrit(freedom, (1 + level) / 2) * deviation / (area * (1 - area))
+            low, high = expit(logit(area) + np.array([-reach, reach]))
+            return Interval(area, float(low), float(high))
+    return Interval(area, *_clopper_pearson(area, min(counts), level))
+
+
+def _placements(bad: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which fraction of the good ones each bad one beats, and of the bad ones each good one.
+
+    Shapes ``(m,)`` and ``(n,)``, ties counted half; the second is what beats the good one.
+    """
+    ranks = rankdata(np.concatenate([bad, good]))
+    of_bad, of_good = ranks[: len(bad)], ranks[len(bad) :]
+    beats = (of_bad - rankdata(bad)) / len(good)
+    return beats, 1 - (of_good - rankdata(good)) / len(bad)
+
+
+def hanley_mcneil(area: float, defective: int, good: int) -> float:
+    """Return the variance of an AUROC from the two counts alone.
 
     References:
         The meaning and use of the area under a receiver operating characteristic (ROC) curve
         (Hanley, McNeil, Radiology 143, 1982), equations 1-2.
     """
-    if not good or not defective or math.isnan(area):
-        return Interval(area, math.nan, math.nan)
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (defective - 1) * (q1 - area**2) + (good - 1) * (q2 - area**2)
-    reach = norm.ppf((1 + level) / 2) * math.sqrt(max(spread, 0) / (good * defective))
-    return Interval(area, max(area - reach, 0.0), min(area + reach, 1.0))
+    return max(spread, 0.0) / (good * defective)
 
 
-def bootstrap_auroc(
-    scores: np.ndarray,
-    defective: np.ndarray,
-    *,
-    rounds: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Return the AUROC with its percentile interval: good and defective are redrawn apart.
-
-    Args:
-        scores: one number per image, higher for less usual, shape ``(N,)``.
-        defective: which are, shape ``(N,)``.
-        rounds: how often both are redrawn.
-        level: confidence of the interval.
-        seed: of the redrawing.
-
-    References:
-        An Introduction to the Bootstrap (Efron, Tibshirani, 1993), chapter 13.
-    """
-    scores, defective = np.asarray(scores, dtype=np.float64), np.asarray(defective, dtype=bool)
-    bad, good = scores[defective], scores[~defective]
-    if not len(bad) or not len(good) or np.isnan(scores).any():
-        return Interval(math.nan, math.nan, math.nan)
-    wins = (bad[:, None] > good) + 0.5 * (bad[:, None] == good)  # (defective, good)
-    rng = np.random.default_rng(seed)
-    drawn_bad = rng.multinomial(len(bad), np.full(len(bad), 1 / len(bad)), rounds)
-    drawn_good = rng.multinomial(len(good), np.full(len(good), 1 / len(good)), rounds)
-    areas = ((drawn_bad @ wins) * drawn_good).sum(1) / wins.size
-    low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(wins.mean()), float(low), float(high))
+def _clopper_pearson(fraction: float, count: int, level: float) -> tuple[float, float]:
+    """Return the interval of a fraction of ``count`` independent trials; it may lie between two."""
+    hits, tail = fraction * count, (1 - level) / 2
+    low = betaincinv(hits, count - hits + 1, tail) if fraction > 0 else 0.0
+    high = betaincinv(hits + 1, count - hits, 1 - tail) if fraction < 1 else 1.0
+    return float(low), float(high)
 
 
 def roc_curve(
@@ -103,19 +128,19 @@ def roc_curve(
 
 
 def threshold_from_good(held_out: np.ndarray, *, false_alarms: float = 0.05) -> float:
-    """Return the score that this share of held-out good training images exceeds.
+    """Return the score that this fraction of held-out good training images exceeds.
 
-    Scores have the shape ``(n,)``. With n images the share is a multiple of 1/n; the quantile
+    Scores have the shape ``(n,)``. With n images the fraction is a multiple of 1/n; the quantile
     lies between two of them.
 
     Raises:
-        ValueError: no scores, or a share outside [0, 1].
+        ValueError: no scores, or a fraction outside [0, 1].
     """
     held_out = np.asarray(held_out, dtype=np.float64)
     if not len(held_out):
         raise ValueError("A threshold needs held-out good images.")
     if not 0 <= false_alarms <= 1:
-        raise ValueError("A share of false alarms lies between 0 and 1.")
+        raise ValueError("A fraction of false alarms lies between 0 and 1.")
     return float(np.quantile(held_out, 1 - false_alarms))
 
 
@@ -137,7 +162,7 @@ class Decisions:
 
     @property
     def accuracy(self) -> float:
-        """Share of right decisions."""
+        """Fraction of right decisions."""
         return _ratio(
             self.hits + self.passes, sum((self.hits, self.misses, self.alarms, self.passes))
         )
@@ -149,12 +174,12 @@ class Decisions:
 
     @property
     def precision(self) -> float:
-        """Share of defective among those called defective; NaN if none is."""
+        """Fraction of defective among those called defective; NaN if none is."""
         return _ratio(self.hits, self.hits + self.alarms)
 
     @property
     def recall(self) -> float:
-        """Share of the defective that are found."""
+        """Fraction of the defective that are found."""
         return _ratio(self.hits, self.hits + self.misses)
 
     @property
@@ -164,12 +189,12 @@ class Decisions:
 
     @property
     def precision_good(self) -> float:
-        """Share of good among those called good; NaN if none is."""
+        """Fraction of good among those called good; NaN if none is."""
         return _ratio(self.passes, self.passes + self.misses)
 
     @property
     def recall_good(self) -> float:
-        """Share of the good that pass."""
+        """Fraction of the good that pass."""
         return _ratio(self.passes, self.passes + self.alarms)
 
     @property
@@ -210,7 +235,7 @@ def per_kind(scores: np.ndarray, kinds: tuple[str, ...], good: str = "good") -> 
     areas = {}
     for kind in sorted(set(kinds) - {good}):
         chosen = (names == good) | (names == kind)
-        areas[kind] = bootstrap_auroc(scores[chosen], names[chosen] == kind)
+        areas[kind] = auroc_interval(scores[chosen], names[chosen] == kind)
     return areas
 
 

@@ -12,7 +12,7 @@ from metrics.detection import (
     Decisions,
     all_defective,
     auroc,
-    bootstrap_auroc,
+    auroc_interval,
     decide,
     hanley_mcneil,
     per_kind,
@@ -39,7 +39,7 @@ def test_auroc_counts_pairs_and_half_of_the_ties():
     scores, truth = np.array([1, 2, 3, 2, 4, 0]), np.array([0, 0, 0, 1, 1, 1], dtype=bool)
     pairs = [(b > g) + 0.5 * (b == g) for b in (2, 4, 0) for g in (1, 2, 3)]
     assert auroc(scores, truth) == pytest.approx(np.mean(pairs))
-    assert bootstrap_auroc(scores, truth).value == pytest.approx(np.mean(pairs))
+    assert auroc_interval(scores, truth).value == pytest.approx(np.mean(pairs))
     assert auroc(-scores, truth) == pytest.approx(1 - np.mean(pairs))
 
 
@@ -53,39 +53,70 @@ def test_auroc_depends_on_the_order_alone():
 def test_without_both_classes_there_is_none():
     for truth in (np.zeros(4, bool), np.ones(4, bool)):
         assert math.isnan(auroc(np.arange(4), truth))
-        assert math.isnan(bootstrap_auroc(np.arange(4), truth).value)
+        assert math.isnan(auroc_interval(np.arange(4), truth).low)
     assert math.isnan(auroc(np.array([1, np.nan]), np.array([True, False])))
 
 
 def test_hanley_and_mcneil_give_the_errors_known_for_the_capsules():
     for area, error in ((0.785, 0.045), (0.90, 0.028), (0.98, 0.011)):
-        found = hanley_mcneil(area, 23, 109)
-        assert (area - found.low) / 1.96 == pytest.approx(error, abs=0.001)
-        assert found.high <= 1
-    assert hanley_mcneil(1.0, 5, 5).low == 1
+        assert math.sqrt(hanley_mcneil(area, 109, 23)) == pytest.approx(error, abs=0.001)
+    assert hanley_mcneil(1.0, 5, 5) == 0
     # By chance the variance is that of a rank sum, (m + n + 1) / (12 m n), nearly.
-    half = hanley_mcneil(0.5, 50, 60)
-    assert (half.high - 0.5) / 1.96 == pytest.approx(math.sqrt(111 / (12 * 3000)), rel=1e-3)
+    assert hanley_mcneil(0.5, 60, 50) == pytest.approx(111 / (12 * 3000), rel=2e-3)
 
 
-def test_both_intervals_agree_and_come_from_their_seed():
-    scores, truth = gaussian(1.2, 23, 109)
-    state = np.random.get_state()[1].copy()
-    one, two = bootstrap_auroc(scores, truth), bootstrap_auroc(scores, truth)
-    assert one == two
-    assert one != bootstrap_auroc(scores, truth, seed=1)
-    assert np.array_equal(np.random.get_state()[1], state)
-    other = hanley_mcneil(one.value, 23, 109)
-    assert one.low == pytest.approx(other.low, abs=0.04)
-    assert one.value == pytest.approx(auroc(scores, truth))
-    assert one.low < one.value < one.high
+def test_of_many_images_the_interval_is_delongs_by_hand():
+    scores, truth = gaussian(1.2, 2000, 3000)
+    found = auroc_interval(scores, truth)
+    wins = (scores[truth][:, None] > scores[~truth]).astype(float)
+    spread = wins.mean(1).var() / 3000 + wins.mean(0).var() / 2000
+    assert found.value == pytest.approx(wins.mean())
+    assert (found.high - found.low) / 3.92 == pytest.approx(math.sqrt(spread), rel=0.05)
+    assert found.high - found.value < found.value - found.low, "there is less room towards 1"
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    truth = norm.cdf(1 / math.sqrt(2))
-    found = [bootstrap_auroc(*gaussian(1, 40, 40, seed), rounds=400) for seed in range(200)]
-    share = np.mean([interval.low <= truth <= interval.high for interval in found])
-    assert 0.89 <= share <= 0.99
+def test_the_interval_of_a_perfect_separation_says_how_few_images_there_are():
+    for good, bad in ((5, 5), (23, 109), (109, 23)):
+        truth = np.arange(good + bad) >= good
+        found, worst = (auroc_interval(truth * sign, truth) for sign in (1.0, -1.0))
+        smaller = min(good, bad)
+        assert found == (found.__class__)(1.0, pytest.approx(0.025 ** (1 / smaller)), 1.0)
+        assert (worst.value, worst.low, worst.high) == pytest.approx((0, 0, 1 - found.low))
+
+
+def test_what_shows_no_spread_is_not_taken_for_certain():
+    alone = auroc_interval(np.array([1.0, 2.0, 4.0, 3.0]), np.array([False, False, False, True]))
+    assert alone.low < 0.1
+    assert alone.high > 0.9
+    tied = auroc_interval(np.zeros(20), np.arange(20) >= 10)
+    assert tied.value == 0.5
+    assert tied.low < 0.25
+    assert tied.high > 0.75
+
+
+def coverage(area: float, good: int, bad: int, spread: float, rounds: int) -> float:
+    """How often the interval holds the true area; scores of the bad ones have that spread."""
+    rng = np.random.default_rng(0)
+    gap, truth = norm.ppf(area) * math.hypot(1, spread), np.arange(good + bad) >= good
+    held = 0
+    for _ in range(rounds):
+        drawn = [rng.normal(0, 1, good), rng.normal(gap, spread, bad)]
+        found = auroc_interval(np.concatenate(drawn), truth)
+        held += found.low <= area <= found.high
+    return held / rounds
+
+
+@pytest.mark.parametrize(("area", "good", "bad"), [(0.97, 10, 10), (0.9, 23, 20), (0.98, 40, 40)])
+def test_the_interval_holds_the_truth_as_often_as_it_says(area, good, bad):
+    assert coverage(area, good, bad, 3.0, rounds=200) >= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.97, 0.99])
+@pytest.mark.parametrize(("good", "bad"), [(5, 5), (10, 10), (23, 20), (23, 109), (40, 40)])
+def test_the_interval_holds_the_truth_at_all_sizes(area, good, bad, spread):
+    assert coverage(area, good, bad, spread, rounds=500) >= 0.92
 
 
 def test_the_roc_curve_runs_from_corner_to_corner_and_its_area_is_the_auroc():

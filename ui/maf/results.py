@@ -32,7 +32,7 @@ def results(view: View, version: float) -> None:
         return
     bad = int(found.defective.sum())
     good = len(found.kinds) - bad
-    area, other = found.auroc, found.hanley_mcneil
+    area = found.auroc
     one, two, three = st.columns(3)
     one.metric(
         "AUROC of the images",
@@ -41,8 +41,8 @@ def results(view: View, version: float) -> None:
         delta_color="off",
         delta_arrow="off",
         help="The chance that a defective test image scores above a good one. The interval is "
-        "bootstrapped, good and defective redrawn apart, 2,000 times; after Hanley and McNeil it "
-        f"is {other.low:.3f} to {other.high:.3f}. One training: another seed gives another value.",
+        "DeLong's, on the logit scale: where other images of the same kinds would put it. One "
+        "training: another seed gives another value.",
     )
     two.metric(
         "AUROC of the pixels",

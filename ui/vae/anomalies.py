@@ -114,7 +114,8 @@ def _show_comparison(
     st.caption(
         f"{len(values[0])} clean test images against {len(values[1])} others. The threshold is the "
         f"score that 5 % of {len(held_out)} further clean images exceed; those are test images, "
-        "too, but none of those that are evaluated. AUROC with its 95 % interval by bootstrap."
+        "too, but none of those that are evaluated. AUROC with its 95 % interval "
+        "(DeLong's, on the logit scale)."
     )
     st.markdown(f"**The strangest {WORST} of either kind**: image, what was made of it, difference")
     for column, kind, some, scores in zip(
