@@ -52,6 +52,9 @@ def auroc_interval(scores: np.ndarray, defective: np.ndarray, *, level: float = 
     tied, a single one), it is Clopper and Pearson's interval of as many pairs of a good and a
     defective image as there are without using one twice: those are independent of each other.
 
+    In simulations with normal scores and 10 to 132 images it holds the truth in 95 to 99 % of the
+    cases; the lowest found is 88 %, where some of few good images score far above the others.
+
     Args:
         scores: one number per image, higher for more anomalous, shape ``(N,)``.
         defective: which are, shape ``(N,)``.

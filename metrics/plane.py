@@ -112,7 +112,7 @@ class Truth:
         """
         x = x.cpu()
         counts = self.counts(x)
-        numbers = {"kl": kl(self.masses, counts), "js": js(self.masses, counts)}
+        numbers = {"kl": kl_of_counts(self.masses, counts), "js": js_of_counts(self.masses, counts)}
         if self.mixture is not None:
             mode = self.modes_of(x)
             hits = torch.bincount(mode[mode >= 0], minlength=len(self.weights))
@@ -127,7 +127,7 @@ class Truth:
         return self.score(self.plane.standardise(self.plane.density.sample(count, eval_generator)))
 
 
-def kl(masses: Tensor, counts: Tensor) -> float:
+def kl_of_counts(masses: Tensor, counts: Tensor) -> float:
     """Return KL(truth || samples) in nats, from the masses of bins and the counts in them.
 
     Half a count is added to each bin, or an empty bin would make the distance infinite.
@@ -137,9 +137,9 @@ def kl(masses: Tensor, counts: Tensor) -> float:
         counts: samples in each bin, shape ``(b,)``.
 
     Examples:
-        >>> kl(torch.tensor([0.5, 0.5]), torch.tensor([50, 50]))
+        >>> kl_of_counts(torch.tensor([0.5, 0.5]), torch.tensor([50, 50]))
         0.0
-        >>> round(kl(torch.tensor([0.5, 0.5]), torch.tensor([100, 0])), 3)
+        >>> round(kl_of_counts(torch.tensor([0.5, 0.5]), torch.tensor([100, 0])), 3)
         1.963
 
     References:
@@ -149,7 +149,7 @@ def kl(masses: Tensor, counts: Tensor) -> float:
     return float((torch.xlogy(masses, masses) - torch.xlogy(masses, q)).sum())
 
 
-def js(masses: Tensor, counts: Tensor) -> float:
+def js_of_counts(masses: Tensor, counts: Tensor) -> float:
     """Return the Jensen-Shannon divergence in nats: 0 for the same, log 2 for nothing shared.
 
     Masses and counts of the bins have the shape ``(b,)``.

@@ -19,9 +19,9 @@ from metrics.cyclegan_health import translation_health
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
 from registry import FAMILIES
 from training.core.config import ConfigError
-from training.core.images import signed
+from training.core.images import bytes_of_signed, signed
 from training.core.loop import Wishes, train
-from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, to_bytes
+from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness
 from training.cyclegan import POOL, CycleGANConfig, CycleGANTraining, model
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
@@ -213,7 +213,7 @@ def test_jitter_mirrors_and_shifts_and_invents_nothing():
 
 def test_bytes_survive_the_way_to_signed_and_back():
     values = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_bytes(signed(values)), values)
+    assert torch.equal(bytes_of_signed(signed(values)), values)
     assert signed(values).min() == -1
     assert signed(values).max() == 1
 

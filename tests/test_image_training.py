@@ -33,7 +33,7 @@ from training.core.image_flow import (
     mixed_precision,
     squeezable,
 )
-from training.core.images import ImageConfig, crop, dequantise, to_bytes
+from training.core.images import ImageConfig, crop, dequantise, quantise
 from training.core.loop import Progress, Wishes, train
 
 SMALL = {"dataset": "digits8", "batch": 32, "learning_rate": 5e-3}
@@ -116,7 +116,7 @@ def test_dequantised_values_are_evenly_spread_over_their_bin():
 
 def test_bytes_come_back_from_each_bin():
     values = torch.arange(256, dtype=torch.uint8).repeat(20_000, 1)
-    back = to_bytes(dequantise(values, seeded()))
+    back = quantise(dequantise(values, seeded()))
     assert back.dtype == np.uint8
     assert np.array_equal(back, values.numpy())
 
@@ -125,12 +125,12 @@ def test_bytes_come_back_from_both_ends_of_their_bins(monkeypatch):
     values = torch.arange(256, dtype=torch.uint8)
     for noise in (0.0, 1 - 2**-24):  # the least and the most that torch draws
         monkeypatch.setattr(torch, "rand", lambda shape, noise=noise, **_: torch.full(shape, noise))
-        assert np.array_equal(to_bytes(dequantise(values, seeded())), values.numpy())
+        assert np.array_equal(quantise(dequantise(values, seeded())), values.numpy())
 
 
 def test_values_that_are_none_become_bytes_too():
     x = torch.tensor([-1e9, -0.1, 0.0, 0.5, 1.0, 1.5, math.inf, -math.inf, math.nan])
-    assert to_bytes(x).tolist() == [0, 0, 0, 128, 255, 255, 255, 0, 0]
+    assert quantise(x).tolist() == [0, 0, 0, 128, 255, 255, 255, 0, 0]
 
 
 class Known(nn.Module):
@@ -444,9 +444,9 @@ def test_the_images_that_are_measured_are_the_same_each_time(monkeypatch):
     assert mean == again
     assert len(first) == MEASURED
     test = experiment.images.test
-    assert len({image.tobytes() for image in to_bytes(first)}) == MEASURED, "none comes twice"
+    assert len({image.tobytes() for image in quantise(first)}) == MEASURED, "none comes twice"
     assert mean == pytest.approx(4.5, abs=0.5), "all classes are in it"
-    assert np.array_equal(to_bytes(last), test.numpy())
+    assert np.array_equal(quantise(last), test.numpy())
     assert all_mean == pytest.approx(float(experiment.images.test_labels.double().mean()))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from datasets.own import OwnData
 from datasets.plane import OWN, load_plane
-from metrics.plane import BINS, SAMPLES, Truth, diversity, js, kl
+from metrics.plane import BINS, SAMPLES, Truth, diversity, js_of_counts, kl_of_counts
 
 
 def truth_of(name: str = "ring", noise: float = 0.02) -> Truth:
@@ -108,12 +108,12 @@ def test_samples_that_are_no_numbers_are_bad_ones():
 
 def test_js_and_kl_of_known_histograms():
     masses = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
-    assert js(masses, torch.tensor([50.0, 50.0, 0.0])) == pytest.approx(0)
-    assert js(masses, torch.tensor([0.0, 0.0, 9.0])) == pytest.approx(math.log(2))
+    assert js_of_counts(masses, torch.tensor([50.0, 50.0, 0.0])) == pytest.approx(0)
+    assert js_of_counts(masses, torch.tensor([0.0, 0.0, 9.0])) == pytest.approx(math.log(2))
     counts = torch.tensor([999.5, 9.5, 0.0])
     q = (counts + 0.5) / (counts.sum() + 1.5)
     expected = 0.5 * math.log(0.5 / q[0]) + 0.5 * math.log(0.5 / q[1])
-    assert kl(masses, counts) == pytest.approx(expected, rel=1e-6)
+    assert kl_of_counts(masses, counts) == pytest.approx(expected, rel=1e-6)
 
 
 def test_nobody_knows_the_truth_about_own_points():

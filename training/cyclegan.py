@@ -18,9 +18,9 @@ from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_k
 from training.core.devices import Lanes, knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
-from training.core.images import signed
+from training.core.images import bytes_of_signed, signed
 from training.core.optimiser import Optimiser
-from training.core.unpaired import PAIR_DATA, Epochs, ImagePool, compared, jittered, to_bytes
+from training.core.unpaired import PAIR_DATA, Epochs, ImagePool, compared, jittered
 
 POOL = 50  # images in a pool
 SHOWN = 4  # test images of either set in a snapshot
@@ -357,7 +357,7 @@ class CycleGANTraining(Experiment):
         ba = self.carry(self.pairs.test_b[:SHOWN], False)
         aba, bab = self.carry(ab, False), self.carry(ba, True)
         return {
-            name: to_bytes(x).cpu().numpy()
+            name: bytes_of_signed(x).cpu().numpy()
             for name, x in (("ab", ab), ("aba", aba), ("ba", ba), ("bab", bab))
         }
 

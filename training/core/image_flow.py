@@ -27,8 +27,8 @@ from training.core.images import (
     crop,
     dequantise,
     one_hot,
+    quantise,
     scattered,
-    to_bytes,
 )
 from training.core.optimiser import Optimiser, one_cycle
 
@@ -183,7 +183,7 @@ class ImageFlowTraining(Experiment):
     @torch.no_grad()
     def snapshot(self) -> Snapshot:
         x, _ = self.model.forward(self.latents, self.context(self.image_labels()))
-        return {"samples": to_bytes(self._cropped(x))}
+        return {"samples": quantise(self._cropped(x))}
 
     @torch.no_grad()
     def target(self) -> Snapshot:

@@ -28,7 +28,7 @@ from training.core.devices import knows_bfloat16
 from training.core.experiment import Snapshot
 from training.core.family import Training
 from training.core.image_flow import CHUNK, COLUMNS, ROWS
-from training.core.images import IMAGE_DATA, ImageDataConfig, crop, scattered, signed, to_bytes
+from training.core.images import IMAGE_DATA, ImageDataConfig, crop, quantise, scattered, signed
 
 MEASURED = 500  # samples, and test images, behind the diversity
 
@@ -180,7 +180,7 @@ def shown(x: Tensor, inner: int) -> np.ndarray:
     ``(B, C, S, S)`` becomes ``(B, C, inner, inner)``, uint8.
     """
     # A tanh comes to 1 only in the limit: 255 / 256 of the way it must be white.
-    return to_bytes((crop(x, inner, x.shape[-1]).float() + 1) * (255.5 / 512))
+    return quantise((crop(x, inner, x.shape[-1]).float() + 1) * (255.5 / 512))
 
 
 @contextmanager

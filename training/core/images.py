@@ -178,12 +178,20 @@ def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images + noise.clamp_(max=1 - 2**-16)) / 256
 
 
-def to_bytes(x: Tensor) -> np.ndarray:
+def quantise(x: Tensor) -> np.ndarray:
     """Return images with values in [0, 1] as uint8, the values that they fall into.
 
     Of any shape; the result has the same.
     """
     return (x.nan_to_num() * 256).clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def bytes_of_signed(x: Tensor) -> Tensor:
+    """Return images with values in [-1, 1] as uint8, the nearest there is.
+
+    Of any shape; the result has the same.
+    """
+    return ((x.float().nan_to_num() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from datasets.fruits import found_masks, is_kind, overlap
 from datasets.own_pairs import OwnPairs
@@ -21,7 +22,7 @@ from datasets.pairs import (
 from metrics.plane import diversity
 from training.core.config import RunConfig
 from training.core.family import DataKind
-from training.core.images import signed
+from training.core.images import bytes_of_signed, signed
 
 CHUNK = 8  # images at a time where no gradient is needed
 
@@ -45,14 +46,6 @@ PAIR_DATA = DataKind(
     is_here=is_here,
     download=download,
 )
-
-
-def to_bytes(x: Tensor) -> Tensor:
-    """Return images with values in [-1, 1] as uint8, the nearest there is.
-
-    Of any shape; the result has the same.
-    """
-    return ((x.float().nan_to_num() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 class ImagePool:
@@ -151,6 +144,39 @@ def jittered(images: Tensor, generator: torch.Generator) -> Tensor:
     return picked.permute(0, 3, 1, 2)
 
 
+def squared(scores: Tensor, wanted: float) -> Tensor:
+    """Return the mean squared distance of scores from what they should be.
+
+    A scalar; scores may have any shape.
+    """
+    return (exact(scores) - wanted).square().mean()
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean absolute difference of two batches of images.
+
+    A scalar; both have the shape ``(B, 3, S, S)``.
+    """
+    return (exact(x) - exact(y)).abs().mean()
+
+
+def exact(x: Tensor) -> Tensor:
+    """Return numbers in float32 if they were computed in less.
+
+    Of any shape; the result has the same.
+    """
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Return the loss of a discriminator on real and fake images, in one pass.
+
+    A scalar; both have the shape ``(B, 3, S, S)``.
+    """
+    scores = discriminator(torch.cat([real, fake]))
+    return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
+
+
 Carry = Callable[[Tensor, bool], Tensor]
 
 
@@ -187,7 +213,7 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
             f"variety_{way}": diversity(there, signed(others[:count])),
         }
         if kind is not None:
-            painted = to_bytes(there).cpu().numpy()
+            painted = bytes_of_signed(there).cpu().numpy()
             inside = masks[:count].numpy()
             numbers[f"hue_{way}"] = float(is_kind(kind, painted, inside).mean())
             numbers[f"iou_{way}"] = float(overlap(inside, found_masks(painted)).mean())

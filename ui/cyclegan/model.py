@@ -14,8 +14,7 @@ from lab.store import Run
 from lab.view import View
 from models.cyclegan import CycleGAN
 from training.core.config import RunConfig
-from training.core.images import signed
-from training.core.unpaired import to_bytes
+from training.core.images import bytes_of_signed, signed
 from ui.common.page import theme
 from ui.common.plain import plain
 
@@ -56,7 +55,7 @@ class Translator:
     def carry(self, image: np.ndarray, to_b: bool) -> np.ndarray:
         """Return one image, uint8 ``(3, S, S)``, as it would be in B, or in A."""
         net = self.model.a_to_b if to_b else self.model.b_to_a
-        return to_bytes(net(signed(torch.from_numpy(image.copy())[None])))[0].numpy()
+        return bytes_of_signed(net(signed(torch.from_numpy(image.copy())[None])))[0].numpy()
 
     @torch.no_grad()
     def patch_scores(self, image: np.ndarray, of_b: bool) -> np.ndarray:

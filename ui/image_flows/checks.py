@@ -22,7 +22,7 @@ from figures.image_figures import labelled_rows
 from figures.pictures import png
 from lab.view import View
 from training.core.image_flow import TEMPERATURE
-from training.core.images import to_bytes
+from training.core.images import quantise
 from ui.image_flows.desk import Desk, at_desk, choose_base, choose_part, sheet
 
 MEAN_OVER = 128  # images behind the mean of the accounting
@@ -181,7 +181,7 @@ def _neighbours(
     trained = _desk.trained
     labels = torch.arange(PAIRS) % max(1, trained.flow.context)
     x = sample(trained.flow, labels, temperature=TEMPERATURE, seed=8)
-    samples = torch.from_numpy(to_bytes(x))
+    samples = torch.from_numpy(quantise(x))
     found = nearest(samples, trained.images.train)
     order = found.distance.argsort()
     above = _desk.shown(samples[order]).reshape(-1, 10, *_shape(_desk))

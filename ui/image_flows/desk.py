@@ -16,7 +16,7 @@ from datasets.own import DataError
 from figures.pictures import png
 from lab.view import View
 from training.core.image_flow import bits_per_dim
-from training.core.images import crop, dequantise, to_bytes
+from training.core.images import crop, dequantise, quantise
 from ui.common.page import theme
 from ui.image_flows.model import Trained, trained_flow
 
@@ -100,7 +100,7 @@ class Desk:
     def shown(self, x: Tensor) -> np.ndarray:
         """Return images with values in [0, 1], or uint8, as bytes without their padding."""
         x = crop(x, *self.trained.crop)
-        return x.numpy() if x.dtype == torch.uint8 else to_bytes(x)
+        return x.numpy() if x.dtype == torch.uint8 else quantise(x)
 
     def padded(self, pixels: np.ndarray) -> Tensor:
         """Return one image ``(C, H, W)`` as the flow takes it, ``(1, C, S, S)``."""
