@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.comparison_results import Point
 from figures.arena_figures import colour_of, window
-from figures.charts import Chart
+from figures.charts import Chart, nominal, number, quantity, rule
 from figures.palette import palette
 from figures.pictures import contact_sheet, points_image
 from lab.comparison import ENTRANTS
@@ -36,60 +36,50 @@ def nll_chart(points: Sequence[Point], floor: float | None, over: str, theme: st
     title = "optimiser step" if over == "step" else "seconds of training"
     low, high = window(points, floor)
     scale = {"domain": [round(low, 3), round(high, 3)], "zero": False, "nice": False}
-    colours = [colour_of(key, theme) for key in keys]
-    x = {"field": "x", "type": "quantitative", "title": title, "scale": {"nice": False}}
+    x = quantity("x", title, scale={"nice": False})
     y = {"type": "quantitative", "title": "NLL [nats]", "scale": scale, "axis": {"tickCount": 6}}
-    colour = {"field": "model", "type": "nominal"}
-    colour["scale"] = {"domain": list(names.values()), "range": colours}
+    colour = nominal("model", names.values(), [colour_of(key, theme) for key in keys])
     # The band's opacity would make the legend pale.
-    colour["legend"] = {"orient": "top", "title": None, "symbolOpacity": 1, "symbolType": "stroke"}
-    dash = {
-        "field": "part",
-        "type": "nominal",
-        "scale": {"domain": ["test data", "train data"], "range": [[1, 0], [2, 3]]},
-        "legend": None,
-    }
+    colour["legend"] |= {"symbolOpacity": 1, "symbolType": "stroke"}
     band = {
         "transform": [{"filter": "datum.part == 'test data'"}],
         "mark": {"type": "area", "opacity": 0.16, "clip": True},
         "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
     }
-    number = {"type": "quantitative", "format": ".4f"}
+    encoding = {"x": x, "y": {**y, "field": "mean"}, "color": colour, "strokeDash": _dashes()}
     lines = {
         "mark": {"type": "line", "strokeWidth": 1.8, "clip": True},
-        "encoding": {
-            "x": x,
-            "y": {**y, "field": "mean"},
-            "color": colour,
-            "strokeDash": dash,
-            "tooltip": [
-                {"field": "model"},
-                {"field": "part"},
-                {"field": "x", "type": "quantitative", "title": title, "format": ",.5~r"},
-                {"field": "mean", **number},
-                {"field": "low", "title": "lowest seed", **number},
-                {"field": "high", "title": "highest seed", **number},
-            ],
-        },
+        "encoding": {**encoding, "tooltip": _tooltip(title)},
     }
     layers = [band, lines]
-    if floor is not None:
-        layers.append(_floor(floor, palette(theme).muted))
+    if floor is not None:  # the caption of the chart says what it is
+        layers.append(rule(floor, palette(theme).muted))
     return frame, {"height": 340, "layer": layers}
+
+
+def _dashes() -> dict:
+    return {
+        "field": "part",
+        "type": "nominal",
+        "scale": {"domain": ["test data", "train data"], "range": [[1, 0], [2, 3]]},
+        "legend": None,
+    }
+
+
+def _tooltip(title: str) -> list[dict]:
+    return [
+        {"field": "model"},
+        {"field": "part"},
+        number("x", ",.5~r", title=title),
+        number("mean", ".4f"),
+        number("low", ".4f", title="lowest seed"),
+        number("high", ".4f", title="highest seed"),
+    ]
 
 
 def _name(key: str) -> str:
     entrant = ENTRANTS[key]
     return f"{entrant.title} (bound)" if entrant.likelihood == "bound" else entrant.title
-
-
-def _floor(value: float, colour: str) -> dict:
-    """Return a dashed line at the entropy; the caption of the chart says what it is."""
-    return {
-        "data": {"values": [{"value": value}]},
-        "mark": {"type": "rule", "color": colour, "strokeDash": [5, 4]},
-        "encoding": {"y": {"field": "value", "type": "quantitative"}},
-    }
 
 
 def samples_sheet(

@@ -7,7 +7,7 @@ quarters of the time of a page.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -59,19 +59,15 @@ def curves(
     lines = {
         "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
         "encoding": {
-            "x": _x(total),
-            "y": _quantity("value", unit, scale=scale, axis={"tickCount": 5}),
-            "color": _colour(
+            "x": quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False}),
+            "y": quantity("value", unit, scale=scale, axis={"tickCount": 5}),
+            "color": nominal(
                 "curve", names.values(), (colours.model, colours.data), len(names) > 1
             ),
-            "tooltip": [
-                {"field": "curve"},
-                {"field": "step", "type": "quantitative", "format": ",d"},
-                {"field": "value", "type": "quantitative", "format": ".4f"},
-            ],
+            "tooltip": [{"field": "curve"}, number("step", ",d"), number("value", ".4f")],
         },
     }
-    layers = [lines] if floor is None else [lines, *_floor(*floor, total, colours.muted)]
+    layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 
@@ -101,11 +97,11 @@ def overlay(
     dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(curves))]
     names = list(curves)
     encoding = {
-        "x": _quantity("x", title, scale={"nice": False}),
-        "y": _quantity(
+        "x": quantity("x", title, scale={"nice": False}),
+        "y": quantity(
             "value", unit, scale={"type": "log"} if log else {"zero": False}, axis={"tickCount": 5}
         ),
-        "color": _colour("run", names, (colours * len(names))[: len(names)], True),
+        "color": nominal("run", names, (colours * len(names))[: len(names)], True),
         "strokeDash": {
             "field": "run",
             "type": "nominal",
@@ -114,8 +110,8 @@ def overlay(
         },
         "tooltip": [
             {"field": "run"},
-            {"field": "x", "type": "quantitative", "title": title, "format": ",.6~r"},
-            {"field": "value", "type": "quantitative", "format": ".4f"},
+            number("x", ",.6~r", title=title),
+            number("value", ".4f"),
         ],
     }
     legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
@@ -151,8 +147,8 @@ def journey(
             "title": "after layer (0: data)",
             "axis": {"labelAngle": 0},
         },
-        "y": _quantity("value", "value [standardised]", scale={"zero": False}),
-        "color": _colour("coordinate", names, (colours.data, colours.model), True),
+        "y": quantity("value", "value [standardised]", scale={"zero": False}),
+        "color": nominal("coordinate", names, (colours.data, colours.model), True),
     }
     hollow = {"test": "datum.half == 'passive'", "value": colours.background}
     marks = {
@@ -160,12 +156,12 @@ def journey(
         "encoding": {
             "fill": {
                 "condition": hollow,
-                **_colour("coordinate", names, (colours.data, colours.model), False),
+                **nominal("coordinate", names, (colours.data, colours.model), False),
             },
             "tooltip": [
                 {"field": "layer"},
                 {"field": "coordinate"},
-                {"field": "value", "type": "quantitative", "format": ".4f"},
+                number("value", ".4f"),
                 {"field": "half"},
             ],
         },
@@ -180,44 +176,44 @@ def _half(layer: int, moved: bool) -> str:
     return "active" if moved else "passive"
 
 
-def _x(total: int) -> dict[str, Any]:
-    return _quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False})
+def quantity(field: str, title: str | None, **options: Any) -> dict[str, Any]:
+    """Return an axis of numbers; without a title if that is empty."""
+    return {"field": field, "type": "quantitative", "title": title or None, **options}
 
 
-def _quantity(field: str, title: str, **options: Any) -> dict[str, Any]:
-    return {"field": field, "type": "quantitative", "title": title, **options}
+def number(field: str, form: str, **options: Any) -> dict[str, Any]:
+    """Return a number for a tooltip, in a format of d3."""
+    return {"field": field, "type": "quantitative", "format": form, **options}
 
 
-def _colour(field: str, names, colours, legend: bool) -> dict[str, Any]:
+def nominal(field: str, names: Iterable[str], colours: Iterable[str], legend: bool = True) -> dict:
+    """Return the colours of some names, with or without a legend above the chart."""
+    names = list(names)
     return {
         "field": field,
         "type": "nominal",
-        "scale": {"domain": list(names), "range": list(colours)[: len(list(names))]},
+        "scale": {"domain": names, "range": list(colours)[: len(names)]},
         "legend": {"orient": "top", "title": None} if legend else None,
     }
 
 
-def _floor(value: float, label: str, total: int, colour: str) -> list[dict[str, Any]]:
+def rule(value: float, colour: str, axis: str = "y") -> dict[str, Any]:
+    """Return a dashed line at a value of the ``"x"`` or ``"y"`` axis."""
+    return {
+        "data": {"values": [{"value": value}]},
+        "mark": {"type": "rule", "color": colour, "strokeDash": [5, 4]},
+        "encoding": {axis: {"field": "value", "type": "quantitative"}},
+    }
+
+
+def _labelled_rule(value: float, label: str, total: int, colour: str) -> list[dict[str, Any]]:
     """Return a dashed line at the best value there can be, and its words below it."""
-    data = {"values": [{"value": value, "label": label, "step": total}]}
-    y = {"field": "value", "type": "quantitative"}
+    line = rule(value, colour)
     words = {"type": "text", "align": "right", "baseline": "top", "dy": 4, "color": colour}
-    return [
-        {
-            "data": data,
-            "mark": {"type": "rule", "color": colour, "strokeDash": [5, 4]},
-            "encoding": {"y": y},
-        },
-        {
-            "data": data,
-            "mark": words,
-            "encoding": {
-                "x": {"field": "step", "type": "quantitative"},
-                "y": y,
-                "text": {"field": "label"},
-            },
-        },
-    ]
+    places = {"x": {"field": "step", "type": "quantitative"}, "text": {"field": "label"}}
+    label_data = {"values": [{"value": value, "label": label, "step": total}]}
+    encoding = {**line["encoding"], **places}
+    return [line, {"data": label_data, "mark": words, "encoding": encoding}]
 
 
 def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from figures.charts import Chart
+from figures.charts import Chart, nominal, quantity
 from figures.palette import palette
 
 
 def mode_bars(shares: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
-    """Draw the share of the samples at each mode, with a tick where it should be.
+    """Draw the fraction of the samples at each mode, with a tick where it should be.
 
     Args:
         shares: of all samples, at each mode, shape ``(k,)``.
@@ -24,10 +24,9 @@ def mode_bars(shares: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
         (i + 1, float(share), float(wanted), f"{share:.1%}", f"{wanted:.1%}")
         for i, (share, wanted) in enumerate(zip(shares, expected, strict=True))
     ]
-    frame = pd.DataFrame(rows, columns=["mode", "share", "wanted", "got", "should be"])
+    frame = pd.DataFrame(rows, columns=["mode", "fraction", "wanted", "got", "should be"])
     x = {"field": "mode", "type": "ordinal", "title": "mode", "axis": {"labelAngle": 0}}
-    y = {"field": "share", "type": "quantitative", "title": "share of the samples"}
-    y["axis"] = {"format": ".0%"}
+    y = quantity("fraction", "fraction of the samples", axis={"format": ".0%"})
     tips = [{"field": name} for name in ("mode", "got", "should be")]
     bars = {
         "mark": {"type": "bar", "color": colours.model},
@@ -41,7 +40,7 @@ def mode_bars(shares: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
 
 
 def class_shares(classes: Sequence[str], shares: Mapping[str, np.ndarray], theme: str) -> Chart:
-    """Draw the share of each class side by side for several sets of images.
+    """Draw the fraction of each class side by side for several sets of images.
 
     Args:
         classes: their names; beyond the first 20 they are left out.
@@ -54,18 +53,13 @@ def class_shares(classes: Sequence[str], shares: Mapping[str, np.ndarray], theme
         for name, values in shares.items()
         for k in range(min(len(classes), 20))
     ]
-    frame = pd.DataFrame(rows, columns=["set", "class", "share", "words"])
+    frame = pd.DataFrame(rows, columns=["set", "class", "fraction", "words"])
     names = list(shares)
     encoding = {
         "x": {"field": "class", "type": "nominal", "sort": None, "axis": {"labelAngle": 0}},
         "xOffset": {"field": "set", "sort": names},
-        "y": {"field": "share", "type": "quantitative", "axis": {"format": ".0%"}},
-        "color": {
-            "field": "set",
-            "type": "nominal",
-            "scale": {"domain": names, "range": [colours.model, colours.data][: len(names)]},
-            "legend": {"orient": "top", "title": None},
-        },
+        "y": quantity("fraction", "fraction", axis={"format": ".0%"}),
+        "color": nominal("set", names, (colours.model, colours.data)),
         "tooltip": [{"field": "set"}, {"field": "class"}, {"field": "words"}],
     }
     return frame, {"height": 220, "mark": "bar", "encoding": encoding}

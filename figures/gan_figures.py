@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from figures.palette import palette, rgb
-from figures.pictures import Box, points_image, signed_image
+from figures.pictures import Box, figure_png, gif, points_image, signed_image
 
 LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel
@@ -68,7 +67,7 @@ def _place(points: np.ndarray, box: Box, side: int) -> np.ndarray:
 def lattice_cover(corners: np.ndarray, side: int) -> Image.Image:
     """Paint the cells of a bent lattice ``(k, k, 2)``, in pixels, as opaque as they are dense.
 
-    Each cell holds the same share of the samples: the smaller, the denser.
+    Each cell holds the same fraction of the samples: the smaller, the denser.
     """
     a, b = corners[:-1, :-1], corners[1:, :-1]
     c, d = corners[1:, 1:], corners[:-1, 1:]
@@ -136,13 +135,8 @@ def film_of_duel(frames: Iterable[tuple[int, Arrays]], target: Arrays, theme: st
         sheet.paste(duel_image(snapshot, target, LAYERS[:-1], theme, side), (0, 0))
         draw = ImageDraw.Draw(sheet)
         draw.text((side / 2, side + 6), f"step {step:,}", colours.muted, anchor="ma")
-        sheets.append(sheet.quantize(128, dither=Image.Dither.NONE))
-    buffer = io.BytesIO()
-    durations = [110] * (len(sheets) - 1) + [2200]
-    sheets[0].save(
-        buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0
-    )
-    return buffer.getvalue()
+        sheets.append(sheet)
+    return gif(sheets)
 
 
 def duel_report(
@@ -163,7 +157,7 @@ def duel_report(
         axes.set(xlabel="$x_1$", ylabel="$x_2$")
     bottom = [figure.add_subplot(grid[1, i]) for i in range(2)]
     names = ({"d_loss": "discriminator", "g_loss": "generator"}, {"good": "good samples"})
-    for axes, pairs, label in zip(bottom, names, ("loss", "share"), strict=True):
+    for axes, pairs, label in zip(bottom, names, ("loss", "fraction"), strict=True):
         for (column, name), colour in zip(
             pairs.items(), (colours.data, colours.model), strict=False
         ):
@@ -174,6 +168,4 @@ def duel_report(
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200)
-    return buffer.getvalue()
+    return figure_png(figure)

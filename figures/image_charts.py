@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.image_checks import Term
-from figures.charts import Chart
+from figures.charts import Chart, nominal, number, quantity
 from figures.palette import palette
 
 ROW = 30  # pixels of a bar or strip with the space around it
@@ -30,27 +30,20 @@ def waterfall(terms: Sequence[Term], whole: float, theme: str) -> Chart:
     names = ["name", "start", "end", "bits", "right", "kind"]
     frame = pd.DataFrame(rows, columns=names)
     y = _rows("name", [row[0] for row in rows])
+    tints = (colours.data, colours.model, colours.muted)
     bars = {
         "mark": {"type": "bar", "height": 18},
         "encoding": {
             "y": y,
-            "x": _quantity("start", "bits/dim, added up from the top"),
+            "x": quantity("start", "bits/dim, added up from the top"),
             "x2": {"field": "end"},
-            "color": {
-                "field": "kind",
-                "type": "nominal",
-                "scale": {
-                    "domain": ["adds", "takes off", "sum"],
-                    "range": [colours.data, colours.model, colours.muted],
-                },
-                "legend": {"orient": "top", "title": None},
-            },
+            "color": nominal("kind", ["adds", "takes off", "sum"], tints),
             "tooltip": [{"field": "name"}, {"field": "bits"}],
         },
     }
     words = {
         "mark": {"type": "text", "align": "left", "dx": 5, "color": colours.ink},
-        "encoding": {"y": y, "x": _quantity("right", ""), "text": {"field": "bits"}},
+        "encoding": {"y": y, "x": quantity("right", ""), "text": {"field": "bits"}},
     }
     return frame, {"height": ROW * len(rows) + AXIS + LEGEND, "layer": [bars, words]}
 
@@ -80,15 +73,12 @@ def strips(
         "mark": {"type": "tick", "thickness": 1.5, "height": 18, "opacity": 0.55},
         "encoding": {
             "y": y,
-            "x": _quantity("value", title, scale=scale),
+            "x": quantity("value", title, scale=scale),
             "color": tint,
-            "tooltip": [
-                {"field": "set"},
-                {"field": "value", "type": "quantitative", "format": ".3f"},
-            ],
+            "tooltip": [{"field": "set"}, number("value", ".3f")],
         },
     }
-    mean = {"aggregate": "mean", **_quantity("value", title, scale=scale)}
+    mean = {"aggregate": "mean", **quantity("value", title, scale=scale)}
     shape = {"type": "point", "shape": "diamond", "size": 90, "filled": True}
     means = {
         "mark": {**shape, "color": colours.ink, "opacity": 1},
@@ -110,7 +100,7 @@ def class_bars(classes: Sequence[str], shares: Sequence[float], theme: str) -> C
     rows = [(name, float(p), f"{p:.1%}") for name, p in zip(classes, shares, strict=True)]
     frame = pd.DataFrame(rows, columns=["class", "share", "words"])
     y = _rows("class", list(classes))
-    x = _quantity("share", "p(class | image)", scale={"domain": [0, 1]}, axis={"format": "%"})
+    x = quantity("share", "p(class | image)", scale={"domain": [0, 1]}, axis={"format": "%"})
     bars = {
         "mark": {"type": "bar", "color": colours.model},
         "encoding": {"y": y, "x": x, "tooltip": [{"field": "class"}, {"field": "words"}]},
@@ -125,7 +115,3 @@ def class_bars(classes: Sequence[str], shares: Sequence[float], theme: str) -> C
 def _rows(field: str, order: list[str]) -> dict[str, Any]:
     axis = {"labelLimit": 320, "labelOverlap": False, "ticks": False, "domain": False}
     return {"field": field, "type": "nominal", "sort": order, "title": None, "axis": axis}
-
-
-def _quantity(field: str, title: str, **options: Any) -> dict[str, Any]:
-    return {"field": field, "type": "quantitative", "title": title or None, **options}

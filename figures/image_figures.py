@@ -5,13 +5,13 @@ Pixels are enlarged by whole factors, so that they stay squares. No Streamlit, n
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from figures.palette import palette, rgb
+from figures.pictures import gif
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
@@ -125,10 +125,5 @@ def film_of_images(
         draw.text(place, "real", colours.muted, font, anchor="ma")
         place = left.width + between + right.width / 2, place[1]
         draw.text(place, f"learned, step {step:,}", colours.muted, font, anchor="ma")
-        sheets.append(sheet.quantize(128, dither=Image.Dither.NONE))
-    durations = [110] * (len(sheets) - 1) + [2200]
-    buffer = io.BytesIO()
-    sheets[0].save(
-        buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0
-    )
-    return buffer.getvalue()
+        sheets.append(sheet)
+    return gif(sheets)

@@ -1,11 +1,10 @@
 """Images of defect detection: heat over an image, the true mask round it. Arrays in, images out.
 
-No Streamlit, no global state. Heat is in nats per dimension away from the good ones at a place.
+No Streamlit, no global state. Heat is an anomaly map, in nats per dimension.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from figures.palette import palette, rgb
+from figures.pictures import gif
 
 GAP = 4  # pixels between two images of a sheet
 OUTLINE = (0, 229, 255)  # of the true mask: a colour that neither heat nor capsules have
@@ -25,8 +25,8 @@ def heat_colours(level: np.ndarray) -> np.ndarray:
     """Return colours, ``(..., 3)`` from 0 to 255, of levels between 0 and 1."""
     at = level.clip(0, 1) * (len(_STOPS) - 1)
     low = np.minimum(at.astype(int), len(_STOPS) - 2)
-    share = (at - low)[..., None]
-    return _STOPS[low] * (1 - share) + _STOPS[low + 1] * share
+    part = (at - low)[..., None]
+    return _STOPS[low] * (1 - part) + _STOPS[low + 1] * part
 
 
 def heated(image: np.ndarray, heat: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -125,13 +125,4 @@ def matrix_image(values: np.ndarray, theme: str, side: int = 260) -> Image.Image
 
 def film(frames: Sequence[np.ndarray], side: int, *, pause: int = 2000) -> bytes:
     """Return images ``(S, S, 3)``, uint8, as a GIF that starts again after a pause in ms."""
-    images = [
-        Image.fromarray(enlarged(frame, side)).quantize(96, dither=Image.Dither.NONE)
-        for frame in frames
-    ]
-    durations = [90] * (len(images) - 1) + [pause]
-    buffer = io.BytesIO()
-    images[0].save(
-        buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
-    )
-    return buffer.getvalue()
+    return gif([Image.fromarray(enlarged(frame, side)) for frame in frames], each=90, pause=pause)

@@ -114,6 +114,21 @@ def contact_sheet(
     return png(sheet)
 
 
+def gif(frames: Sequence[Image.Image], *, each: int = 110, pause: int = 2200) -> bytes:
+    """Return images as a GIF that starts again after a pause.
+
+    Args:
+        frames: of one size.
+        each: how long each is shown, in ms.
+        pause: how long the last one is shown, in ms.
+    """
+    few = [frame.quantize(128, dither=Image.Dither.NONE) for frame in frames]
+    durations = [each] * (len(few) - 1) + [pause]
+    buffer = io.BytesIO()
+    few[0].save(buffer, "GIF", save_all=True, append_images=few[1:], duration=durations, loop=0)
+    return buffer.getvalue()
+
+
 def film(
     frames: Iterable[tuple[int, np.ndarray]], target: Image.Image, peak: float, theme: str
 ) -> bytes:
@@ -136,13 +151,8 @@ def film(
         draw.text((side / 2, side + 7), "target", colours.muted, _font(16), anchor="ma")
         label = f"learned, step {step:,}"
         draw.text((1.5 * side + gap, side + 7), label, colours.muted, _font(16), anchor="ma")
-        sheets.append(sheet.quantize(128, dither=Image.Dither.NONE))
-    durations = [110] * (len(sheets) - 1) + [2200]
-    buffer = io.BytesIO()
-    sheets[0].save(
-        buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0
-    )
-    return buffer.getvalue()
+        sheets.append(sheet)
+    return gif(sheets)
 
 
 def warp_svg(
@@ -236,6 +246,11 @@ def report_figure(
     _curve(bottom[1], rows, "kl_to_truth", colours.data, "KL to the truth [nats]")
     if any(row.get("kl_to_truth", 0) > 0 for row in rows):
         bottom[1].set_yscale("log")
+    return figure_png(figure)
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Return a figure as PNG, 200 dots per inch."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200)
     return buffer.getvalue()

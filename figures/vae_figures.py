@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from figures.charts import Chart
+from figures.charts import Chart, quantity
 from figures.palette import palette
 
 SIDE = 360  # pixels along each side of an image of the plane
@@ -20,8 +20,8 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "cross", "triangle-down"
 
 def reach_of(points: np.ndarray) -> float:
     """Return how far a square window around the origin must go to hold nearly all points."""
-    far = float(np.quantile(np.abs(points.astype(np.float32)), 0.998)) if len(points) else 0.0
-    return float(np.ceil(max(3.0, 1.08 * far)))
+    edge = float(np.quantile(np.abs(points.astype(np.float32)), 0.998)) if len(points) else 0.0
+    return float(np.ceil(max(3.0, 1.08 * edge)))
 
 
 def class_colours(count: int, theme: str) -> list[str]:
@@ -89,36 +89,30 @@ def map_chart(
         axes: titles of the two axes.
         theme: ``"light"`` or ``"dark"``.
     """
-    colours = palette(theme)
     width = 2 * reach / CELLS
     along = np.round(-reach + width * (np.arange(CELLS) + 0.5), 4)
     x, y = np.meshgrid(along, along)
     frame = pd.DataFrame({"x": x.ravel(), "y": y.ravel()})
-    domain = {"domain": [-reach, reach], "nice": False, "zero": False}
+    scale = {"domain": [-reach, reach], "nice": False, "zero": False}
+    shared = {field: quantity(field, title, scale=scale) for field, title in zip("xy", axes)}
+    layers = [_points(points, labels, names, shared, theme), _cells(shared, palette(theme).warn)]
+    return frame, {"height": CHART, "layer": layers}
 
-    def axis(field: str, title: str) -> dict[str, Any]:
-        return {"field": field, "type": "quantitative", "scale": domain, "title": title}
 
-    shared = {"x": axis("x", axes[0]), "y": axis("y", axes[1])}
+def _cells(shared: dict, colour: str) -> dict[str, Any]:
+    """Return the lattice, invisible but for the place that was clicked."""
+    select = {"type": "point", "fields": ["x", "y"], "on": "click", "toggle": False}
     picked = {"param": "place", "empty": False}
-    cells = {
-        "mark": {"type": "square", "size": (CHART / CELLS) ** 2, "cursor": "crosshair"},
-        "params": [
-            {
-                "name": "place",
-                "select": {"type": "point", "fields": ["x", "y"], "on": "click", "toggle": False},
-            }
-        ],
+    size = (CHART / CELLS) ** 2
+    return {
+        "mark": {"type": "square", "size": size, "cursor": "crosshair"},
+        "params": [{"name": "place", "select": select}],
         "encoding": {
             **shared,
-            "color": {"value": colours.warn},
+            "color": {"value": colour},
             "opacity": {"condition": {**picked, "value": 1}, "value": 0},
-            "size": {"condition": {**picked, "value": 130}, "value": (CHART / CELLS) ** 2},
+            "size": {"condition": {**picked, "value": 130}, "value": size},
         },
-    }
-    return frame, {
-        "height": CHART,
-        "layer": [_points(points, labels, names, shared, theme), cells],
     }
 
 

@@ -28,7 +28,7 @@ from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_picture, save_layout
 from datasets.own import DataError
 from datasets.own_images import load_own
-from figures import maf_charts, maf_pictures
+from figures import detection_charts, maf_pictures
 from lab.store import Run, Status
 from lab.weights_import import read_weights
 from registry import FAMILIES
@@ -287,10 +287,10 @@ def test_a_mask_is_outlined_from_outside():
 
 def test_a_histogram_holds_all_images_also_those_far_out():
     values = {"good": np.arange(10.0), "defective": np.array([5, 1e9, np.inf, 20])}
-    frame, _ = maf_charts.histogram(values, "score", "light", threshold=7.0)
+    frame, _ = detection_charts.histogram(values, "score", "light", threshold=7.0)
     for name, part in values.items():
         assert frame.loc[frame["set"] == name, "images"].sum() == len(part)
-        assert frame.loc[frame["set"] == name, "share"].sum() == pytest.approx(1)
+        assert frame.loc[frame["set"] == name, "fraction"].sum() == pytest.approx(1)
     assert frame["to"].max() < 1e3
 
 

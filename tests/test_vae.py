@@ -547,9 +547,6 @@ def test_detection_takes_its_threshold_from_validation_images_alone():
     assert found.auroc.low < stats.norm.cdf(2 / 2**0.5) < found.auroc.high
     assert found.alarms == pytest.approx((clean > found.threshold).mean())
     assert found.found == pytest.approx((strange > found.threshold).mean())
-    alarms, hits = found.curve
-    assert alarms[0] == hits[0] == 0
-    assert alarms[-1] == hits[-1] == 1
 
 
 def trained() -> VAETraining:

@@ -10,7 +10,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from datasets.own_images import OwnImages, fixed_fifth
-from figures.vae_charts import histograms, roc, unit_bars
+from figures.detection_charts import histogram, roc
+from figures.vae_charts import unit_bars
 from figures.vae_figures import are_glyphs, map_chart, reach_of, scatter
 from lab.store import Run, Status
 from registry import FAMILIES
@@ -161,9 +162,10 @@ def test_the_map_has_a_place_to_click_everywhere(theme):
 
 def test_charts_hold_all_images_and_stand_what_is_not_finite():
     values = {"clean": np.array([1.0, 2, 3, np.inf]), "noise": np.array([5.0, 1e9, 4, 4])}
-    frame, _ = histograms(values, 2.5, "nats", "light")
+    frame, _ = histogram(values, "nats", "light", threshold=2.5)
     assert frame.groupby("set")["images"].sum().tolist() == [4, 4]
-    frame, _ = roc(np.array([0.0, 1]), np.array([0.0, 1]), (0.1, 0.5), "dark")
-    assert len(frame) == 2
+    scores, truth = np.array([1.0, np.inf, 3.0]), np.array([False, True, True])
+    frame, _ = roc(scores, truth, 2.0, "dark")
+    assert frame[["alarms", "hits"]].iloc[-1].tolist() == [1, 1]
     frame, _ = unit_bars([3.0, 0.0], [True, False], "light")
     assert frame["state"].tolist() == ["active", "unused"]

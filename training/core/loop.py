@@ -108,23 +108,21 @@ def train(
         TrainingDiverged: after several non-finite steps in a row.
     """
     wishes = wishes or Wishes()
-    total = experiment.total
-    log_every = log_every or max(1, min(20, total // 200))
-    measure_every = measure_every or max(1, total // 20)
-    tenths = (round(total * tenth / 10) for tenth in range(11))
-    milestones = {*tenths, *experiment.landmarks} if snapshots else set()
+    log_every = log_every or max(1, min(20, experiment.total // 200))
+    measure_every = measure_every or max(1, experiment.total // 20)
+    milestones = _milestones(experiment) if snapshots else set()
     tally = Tally()
 
     def progress(first: bool = False) -> Progress:
         step = experiment.step
-        last = step == total
+        last = step == experiment.total
         log = (step % log_every == 0 or last or wishes.losses) and not first
         measured = step % measure_every == 0 or last
         shown = step in milestones or wishes.snapshot or (first and snapshots)
         wishes.snapshot = wishes.losses = False
         return Progress(
             step,
-            total,
+            experiment.total,
             losses=tally.log_means() if log else {},
             metrics=experiment.measure() if measured else {},
             snapshot=experiment.snapshot() if shown else None,
@@ -134,16 +132,26 @@ def train(
     distributed.begin(experiment)
     try:
         yield progress(first=True)
-        while experiment.step < total:
+        while experiment.step < experiment.total:
             tally.add(distributed.update(experiment))
             experiment.step += 1
             event = progress()
             yield event
-            if event.losses and experiment.streak >= PATIENCE:
-                raise TrainingDiverged(
-                    "The loss has not been a finite number since about step "
-                    f"{event.step - experiment.streak}. "
-                    "The usual cause is a learning rate too high for this model: try a third of it."
-                )
+            if event.losses:
+                _refuse_divergence(experiment)
     finally:
         distributed.end()
+
+
+def _milestones(experiment: Experiment) -> set[int]:
+    tenths = (round(experiment.total * tenth / 10) for tenth in range(11))
+    return {*tenths, *experiment.landmarks}
+
+
+def _refuse_divergence(experiment: Experiment) -> None:
+    if experiment.streak >= PATIENCE:
+        raise TrainingDiverged(
+            "The loss has not been a finite number since about step "
+            f"{experiment.step - experiment.streak}. "
+            "The usual cause is a learning rate too high for this model: try a third of it."
+        )

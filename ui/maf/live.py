@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 
 from figures.charts import curves
-from figures.maf_charts import histogram
+from figures.detection_charts import histogram
 from figures.maf_pictures import enlarged, film, framed, framed_heat, sheet
 from figures.pictures import png
 from lab.store import Run

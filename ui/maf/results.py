@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.maf_scores import Evaluation
 from datasets.defects import GOOD
 from datasets.own import DataError
-from figures.maf_charts import histogram, roc
+from figures.detection_charts import histogram, roc
 from figures.maf_pictures import framed, framed_heat, sheet
 from figures.pictures import png
 from lab.store import Run

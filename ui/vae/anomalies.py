@@ -12,15 +12,16 @@ from torch import Tensor
 from analysis.image_checks import other_sets
 from analysis.vae_latents import CORRUPTIONS, SCORES, Detection, Scores, corrupt, detect, score
 from datasets.own import DataError
+from figures.detection_charts import histogram, roc
 from figures.image_figures import labelled_rows, tile
 from figures.pictures import colour_bar, png, signed_image
-from figures.vae_charts import histograms, roc
 from lab.view import View
 from ui.common.plain import refuse
 from ui.image_flows.desk import Base, Mine, choose_base, choose_part, sheet
 from ui.image_flows.upload import like_the_data
 from ui.vae.model import VAEDesk, at_vae_desk
 
+CHART = 260  # pixels of the charts in height
 COMPARED = 500  # clean test images, as many damaged ones, and as many clean ones for the threshold
 WORST = 10  # images to look at
 OTHER = "another data set"
@@ -102,10 +103,11 @@ def _show_comparison(
     title = f"{SCORES[which]} [nats/image]"
     left, right, numbers = st.columns([1.7, 1.1, 0.9])
     names = ("clean", name)
-    chart = histograms(dict(zip(names, values, strict=True)), result.threshold, title, desk.shade)
+    sets = dict(zip(names, values, strict=True))
+    chart = histogram(sets, title, desk.shade, threshold=result.threshold, height=CHART)
     left.vega_lite_chart(*chart, key=desk.key("histograms"), alt="Scores of clean and other images")
     right.vega_lite_chart(
-        *roc(*result.curve, (result.alarms, result.found), desk.shade),
+        *roc(np.concatenate(values), _truth(*values), result.threshold, desk.shade, CHART),
         key=desk.key("roc"),
         alt="ROC curve",
     )
@@ -115,7 +117,7 @@ def _show_comparison(
         f"{len(values[0])} clean test images against {len(values[1])} others. The threshold is the "
         f"score that 5 % of {len(held_out)} further clean images exceed; those are test images, "
         "too, but none of those that are evaluated. AUROC with its 95 % interval "
-        "(DeLong's, on the logit scale)."
+        "(DeLong's, on the logit scale). The last bin holds all above."
     )
     st.markdown(f"**The strangest {WORST} of either kind**: image, what was made of it, difference")
     for column, kind, some, scores in zip(
@@ -129,6 +131,10 @@ def _show_comparison(
 @st.cache_data(max_entries=48, show_spinner=False)
 def _evaluated(clean: np.ndarray, strange: np.ndarray, held_out: np.ndarray) -> Detection:
     return detect(clean, strange, held_out)
+
+
+def _truth(clean: np.ndarray, strange: np.ndarray) -> np.ndarray:
+    return np.arange(len(clean) + len(strange)) >= len(clean)
 
 
 def _upper(words: str) -> str:

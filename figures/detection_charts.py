@@ -1,14 +1,13 @@
-"""Histograms and ROC curves as plain Vega-Lite (see :mod:`figures.charts`)."""
+"""Histograms and ROC curves of anomaly scores, as plain Vega-Lite (see :mod:`figures.charts`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from figures.charts import LEGEND_FITS, Chart
+from figures.charts import LEGEND_FITS, Chart, nominal, number, quantity, rule
 from figures.palette import palette
 from metrics.detection import roc_curve
 
@@ -23,7 +22,7 @@ def histogram(
     threshold: float | None = None,
     height: int = 220,
 ) -> Chart:
-    """Draw how some sets of values lie, each as shares of its set.
+    """Draw how some sets of values lie, each as fractions of its set.
 
     The tenth that lies highest in all goes into the last bin: a few exploding likelihoods would
     otherwise hide the rest.
@@ -42,25 +41,20 @@ def histogram(
     bars = {
         "mark": {"type": "bar", "opacity": 0.55, "binSpacing": 0},
         "encoding": {
-            "x": _quantity("from", title, scale={"domain": [edges[0], edges[-1]], "nice": False}),
+            "x": quantity("from", title, scale={"domain": [edges[0], edges[-1]], "nice": False}),
             "x2": {"field": "to"},
-            "y": _quantity("share", "share of the set", stack=None, axis={"format": "%"}),
+            "y": quantity("fraction", "fraction of the set", stack=None, axis={"format": "%"}),
             "y2": {"datum": 0},
-            "color": {
-                "field": "set",
-                "type": "nominal",
-                "scale": {"domain": list(values), "range": tints},
-                "legend": {"orient": "top", "title": None},
-            },
+            "color": nominal("set", values, tints),
             "tooltip": [
                 {"field": "set"},
-                {"field": "from", "type": "quantitative", "format": ",.4g"},
-                {"field": "to", "type": "quantitative", "format": ",.4g"},
+                number("from", ",.4g"),
+                number("to", ",.4g"),
                 {"field": "images"},
             ],
         },
     }
-    layers = [bars] if threshold is None else [bars, _rule(threshold, colours.ink)]
+    layers = [bars] if threshold is None else [bars, rule(threshold, colours.ink, "x")]
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 
@@ -77,24 +71,15 @@ def _counted(
     table = []
     for name, part in sets.items():
         counts, _ = np.histogram(part.clip(max=edges[-1]), edges)
-        shares = counts / max(len(part), 1)
-        rows = zip(edges[:-1], edges[1:], shares, counts.tolist(), strict=True)
+        fractions = counts / max(len(part), 1)
+        rows = zip(edges[:-1], edges[1:], fractions, counts.tolist(), strict=True)
         table += [(name, *row) for row in rows if row[3]]
-    return pd.DataFrame(table, columns=["set", "from", "to", "share", "images"]), edges
+    return pd.DataFrame(table, columns=["set", "from", "to", "fraction", "images"]), edges
 
 
-def _rule(threshold: float, colour: str) -> dict[str, Any]:
-    return {
-        "data": {"values": [{"threshold": threshold}]},
-        "mark": {"type": "rule", "color": colour, "strokeDash": [6, 4], "strokeWidth": 1.5},
-        "encoding": {
-            "x": {"field": "threshold", "type": "quantitative"},
-            "tooltip": [{"field": "threshold", "type": "quantitative", "format": ",.4g"}],
-        },
-    }
-
-
-def roc(score: np.ndarray, defective: np.ndarray, threshold: float, theme: str) -> Chart:
+def roc(
+    score: np.ndarray, defective: np.ndarray, threshold: float, theme: str, height: int = 300
+) -> Chart:
     """Draw the ROC curve of scores, and where a threshold lies on it."""
     colours = palette(theme)
     alarms, hits, thresholds = roc_curve(score, defective)
@@ -103,9 +88,9 @@ def roc(score: np.ndarray, defective: np.ndarray, threshold: float, theme: str) 
     called = score > threshold
     chosen = {"alarms": called[~defective].mean(), "hits": called[defective].mean()}
     unit = {"domain": [0, 1], "nice": False}
-    x = _quantity("alarms", "good ones called defective", scale=unit, axis={"format": "%"})
-    y = _quantity("hits", "defective ones found", scale=unit, axis={"format": "%"})
-    tip = [{"field": name, "type": "quantitative", "format": ".1%"} for name in ("alarms", "hits")]
+    x = quantity("alarms", "false alarms", scale=unit, axis={"format": "%"})
+    y = quantity("hits", "found", scale=unit, axis={"format": "%"})
+    tip = [number(name, ".1%") for name in ("alarms", "hits")]
     line = {
         "mark": {
             "type": "line",
@@ -118,7 +103,7 @@ def roc(score: np.ndarray, defective: np.ndarray, threshold: float, theme: str) 
             "x": x,
             "y": y,
             "order": {"field": "hits", "type": "quantitative"},
-            "tooltip": [*tip, {"field": "threshold", "type": "quantitative", "format": ",.4g"}],
+            "tooltip": [*tip, number("threshold", ",.4g")],
         },
     }
     chance = {
@@ -131,8 +116,4 @@ def roc(score: np.ndarray, defective: np.ndarray, threshold: float, theme: str) 
         "mark": {"type": "point", "filled": True, "size": 110, "color": colours.warn},
         "encoding": {"x": x, "y": y, "tooltip": tip},
     }
-    return frame, {"height": 300, "layer": [chance, line, point]}
-
-
-def _quantity(field: str, title: str, **options: Any) -> dict[str, Any]:
-    return {"field": field, "type": "quantitative", "title": title, **options}
+    return frame, {"height": height, "layer": [chance, line, point]}
