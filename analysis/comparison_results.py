@@ -35,7 +35,7 @@ class Row:
         kl_samples: KL(truth || samples) over 40 x 40 bins of 20,000 samples, nats.
         kl_floor: the same for samples of the truth.
         modes: covered by at least a tenth of the samples that they should get.
-        good: share of samples within three standard deviations of a mode.
+        good: fraction of samples within three standard deviations of a mode.
         sample_seconds: median time for 10,000 samples.
         nll_split_train: exact NLL of the training part of a finite set.
         nll_split_test: of its test part.

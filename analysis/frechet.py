@@ -58,7 +58,7 @@ def train_classifier(images: ImageSet, *, steps: int = STEPS, seed: int = 0) -> 
 
 @torch.no_grad()
 def accuracy(model: Classifier, images: ImageSet) -> float:
-    """Return the share of test images that a classifier gets right."""
+    """Return the fraction of test images that a classifier gets right."""
     found = torch.cat([model(x / 255).argmax(1) for x in images.test.split(CHUNK)])
     return float((found == images.test_labels).double().mean())
 
@@ -105,8 +105,8 @@ class Quality:
 
     Attributes:
         distance: Frechet distance of its features to those of real test images.
-        sure: share of the images of whose class it is sure.
-        classes: share of the images that it takes for each class, shape ``(K,)``.
+        sure: fraction of the images of whose class it is sure.
+        classes: fraction of the images that it takes for each class, shape ``(K,)``.
         spread: how many classes those shares amount to: from 1 to K.
     """
 

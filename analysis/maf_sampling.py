@@ -137,7 +137,7 @@ class Look:
         jacobian: of the block, ``d z_i / d x_j``, shape ``(D, D)``.
         stated: the ``log_det`` that the block gives, nats.
         true: the logarithm of the absolute determinant of ``jacobian``, nats.
-        integral: of the block's density over the plane, with two dimensions of the same kind; 1
+        integral: of the block's density in 2-D, with two dimensions of the same kind; 1
             if it is one.
     """
 

@@ -140,7 +140,7 @@ CORRUPTIONS = {
     # name: what its strength is, and from a little of it to a lot
     "noise": ("Gaussian noise [grey levels of 255]", (10, 25, 50, 100)),
     "occlusion": ("Side of a grey square [% of the image]", (15, 25, 35, 50)),
-    "blur": ("Width of a Gaussian [% of the image]", (2, 4, 6, 10)),
+    "blur": ("Standard deviation of a Gaussian [% of the image]", (2, 4, 6, 10)),
     "salt and pepper": ("Pixels set to black or white [%]", (2, 5, 10, 20)),
 }
 

@@ -8,7 +8,7 @@ from metrics.gan_health import EARLY, FEWEST, SAME, WINDOW, Health, Rows
 
 WON = 0.02  # loss of a discriminator below which it has nothing left to learn, and little to teach
 INVERTED = -0.2  # likeness below which light and dark count as exchanged
-SETTLED = 0.1  # share of the training before which translations are still blurs, all alike
+SETTLED = 0.1  # fraction of the training before which translations are still blurs, all alike
 WAYS = {"ab": ("A to B", "b"), "ba": ("B to A", "a")}
 
 

@@ -11,10 +11,10 @@ Rows = Sequence[Mapping[str, float]]
 
 WINDOW = 0.1  # of the steps so far, whose rows are looked at
 FEWEST = 8  # rows below which nothing is said
-EARLY = 0.02  # share of the training before which nothing is said: all duels start uneven
+EARLY = 0.02  # fraction of the training before which nothing is said: all duels start uneven
 WON_REAL, WON_FAKE = 0.9, 0.1  # a discriminator that is that sure of both sides has won
 SAME = 0.4  # diversity below which samples count as all alike
-MISSED = 0.75  # share of the modes below which the others count as lost
+MISSED = 0.75  # fraction of the modes below which the others count as lost
 SWING = 0.12  # standard deviation of what fakes are taken for, above which a duel swings
 
 

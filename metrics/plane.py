@@ -1,4 +1,4 @@
-"""How samples in the plane compare with a density that is known: modes, good samples, KL and JS.
+"""How samples in 2-D compare with a density that is known: modes, good samples, KL and JS.
 
 All of it works from samples alone, since a GAN has no density. Every number has a floor: what as
 many samples of the truth itself score.
@@ -29,7 +29,7 @@ COVERED = 0.1  # of the samples that a mode should get, for it to count as cover
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of a density in the plane, in the standardised units that models see.
+    """What is known of a density in 2-D, in the standardised units that models see.
 
     Attributes:
         plane: the data set; its density must be known.
@@ -52,7 +52,7 @@ class Truth:
 
     @cached_property
     def weights(self) -> Tensor:
-        """The shares of the modes, shape ``(k,)``."""
+        """The fractions of the modes, shape ``(k,)``."""
         return self.mixture.cumulative.diff(prepend=torch.zeros(1, dtype=torch.float64))
 
     @cached_property
@@ -108,7 +108,7 @@ class Truth:
 
         Returns:
             ``kl`` and ``js`` in nats, and where the density has modes ``modes`` (how many are
-            covered) and ``good`` (the share of samples within reach of one).
+            covered) and ``good`` (the fraction of samples within reach of one).
         """
         x = x.cpu()
         counts = self.counts(x)
@@ -189,7 +189,7 @@ def summarise(
     draw: Callable[[int, torch.Generator], Tensor],
     nll: Callable[[Tensor], float] | None = None,
 ) -> dict[str, float]:
-    """Measure a trained model in the plane as any other: by its size, its time and its samples.
+    """Measure a trained model in 2-D as any other: by its size, its time and its samples.
 
     Args:
         model: its parameters are counted.

@@ -61,7 +61,7 @@ class LatentPlane:
     Attributes:
         centre: the point of the plane that is drawn at the origin, ``(latent,)``.
         axes: its two directions, orthonormal, ``(2, latent)``.
-        explained: share of the variance of the means along each direction.
+        explained: fraction of the variance of the means along each direction.
     """
 
     centre: Tensor

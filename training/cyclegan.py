@@ -97,7 +97,7 @@ class CycleGANConfig(RunConfig):
         0.5,
         bounds=(0.0, 1.0, 0.05),
         label="Falling part",
-        help="Share of the training, at its end, in which the learning rate falls in a straight "
+        help="Fraction of the training, at its end, in which the learning rate falls in a straight "
         "line to zero. In the paper it is half.",
     )
     cycle: float = knob(

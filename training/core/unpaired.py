@@ -184,13 +184,14 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     """Measure translations of test images.
 
     For any images: ``cycle_error_a`` and ``_b``, the mean absolute difference between an image and
-    what comes back from there, in shares of the range of grey levels; ``likeness_ab`` and ``_ba``,
-    the mean correlation between the brightness of an image and of its translation; ``variety_ab``
-    and ``_ba``, how much translations differ from each other, compared with real images.
+    what comes back from there, in fractions of the range of grey levels; ``likeness_ab`` and
+    ``_ba``, the mean correlation between the brightness of an image and of its translation;
+    ``variety_ab`` and ``_ba``, how much translations differ from each other, compared with real
+    images.
 
-    For rendered fruits also ``hue_ab`` and ``_ba``, the share of translations with the hue of the
-    other fruit inside the input's mask; ``iou_ab`` and ``_ba``, the mean overlap of that mask and
-    of where the translation shows fruit.
+    For rendered fruits also ``hue_ab`` and ``_ba``, the fraction of translations with the hue of
+    the other fruit inside the input's mask; ``iou_ab`` and ``_ba``, the mean overlap of that mask
+    and of where the translation shows fruit.
 
     Args:
         pairs: the two sets.
