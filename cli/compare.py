@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -96,14 +97,7 @@ def carry_out(options: argparse.Namespace, device: str) -> tuple[Comparison, boo
     terms = terms_of(options)
     plan(terms)  # refuses what a family cannot do, before anything is written
     comparison = prepare(options.out, terms, device)
-    interrupted = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: interrupted.set())
-
-    def receive(_timeout: float | None) -> Command | None:
-        words = "Interrupted. The same command goes on."
-        return ("interrupt", words) if interrupted.is_set() else None
-
+    interrupted, receive = ending("Interrupted. The same command goes on.")
     entries = comparison.entries
     runs = {entry.run: comparison.run_of(entry) for entry in entries}
     total = sum(run.config.iterations for run in runs.values() if run is not None)
@@ -119,6 +113,25 @@ def carry_out(options: argparse.Namespace, device: str) -> tuple[Comparison, boo
             if interrupted.is_set():
                 break
     return comparison, interrupted.is_set()
+
+
+def ending(words: str) -> tuple[threading.Event, Callable[[float | None], Command | None]]:
+    """Have Ctrl-C and SIGTERM end a training in order.
+
+    Args:
+        words: what the run says then.
+
+    Returns:
+        What is set by them, and the receiver of commands that a driver asks.
+    """
+    interrupted = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: interrupted.set())
+
+    def receive(_timeout: float | None) -> Command | None:
+        return ("interrupt", words) if interrupted.is_set() else None
+
+    return interrupted, receive
 
 
 def write_files(comparison: Comparison, folder: Path) -> list[Path]:

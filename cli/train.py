@@ -11,9 +11,7 @@ import argparse
 import json
 import math
 import shlex
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +22,7 @@ from tqdm import tqdm
 from cli import compare, torchrun
 from datasets.errors import DataError
 from datasets.plane import OWN
-from lab.driver import Command, Report, drive
+from lab.driver import Report, drive
 from lab.store import Run, RunError
 from registry import FAMILIES
 from training.core import collectives
@@ -33,6 +31,8 @@ from training.core.devices import best_device
 from training.core.family import DataKind, Own
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
+
+UNSHOWN = {"step", "seconds", "learning_rate"}  # by the progress bar
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,10 +186,8 @@ def _download(kind: DataKind, name: str, quiet: bool) -> None:
 
 
 def _train(run: Run, device: str, *, quiet: bool) -> dict:
-    interrupted = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: interrupted.set())
     path = shlex.quote(str(run.path))
+    _, receive = compare.ending(f"Interrupted. `python -m training resume {path}` goes on.")
     last: dict[str, float] = {}
     for row in run.metrics():  # a resumed run that has nothing left to do still has its numbers
         last.update(row)
@@ -200,19 +198,7 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
                 last.update(row)
             bar.total = report.status.total
             bar.update(report.status.step - bar.n)
-            shown = {
-                k: f"{v:.3f}"
-                for k, v in last.items()
-                if k not in ("step", "seconds", "learning_rate")
-            }
-            bar.set_postfix(shown)
-
-        def receive(_timeout: float | None) -> Command | None:
-            return (
-                ("interrupt", f"Interrupted. `python -m training resume {path}` goes on.")
-                if interrupted.is_set()
-                else None
-            )
+            bar.set_postfix({k: f"{v:.3f}" for k, v in last.items() if k not in UNSHOWN})
 
         status = drive(run, device=device, send=send, receive=receive)
     if status.message:
