@@ -18,7 +18,7 @@ from torch import Tensor
 from datasets.files import write_atomic
 from datasets.images import CACHE, IMAGES, OWN, ImageSet, load_images
 from datasets.own import DataError
-from lab.safetensors_header import check_fit, read_header
+from lab.runs.safetensors_header import check_fit, read_header
 from lab.store import Run
 from models.classifier import Classifier
 from paths import ASSETS

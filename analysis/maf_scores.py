@@ -17,7 +17,7 @@ from datasets import defects
 from datasets.capsules import rendered_test_image
 from datasets.defects import DefectSet, read_test_picture
 from datasets.files import write_atomic
-from lab.files import write_json
+from lab.runs.files import write_json
 from lab.store import Run
 from metrics import detection
 from metrics.anomaly_map import Calibration, half, stretched

@@ -33,8 +33,8 @@ sys.path.insert(0, str(HERE.parent))
 from analysis.comparison_results import rows_of, spread  # noqa: E402
 from cli.train import main as command_line  # noqa: E402
 from lab.comparison import ENTRANTS, Comparison  # noqa: E402
-from lab.files import write_json  # noqa: E402
-from lab.safetensors_header import read_header  # noqa: E402
+from lab.runs.files import write_json  # noqa: E402
+from lab.runs.safetensors_header import read_header  # noqa: E402
 from lab.store import Run, RunStore  # noqa: E402
 from metrics.plane import TIMED  # noqa: E402
 from models.maf import position_features  # noqa: E402

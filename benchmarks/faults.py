@@ -370,7 +370,7 @@ RAY_LAB = """
 import json, os, sys, threading, time
 from registry import FAMILIES
 from lab.lab import Lab
-from lab.ray_worker import find_cluster
+from lab.ray.worker import find_cluster
 
 if __name__ == "__main__":
     while find_cluster().cpus < 2:

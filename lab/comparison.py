@@ -20,7 +20,7 @@ from typing import Literal
 from datasets.plane import load_plane
 from datasets.toy import TOY
 from lab.driver import Command, Report, drive
-from lab.files import read_json, write_json
+from lab.runs.files import read_json, write_json
 from lab.store import Run, RunError, RunStore
 from paths import ROOT
 from registry import FAMILIES, Family

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from datasets.own import DataError
+from lab.runs.tensorboard import EventLog
 from lab.store import Run, RunError, Status
-from lab.tensorboard import EventLog
 from training.core.collectives import LostProcess
 from training.core.config import ConfigError
 from training.core.experiment import Experiment, Snapshot

@@ -20,11 +20,11 @@ from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lab import ray_worker
 from lab.housekeeping import Kept, plan
 from lab.memory import dump_threads_on_signal, keep_small
 from lab.people import EVERYBODY, Access, Person, owned_by
 from lab.queue_order import in_turn, waits
+from lab.ray import worker as ray_worker
 from lab.rules import Rules, load_rules
 from lab.store import Run, RunError, RunStore
 from lab.view import View, view_of

@@ -29,9 +29,9 @@ import torch
 
 from datasets.files import write_atomic
 from datasets.own import DataError
-from lab.files import read_json, write_json
 from lab.people import Access
-from lab.safetensors_header import check_fit, read_header
+from lab.runs.files import read_json, write_json
+from lab.runs.safetensors_header import check_fit, read_header
 from registry import FAMILIES, Family
 from training.core.config import RENAMED, ConfigError, RunConfig, current_names
 from training.core.family import Own

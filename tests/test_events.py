@@ -10,8 +10,8 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from lab.driver import drive
+from lab.runs.tensorboard import NAME, EventLog
 from lab.store import Run
-from lab.tensorboard import NAME, EventLog
 from registry import FAMILIES
 
 NICE = FAMILIES["nice"]

@@ -12,7 +12,7 @@ import pytest
 
 from datasets.own import DataError
 from lab.driver import drive
-from lab.run_import import MAX_FILES, import_run
+from lab.imports.run_import import MAX_FILES, import_run
 from lab.store import Run, RunStore, clean_name
 from registry import FAMILIES
 

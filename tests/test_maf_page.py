@@ -29,8 +29,8 @@ from datasets.defects import DefectSet, read_folder, read_test_picture, save_lay
 from datasets.own import DataError
 from datasets.own_images import load_own
 from figures import detection_charts, maf_pictures
+from lab.imports.weights_import import read_weights
 from lab.store import Run, Status
-from lab.weights_import import read_weights
 from registry import FAMILIES
 from training.maf import MAFConfig, build
 

@@ -11,9 +11,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lab.imports.weights_import import read_weights, run_from_weights
 from lab.lab import Lab, get_lab
 from lab.store import Run
-from lab.weights_import import read_weights, run_from_weights
 from paths import ROOT
 from registry import FAMILIES, PAGES, Family
 from ui.common.page import IN_THE_CODE, named_in, resolve, sections

@@ -22,10 +22,10 @@ import pytest
 from conftest import wait_until
 
 from benchmarks.cluster import Nodes, cluster
-from lab import ray_worker
 from lab.driver import Report, drive
 from lab.lab import Lab
-from lab.ray_worker import ADDRESS, Cluster, Trainer, find_cluster, need
+from lab.ray import worker as ray_worker
+from lab.ray.worker import ADDRESS, Cluster, Trainer, find_cluster, need
 from lab.store import Run, RunError, Status
 from registry import FAMILIES
 

@@ -17,8 +17,8 @@ from analysis.maf_scores import FILE, load_evaluation, weights_step
 from cli.train import main
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
+from lab.imports.weights_import import read_weights
 from lab.store import Run
-from lab.weights_import import read_weights
 from registry import FAMILIES
 from training.core.config import RENAMED, ConfigError
 from training.core.loop import train

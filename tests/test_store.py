@@ -21,7 +21,7 @@ import torch
 from datasets.files import write_atomic
 from datasets.own import OwnData
 from lab.driver import drive
-from lab.files import read_json, write_json
+from lab.runs.files import read_json, write_json
 from lab.store import FRAMES, Run, RunError, RunStore, Status
 from registry import FAMILIES
 

@@ -11,7 +11,7 @@ from scipy.integrate import trapezoid
 from streamlit.testing.v1 import AppTest
 
 from lab.comparison import ENTRANTS
-from lab.files import read_json
+from lab.runs.files import read_json
 from registry import FAMILIES, PAGES
 from ui.theory.change_of_variables import Map1D, Map2D, area_of, normal, square
 from ui.theory.exercises import EXERCISES, address

@@ -16,10 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from datasets.own import DataError
 from datasets.own_images import OwnImages, fixed_fifth
-from lab import safetensors_header
+from lab.imports.weights_import import read_weights, run_from_weights
+from lab.runs import safetensors_header
 from lab.store import Run, RunStore
 from lab.view import view_of
-from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES
 from training.core.images import IMAGE_DATA
 

@@ -59,9 +59,9 @@ from datasets.own import DataError, read_own
 from datasets.own_images import load_own, read_image, read_image_zip
 from datasets.pairs import read_pairs_zip
 from lab.driver import drive
-from lab.run_import import import_run
+from lab.imports.run_import import import_run
+from lab.imports.weights_import import read_weights, run_from_weights
 from lab.store import Run, RunError, RunStore
-from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES
 from training.core.config import ConfigError
 

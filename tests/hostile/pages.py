@@ -22,7 +22,7 @@ def make_runs(root: Path) -> None:
     from hostile.cases import SMALL, Context
     from hostile.files import npy, npz
 
-    from lab.run_import import import_run
+    from lab.imports.run_import import import_run
     from lab.store import Run, RunStore
     from registry import FAMILIES
 

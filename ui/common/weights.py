@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from datasets.own import DataError
+from lab.imports.weights_import import read_weights, run_from_weights
 from lab.lab import LabFull
 from lab.store import RunError
-from lab.weights_import import read_weights, run_from_weights
 from registry import FAMILIES, Family
 from training.core.family import Own
 from ui.common.lab import lab

@@ -10,8 +10,8 @@ import streamlit as st
 
 from datasets.own import DataError
 from figures.charts import overlay
+from lab.imports.run_import import import_run
 from lab.lab import LabFull
-from lab.run_import import import_run
 from lab.store import MAX_NAME, Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from lab.comparison import ENTRANTS
-from lab.files import read_json
+from lab.runs.files import read_json
 from paths import ASSETS
 from registry import FAMILIES, PAGES
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datasets.own import DataError
 from datasets.plane import OWN
-from lab.safetensors_header import check_fit, read_header
+from lab.runs.safetensors_header import check_fit, read_header
 from lab.store import Run, RunError, RunStore
 from registry import FAMILIES, Family
 from training.core.config import ConfigError, RunConfig

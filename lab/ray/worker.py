@@ -74,7 +74,7 @@ def find_cluster() -> Cluster | None:
     if not address:
         return None
     # In a process of its own: a driver of Ray ends, with all that is in it, when its cluster does.
-    command = [sys.executable, "-c", "from lab import ray_worker; ray_worker.describe()"]
+    command = [sys.executable, "-c", "from lab.ray.worker import describe; describe()"]
     try:
         answer = subprocess.run(  # noqa: S603 - this Python, with words of our own
             command, cwd=ROOT, capture_output=True, text=True, timeout=ANSWER

@@ -20,8 +20,8 @@ import numpy as np
 
 from datasets.archives import open_zip
 from datasets.own import MAX_ARRAYS, DataError
+from lab.imports.weights_import import read_weights
 from lab.store import Run, RunError, RunStore, clean_name
-from lab.weights_import import read_weights
 
 MAX_ZIP = 200 * 2**20  # bytes of the file; what Streamlit takes at most
 MAX_UNPACKED = 600 * 2**20

@@ -1,0 +1,1 @@
+"""Runs that become of files from outside: checked first, then folders of the store."""
