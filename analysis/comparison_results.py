@@ -97,9 +97,9 @@ def row_of(entry: Entry, run: Run | None) -> Row:
     if status.state != "finished":
         return Row(*names, status.state, status.step, run=run.id)
     last: dict[str, float] = {}
-    for row in run.metrics():
+    for row in run.metrics.rows():
         last.update(row)
-    summary = run.summary()
+    summary = run.metrics.summary()
     numbers = {name: last.get(name) for name in TOLD[entrant.likelihood]}
     numbers |= {name: summary.get(name) for name in SUMMED}
     if entrant.likelihood != "exact":

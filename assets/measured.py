@@ -79,8 +79,8 @@ def in_the_plane(folder: Path) -> dict:
 
 def sampler(run: Run) -> Callable[[], Tensor]:
     """Return what makes 10,000 samples of a trained model in the plane."""
-    model = run.family.training.blank(run.config, run.target())
-    run.load_model(model)
+    model = run.family.training.blank(run.config, run.snapshots.target())
+    run.weights.load_into(model)
     model.eval()
     eval_generator = torch.Generator().manual_seed(1)
     if run.family.stem == "vae_plane":
@@ -104,10 +104,10 @@ def on_images() -> dict:
 def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
     """Return what can be said of the shipped run of a family, and what makes a batch of it."""
     run = Run(HERE / "runs" / stem)
-    blob = run.weights_file()
+    blob = run.weights.file()
     facts = read_header(io.BytesIO(blob), len(blob)).metadata
-    model = run.family.training.blank(run.config, run.target())
-    run.load_model(model)
+    model = run.family.training.blank(run.config, run.snapshots.target())
+    run.weights.load_into(model)
     model.eval()
     make, latent, back = ways(stem, model, run)
     batch = make()

@@ -36,8 +36,7 @@ from benchmarks.machine import load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table
 from benchmarks.turns import log_progress
-from lab import driver
-from lab import lab as lab_module
+from lab import driver, workers
 from lab.lab import Lab
 from lab.store import Run, RunStore
 from lab.worker import work
@@ -90,13 +89,13 @@ class Stand:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        lab_module.work = often
+        workers.work = often
         self.lab = Lab(root / "runs", ["cpu", "cpu"])
         self.beside = ""
         self.seen = 0
 
     def close(self) -> None:
-        lab_module.work = work
+        workers.work = work
         for worker in list(self.lab._workers.values()):
             worker.process.kill()  # what is left need not be saved
         self.lab.close()
@@ -213,19 +212,19 @@ def check_whole(run: Run) -> None:
     if (status.state, status.step) != ("finished", run.config.iterations):
         raise Broken(f"it is {status.state} at step {status.step}: {status.message}")
     model = run.experiment().model
-    run.load_model(model)
+    run.weights.load_into(model)
     found = model.state_dict()
     weights, steps = undisturbed(run.config)
     if not all(torch.equal(found[name], value) for name, value in weights.items()):
         raise Broken("its weights are not those of an undisturbed run")
-    rows = [row["step"] for row in run.metrics()]
+    rows = [row["step"] for row in run.metrics.rows()]
     if rows != steps:
         raise Broken(f"rows of its metrics are missing or twice: {len(rows)} of {len(steps)}")
 
 
 def step_of(run: Run) -> int:
     """Return the step of the last checkpoint, 0 if there is none."""
-    state = run.checkpoint()
+    state = run.checkpoints.last()
     return state["experiment"]["step"] if state else 0
 
 
@@ -357,7 +356,7 @@ def clock_jump(stand: Stand, moment: random.Random) -> Outcome:
                 raise Broken(f"it says that it took {run.status().seconds:g} s")
         finally:
             end_session(server)
-        seconds = [row["seconds"] for row in run.metrics()]
+        seconds = [row["seconds"] for row in run.metrics.rows()]
         if seconds != sorted(seconds):
             raise Broken("its seconds run backwards")
         check_whole(run)
@@ -509,7 +508,7 @@ def _out_of_use(stand: Stand, run: Run) -> None:
 
 
 def _last_row(run: Run) -> int:
-    rows = run.metrics()
+    rows = run.metrics.rows()
     return rows[-1]["step"] if rows else 0
 
 

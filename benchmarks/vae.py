@@ -248,9 +248,9 @@ def _quality(trained: Trained, protocol: Protocol) -> Table:
 def _shipped_row(protocol: Protocol) -> tuple[str, ...]:
     shipped = Run(SHIPPED)
     images = load_images(shipped.config.dataset if is_here(shipped.config.dataset) else "digits")
-    target = shipped.target()
+    target = shipped.snapshots.target()
     model = shipped.family.training.blank(shipped.config, target)
-    shipped.load_model(model)
+    shipped.weights.load_into(model)
     model.requires_grad_(False)
     row = _nats(model, images.test, protocol)
     return ("the run that ships", str(shipped.config.epochs), *row)

@@ -189,7 +189,7 @@ def _train(run: Run, device: str, *, quiet: bool) -> dict:
     path = shlex.quote(str(run.path))
     _, receive = compare.ending(f"Interrupted. `python -m training resume {path}` goes on.")
     last: dict[str, float] = {}
-    for row in run.metrics():  # a resumed run that has nothing left to do still has its numbers
+    for row in run.metrics.rows():  # a resumed run with nothing left to do still has its numbers
         last.update(row)
     with tqdm(unit="step", disable=quiet, dynamic_ncols=True, desc=run.family.title) as bar:
 

@@ -123,10 +123,10 @@ def samples_of(comparison: Comparison) -> tuple[np.ndarray, dict[str, np.ndarray
     data, found = np.zeros((0, 2)), {}
     for entry in comparison.entries:
         run = comparison.run_of(entry)
-        steps = run.snapshot_steps() if run is not None and entry.entrant.key not in found else []
+        steps = run.snapshots.steps() if run is not None and entry.entrant.key not in found else []
         if steps:
-            found[entry.entrant.key] = run.snapshot(steps[-1])["samples"]
-            data = run.target()["samples"]
+            found[entry.entrant.key] = run.snapshots.load(steps[-1])["samples"]
+            data = run.snapshots.target()["samples"]
     return data, found, np.array(window_of(comparison))
 
 
@@ -141,7 +141,7 @@ def encoded(figure: Figure, form: str) -> bytes:
 def metrics_of(comparison: Comparison) -> list[tuple[Entry, list[dict[str, float]]]]:
     """Return the trainings with the rows of their metrics, those of deleted runs left out."""
     pairs = [(entry, comparison.run_of(entry)) for entry in comparison.entries]
-    return [(entry, run.metrics()) for entry, run in pairs if run is not None]
+    return [(entry, run.metrics.rows()) for entry, run in pairs if run is not None]
 
 
 def figures_of(comparison: Comparison) -> dict[str, Figure]:

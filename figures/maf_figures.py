@@ -21,7 +21,7 @@ def write_results(run: Run, found: Evaluation, step: int) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    rows = run.metrics()
+    rows = run.metrics.rows()
     columns = {
         name: np.array([row.get(name, np.nan) for row in rows])
         for name in ("step", "nll", "nll_held_out")
@@ -35,8 +35,8 @@ def write_results(run: Run, found: Evaluation, step: int) -> None:
     )
     folder = run.path / "samples"
     folder.mkdir(exist_ok=True)
-    if steps := run.snapshot_steps():
-        for i, image in enumerate(run.snapshot(steps[-1])["samples"]):
+    if steps := run.snapshots.steps():
+        for i, image in enumerate(run.snapshots.load(steps[-1])["samples"]):
             Image.fromarray(image).save(folder / f"{i:02d}.png")
     # Last, for it says that all is there.
     save_evaluation(run, found, step)

@@ -176,7 +176,7 @@ class _Drive:
 
     def _restore(self) -> None:
         seconds = 0.0
-        state, self.note = self.run.last_checkpoint()
+        state, self.note = self.run.checkpoints.last_with_note()
         if state is not None:
             try:
                 self.experiment.load_state_dict(state["experiment"])
@@ -191,17 +191,17 @@ class _Drive:
         )
 
     def go(self) -> Status:
-        self.run.start_metrics(self.columns, self.experiment.step)
-        self.run.drop_snapshots(self.experiment.step)
-        known = self.run.metrics()
+        self.run.metrics.start(self.columns, self.experiment.step)
+        self.run.snapshots.drop(self.experiment.step)
+        known = self.run.metrics.rows()
         self.logged = max((row["step"] for row in known), default=-1)
         with self._saving():
             self.events.begin(known)
         self.status = replace(self.status, state="running")
         self.run.write_status(self.status)
-        if self.run.target() is None:  # pages draw it beside the first snapshot
+        if self.run.snapshots.target() is None:  # pages draw it beside the first snapshot
             with self._saving():
-                self.run.save_target(self.experiment.target())
+                self.run.snapshots.save_target(self.experiment.target())
         training = train(self.experiment, wishes=self.wishes)
         try:
             return self._pull(training)
@@ -274,7 +274,7 @@ class _Drive:
         self.unsent, self.shown = (step, snapshot), step
         self._report()  # before the disk: someone is waiting for the first snapshot
         with self._saving():
-            self.run.save_snapshot(step, snapshot, self.milestones)
+            self.run.snapshots.save(step, snapshot, self.milestones)
 
     def _obey(self, command: Command) -> tuple[str, str] | None:
         """Carry out a command; return how the run ends (state, message) if it asks for that."""
@@ -336,9 +336,9 @@ class _Drive:
         with self._saving():
             self._write_rows()  # before the checkpoint: a resume does not measure them again
             state = {"experiment": self.experiment.state_dict(), "seconds": self.status.seconds}
-            self.run.save_checkpoint(state)
+            self.run.checkpoints.save(state)
             self.saved, self.unsaved = self.experiment.step, False
-            self.run.save_weights(self.experiment.model, self.experiment.step)
+            self.run.weights.save(self.experiment.model, self.experiment.step)
             self.events.append(self.unlogged)
             self.unlogged = []
             if self.status.message.startswith(NOT_SAVED):
@@ -348,7 +348,7 @@ class _Drive:
 
     def _write_rows(self) -> None:
         while self.unwritten:
-            self.run.append_metrics(self.columns, self.unwritten[0])
+            self.run.metrics.append(self.columns, self.unwritten[0])
             self.unwritten.popleft()
 
     @contextmanager
@@ -365,7 +365,7 @@ class _Drive:
         """Measure what is measured at the end; before the last status, which says it is there."""
         if numbers := self.experiment.summary():
             with self._saving():
-                self.run.save_summary(numbers)
+                self.run.metrics.save_summary(numbers)
 
     def _report(self) -> None:
         running = self.status.state == "running"

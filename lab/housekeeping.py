@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.rules import Rules
+from lab.store import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class Kept:
     size: int
     ended: bool
     leaves: float | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> Kept:
+        """Look at a run's folder."""
+        status, notes = run.status(), run.notes
+        ended = not status.active and status.state != "parked"
+        owner = notes.access().owner
+        return cls(run.id, owner, status.created, run.size(), ended, notes.leaves())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,71 +6,34 @@ It holds run folders and processes, never a generator or a model.
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, replace
-from multiprocessing import connection, spawn
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from pathlib import Path
 
+from lab.driver import Report
 from lab.housekeeping import Kept, plan
+from lab.limits import LabFull, Limits
 from lab.memory import dump_threads_on_signal, keep_small
-from lab.people import EVERYBODY, Access, Person, owned_by
-from lab.queue_order import in_turn, waits
-from lab.ray import worker as ray_worker
+from lab.queue import Queue
 from lab.rules import Rules, load_rules
+from lab.runs.access import EVERYBODY, Access, Person, owned_by
 from lab.store import Run, RunError, RunStore
 from lab.view import View, view_of
-from lab.worker import work
+from lab.workers import Worker, Workers, find_place
 from paths import ROOT
 from registry import Family
 from training.core.config import RunConfig
-from training.core.devices import slots, threads_for, usable_cores
 from training.core.family import Own
 
-STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
+__all__ = ["Lab", "LabFull", "get_lab"]
+
 TENDING = 30.0  # seconds between two looks at the space that runs take
-TYPICAL = 20  # ended runs that say how long a run takes
-
-BEYOND = "more is not allowed in this lab"
-
-PRELOAD = [
-    "torch",
-    "torch._dynamo",
-    "normflows",
-    "safetensors.torch",
-    "tensorboardX.record_writer",
-    "tensorboardX.proto.event_pb2",
-    "scipy.special",
-    "pydantic",
-    "filelock",
-]
-
-
-class LabFull(RuntimeError):
-    """There is no room for this run now; the message says why and what to do."""
-
-
-@dataclass
-class Worker:
-    """A process at work on a run."""
-
-    view: View
-    process: multiprocessing.process.BaseProcess
-    connection: Connection
-    device: str
-    core: int | None = None  # the one it keeps to
-    stopping_since: float | None = None
-    ending: bool = False  # because of a limit
-    silent: bool = False  # its end of the connection is closed
-    ended: bool = False  # its last report has come
 
 
 class Lab:
@@ -82,6 +45,8 @@ class Lab:
         rules: what it allows; by default what its configuration file says.
 
     Attributes:
+        store: its runs.
+        limits: its rules, and what runs take.
         done: set when the lab has been closed.
 
     Raises:
@@ -92,40 +57,31 @@ class Lab:
         self, root: Path | str, devices: list[str] | None = None, rules: Rules | None = None
     ) -> None:
         self.store = RunStore(root)
-        self.rules = rules or load_rules()
-        cluster = ray_worker.find_cluster()  # or the workers are processes of this machine
-        own = slots(self.rules.slots_cpu, self.rules.slots_gpu)
-        self.devices = devices or (cluster.slots(self.rules.slots_cpu) if cluster else own)
-        self._cores = cluster.cpus if cluster else 0
-        self._work = ray_worker.work if cluster else work
-        self.used = 0  # bytes that all runs take, as of the last look
+        self.limits = Limits(rules or load_rules())
+        self.done = threading.Event()
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._views: dict[str, View] = {}
-        self._workers: dict[str, Worker] = {}
-        self._queue: deque[str] = deque()
-        self._patient: set[str] = set()  # runs of comparisons: single ones go before them
-        self._served: dict[str, int] = {}  # owner: number of the last slot they got
-        self._looked: dict[str, float] = {}  # run: when somebody looked at it, monotonic
-        self._durations: deque[float] = deque(maxlen=TYPICAL)
-        self._closed = False
-        method = (
-            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        )
-        self._context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            # Third-party modules only: one of our own would stay as it was before an edit.
-            self._context.set_forkserver_preload(PRELOAD)
-        self._wake_out, self._wake_in = self._context.Pipe(duplex=False)
+        self._queue = Queue()
+        place = find_place(self.rules, devices)
         self.store.mark_interrupted()
-        threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
-        threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
-        self.done = threading.Event()
+        with self._lock:  # for which their thread waits, until there is a lab that it can call
+            self._workers = Workers(place, self._lock, self._heard, self._gone, self._keep_limits)
         if self.rules.runs or self.rules.disk_gb or self.rules.run_mb:
             threading.Thread(target=self._tend, name="lab-tend", daemon=True).start()
         atexit.register(self.close)
 
-    # -- what pages call ----------------------------------------------------------------------
+    @property
+    def rules(self) -> Rules:
+        """What it allows."""
+        return self.limits.rules
+
+    @property
+    def devices(self) -> list[str]:
+        """One entry per training that may run at the same time."""
+        return self._workers.place.devices
+
+    # -- starting and ending ------------------------------------------------------------------
 
     def submit(
         self, family: Family, config: RunConfig, own: Own | None = None, who: Person = EVERYBODY
@@ -136,14 +92,7 @@ class Lab:
             LabFull: the queue or the disk is full.
             RunError: the folder of runs cannot be written.
         """
-        with self._lock:
-            self.check_room(who.id)
-            run = self.store.create(family, config, own)
-            access = owned_by(who)
-            run.set_access(access)
-            self._views[run.id] = View(run, run.status(), access=access)
-            self._enqueue(run.id)
-            return run.id
+        return self._submit([(family, config, own)], who, patient=False)[0]
 
     def submit_all(
         self, wanted: Sequence[tuple[Family, RunConfig]], who: Person = EVERYBODY
@@ -154,42 +103,30 @@ class Lab:
             LabFull: too many wait in this way already, or the disk is full.
             RunError: the folder of runs cannot be written.
         """
+        return self._submit([(*pair, None) for pair in wanted], who, patient=True)
+
+    def _submit(
+        self,
+        wanted: Sequence[tuple[Family, RunConfig, Own | None]],
+        who: Person,
+        *,
+        patient: bool,
+    ) -> list[str]:
+        access = owned_by(who)
         with self._lock:
-            self.check_room(who.id, patient=True)
+            self.limits.check_room(self._queue, who.id, patient=patient)
             runs: list[Run] = []
             try:
-                for family, config in wanted:
-                    runs.append(self.store.create(family, config))
+                for family, config, own in wanted:
+                    runs.append(self.store.create(family, config, own))
+                    runs[-1].notes.set_access(access)
             except RunError:
                 for run in runs:  # a disk that is full: half a comparison is none
                     self.store.delete(run)
                 raise
             for run in runs:
-                access = owned_by(who)
-                run.set_access(access)
-                self._views[run.id] = View(run, run.status(), access=access)
-                self._enqueue(run.id, patient=True)
+                self._enqueue(View(run, run.status(), access=access), patient=patient)
             return [run.id for run in runs]
-
-    def resume_all(self, run_ids: Sequence[str]) -> None:
-        """Go on with several runs, as :meth:`resume` does; they wait behind all single ones.
-
-        Raises:
-            LabFull: too many wait in this way already, or the disk is full.
-            RunError: one of them has had all the time that a run may take here.
-        """
-        with self._lock:
-            owners = {view.access.owner for run_id in run_ids if (view := self.view(run_id))}
-            for owner in owners:
-                self.check_room(owner, patient=True)
-            for run_id in run_ids:
-                self._go_on(run_id, patient=True)
-
-    def stop_all(self, run_ids: Sequence[str]) -> None:
-        """Stop several runs; those that wait first, or they would start in the others' places."""
-        with self._lock:
-            for run_id in sorted(run_ids, key=lambda run_id: run_id not in self._queue):
-                self.command(run_id, "stop")
 
     def resume(self, run_id: str) -> None:
         """Go on with a run that is stopped, parked, interrupted or failed, from its checkpoint.
@@ -198,8 +135,34 @@ class Lab:
             LabFull: the queue or the disk is full.
             RunError: it has had all the time that a run may take here.
         """
+        self._resume([run_id], patient=False)
+
+    def resume_all(self, run_ids: Sequence[str]) -> None:
+        """Go on with several runs, as :meth:`resume` does; they wait behind all single ones.
+
+        Raises:
+            LabFull: too many wait in this way already, or the disk is full.
+            RunError: one of them has had all the time that a run may take here.
+        """
+        self._resume(run_ids, patient=True)
+
+    def _resume(self, run_ids: Sequence[str], *, patient: bool) -> None:
         with self._lock:
-            self._go_on(run_id)
+            views = [view for run_id in run_ids if (view := self._at_rest(run_id)) is not None]
+            for view in views:
+                self.limits.check_hours(view.status)
+            for owner in {view.access.owner for view in views}:
+                self.limits.check_room(self._queue, owner, patient=patient)
+            for view in views:
+                self._enqueue(view, patient=patient)
+
+    def _at_rest(self, run_id: str) -> View | None:
+        """Return the view of a run that nobody trains, or ``None``."""
+        view = self.view(run_id)
+        if view is None or view.status.active:
+            return None
+        # Our own worker of a moment ago may not be gone yet: the queue waits for that.
+        return view if run_id in self._workers or not view.run.is_trained_now() else None
 
     def command(self, run_id: str, *command: object) -> None:
         """Send ``pause``, ``resume``, ``step``, ``stop`` or ``set, name, value`` to a run.
@@ -210,31 +173,17 @@ class Lab:
             worker = self._workers.get(run_id)
             if run_id in self._queue:
                 if command[0] == "stop":
-                    self._queue.remove(run_id)
-                    self._finish(self._views[run_id], "stopped", "")
+                    self._finish(self._queue.remove(run_id), "stopped", "")
+            elif worker is not None and command == ("stop",):
+                worker.stop()
             elif worker is not None:
-                if command[0] == "stop" and worker.stopping_since is None:
-                    worker.stopping_since = time.monotonic()
-                self._send(worker, command)
+                worker.send(command)
 
-    def view(self, run_id: str) -> View | None:
-        """Return what to show of a run, live or from its folder; ``None`` if there is none.
-
-        It is of this moment: what is drawn from it fits together, whatever happens meanwhile.
-        """
+    def stop_all(self, run_ids: Iterable[str]) -> None:
+        """Stop several runs; those that wait first, or they would start in the others' places."""
         with self._lock:
-            view = self._views.get(run_id)
-            if view is not None:
-                if run_id in self._queue:
-                    view.ahead, view.wait, view.held = self._place(run_id)
-                return copy(view)
-        run = self.store.get(run_id)
-        if run is None:
-            return None
-        view = view_of(run)
-        with self._lock:
-            # A run that someone else trains (the command line, say) changes under us: not kept.
-            return view if view.status.active else copy(self._views.setdefault(run_id, view))
+            for run_id in sorted(run_ids, key=lambda run_id: run_id not in self._queue):
+                self.command(run_id, "stop")
 
     def delete(self, run_id: str) -> None:
         """Delete a run for good.
@@ -254,19 +203,32 @@ class Lab:
                 raise RunError(f"{run.path} cannot be deleted: {error.strerror}.") from error
             self._views.pop(run_id, None)
 
-    def share(self, run_id: str, access: Access) -> None:
-        """Change to whom a run belongs, and whether others may look at it.
+    def close(self) -> None:
+        """End all workers: they write a checkpoint first."""
+        self.done.set()
+        self._workers.close("The lab was closed. Resume goes on from here.")
 
-        Raises:
-            RunError: its folder cannot be written.
+    # -- looking ------------------------------------------------------------------------------
+
+    def view(self, run_id: str) -> View | None:
+        """Return what to show of a run, live or from its folder; ``None`` if there is none.
+
+        It is of this moment: what is drawn from it fits together, whatever happens meanwhile.
         """
         with self._lock:
-            run = self.store.get(run_id)
-            if run is None:
-                return
-            run.set_access(access)
-            if run_id in self._views:
-                self._views[run_id].access = access
+            view = self._views.get(run_id)
+            if view is not None:
+                if run_id in self._queue:
+                    limit, slots = self.rules.running, len(self.devices)
+                    self._queue.place(view, self._workers.views(), limit, slots)
+                return copy(view)
+        run = self.store.get(run_id)
+        if run is None:
+            return None
+        view = view_of(run)
+        with self._lock:
+            # A run that someone else trains (the command line, say) changes under us: not kept.
+            return view if view.status.active else copy(self._views.setdefault(run_id, view))
 
     def look(self, run_id: str, wake: bool) -> None:
         """Note that somebody looks at a run.
@@ -276,7 +238,8 @@ class Lab:
             wake: whether it goes on, if it was parked.
         """
         with self._lock:
-            self._looked[run_id] = time.monotonic()
+            if worker := self._workers.get(run_id):
+                worker.looked = time.monotonic()
             view = self._views.get(run_id) or self.view(run_id)
             if wake and view is not None and view.status.state == "parked":
                 with suppress(LabFull, RunError):  # later, then: somebody still looks
@@ -297,7 +260,7 @@ class Lab:
     def active(self) -> list[View]:
         """Return the runs at work, then those in the queue, in the order of their turns."""
         with self._lock:
-            order, held = self._order()
+            order, held = self._turns()
             # One that was stopped and resumed in a breath is in both.
             ids = dict.fromkeys([*self._workers, *order, *held])
             return [view for run_id in ids if (view := self.view(run_id)) is not None]
@@ -307,243 +270,82 @@ class Lab:
         now = time.monotonic()
         with self._lock:
             return [
-                (copy(w.view), w.process.pid or 0, now - self._looked.get(run_id, now))
-                for run_id, w in self._workers.items()
+                (copy(worker.view), worker.process.pid or 0, now - worker.looked)
+                for worker in self._workers.values()
             ]
 
-    def close(self) -> None:
-        """End all workers: they write a checkpoint first."""
+    def share(self, run_id: str, access: Access) -> None:
+        """Change to whom a run belongs, and whether others may look at it.
+
+        Raises:
+            RunError: its folder cannot be written.
+        """
         with self._lock:
-            if self._closed:
+            run = self.store.get(run_id)
+            if run is None:
                 return
-            self._closed = True
-            self.done.set()
-            workers = list(self._workers.values())
-            for worker in workers:
-                with suppress(OSError):
-                    worker.connection.send(
-                        ("interrupt", "The lab was closed. Resume goes on from here.")
-                    )
-        for worker in workers:
-            worker.process.join(STOP_PATIENCE)
-            if worker.process.is_alive():
-                worker.process.kill()
-        self._wake()
+            run.notes.set_access(access)
+            if run_id in self._views:
+                self._views[run_id].access = access
 
-    # -- queue and workers --------------------------------------------------------------------
+    # -- whose turn it is ---------------------------------------------------------------------
 
-    def check_room(self, owner: str = "", *, patient: bool = False) -> None:
-        """Check that a run of this owner can wait, and be written.
+    def _turns(self) -> tuple[list[str], list[str]]:
+        return self._queue.order(self._workers.views(), self.rules.running)
 
-        Args:
-            owner: whose it is.
-            patient: whether it belongs to a comparison; these have a line of their own.
-
-        Raises:
-            LabFull: it cannot; says why.
-        """
-        rules = self.rules
-        waiting = [run_id for run_id in self._queue if (run_id in self._patient) == patient]
-        if len(waiting) >= rules.queue:
-            raise LabFull(
-                f"{rules.queue} runs are waiting already. Stop one of them, or try again later."
-            )
-        theirs = sum(self._views[run_id].access.owner == owner for run_id in waiting)
-        if owner and rules.waiting and theirs >= rules.waiting:
-            raise LabFull(f"{theirs} of your runs are waiting already, and more may not.")
-        self.check_disk()
-
-    def check_disk(self) -> None:
-        """Check that there is room on disk for another run.
-
-        Raises:
-            LabFull: there is none.
-        """
-        limit = self.rules.disk_gb
-        if limit and self.used > limit * 1e9:
-            raise LabFull(
-                f"The runs of this lab fill the {limit:g} GB that they may take. Delete some on "
-                "the page Runs, or ask who runs the lab."
-            )
-
-    def _order(self) -> tuple[list[str], list[str]]:
-        at_work = Counter(worker.view.access.owner for worker in self._workers.values())
-        waiting = [(run_id, self._views[run_id].access.owner) for run_id in self._queue]
-        return in_turn(waiting, at_work, self._served, self.rules.running)
-
-    def _place(self, run_id: str) -> tuple[int, float | None, bool]:
-        """Return how many runs start before one in the queue, when it starts, if it is held."""
-        order, held = self._order()
-        if run_id in held:
-            return len(order) + held.index(run_id), None, True
-        left = [worker.view.seconds_left() for worker in self._workers.values()]
-        typical = sorted(self._durations)[len(self._durations) // 2] if self._durations else None
-        place = order.index(run_id)
-        return place, waits(place + 1, len(self.devices), left, typical)[-1], False
-
-    def _go_on(self, run_id: str, *, patient: bool = False) -> None:
-        view = self.view(run_id)
-        if view is None or view.status.active:
-            return
-        # Our own worker of a moment ago may not be gone yet: the queue waits for that.
-        if run_id not in self._workers and view.run.is_trained_now():
-            return
-        limit = self.rules.run_hours
-        if limit and view.status.seconds >= limit * 3600:
-            raise RunError(f"This run has had its {limit:g} hours: {BEYOND}.")
-        if not patient:
-            self.check_room(view.access.owner)
-        self._views[run_id] = view
-        self._enqueue(run_id, patient=patient)
-
-    def _enqueue(self, run_id: str, *, patient: bool = False) -> None:
-        view = self._views[run_id]
-        view.status = replace(view.status, state="queued", message="")
-        with suppress(OSError):
-            view.run.write_status(view.status)
-        view.seq += 1
-        (self._patient.add if patient else self._patient.discard)(run_id)
-        ahead = [other for other in self._queue if patient or other not in self._patient]
-        self._queue.insert(len(ahead), run_id)
+    def _enqueue(self, view: View, *, patient: bool) -> None:
+        self._views[view.run.id] = view
+        self._become(view, "queued", "")
+        self._queue.add(view, patient=patient)
         self._start_next()
 
     def _start_next(self) -> None:
-        busy = [worker.device for worker in self._workers.values()]
-        free = list(self.devices)
-        for device in busy:
-            free.remove(device)
-        for device in free:
+        for device in self._workers.free():
             # One at a time: each start changes whose turn it is.
-            ready = [run_id for run_id in self._order()[0] if run_id not in self._workers]
-            if ready and not self._closed:
-                self._queue.remove(ready[0])
-                owner = self._views[ready[0]].access.owner
-                self._served[owner] = max(self._served.values(), default=0) + 1
-                self._start(ready[0], device)
+            ready = [run_id for run_id in self._turns()[0] if run_id not in self._workers]
+            if ready:
+                self._start(self._queue.serve(ready[0]), device)
 
-    def _start(self, run_id: str, device: str) -> None:
-        view = self._views[run_id]
-        ours, theirs = self._context.Pipe()
-        threads = threads_for(view.run.family.training.threads, len(self.devices), self._cores)
-        core = self._core(device, threads)
-        process = self._context.Process(
-            target=self._work,
-            args=(str(view.run.path.absolute()), device, threads, core, theirs),
-            name=f"genlab-{run_id}",
-            daemon=True,
-        )
+    def _start(self, view: View, device: str) -> None:
         try:
-            with _no_main_module():
-                process.start()
+            self._workers.start(view, device)
         except OSError as error:
             self._finish(view, "failed", f"The training process could not be started: {error}.")
-            return
-        finally:
-            theirs.close()
-        view.status = replace(view.status, state="starting", device=device)
-        self._workers[run_id] = Worker(view, process, ours, device, core)
-        self._looked[run_id] = time.monotonic()
-        self._wake()
-
-    def _core(self, device: str, threads: int) -> int | None:
-        """Return the core for a worker of one thread: the one that has the fewest of ours."""
-        cores = usable_cores()
-        if self._cores or device != "cpu" or threads > 1 or len(cores) < 2:
-            return None
-        taken = Counter(worker.core for worker in self._workers.values())
-        # Labs that run side by side begin at different cores.
-        start = os.getpid() % len(cores)
-        return min(cores[start:] + cores[:start], key=taken.__getitem__)
-
-    def _warm_up(self) -> None:
-        """Start the fork server, which imports torch: the first click is as fast as the others."""
-        process = self._context.Process(target=_nothing, daemon=True)
-        with suppress(OSError, RuntimeError), _no_main_module():
-            process.start()
-            process.join()
-
-    # -- the pump: the one thread that reads what workers send ---------------------------------
-
-    def _pump(self) -> None:
-        while not self._closed:
-            with self._lock:
-                workers = list(self._workers.values())
-            sources = {w.process.sentinel: w for w in workers}
-            sources |= {w.connection: w for w in workers if not w.silent}
-            ready = connection.wait([self._wake_out, *sources], timeout=0.5)
-            if self._wake_out in ready:
-                self._wake_out.recv_bytes()
-            for worker in {id(sources[r]): sources[r] for r in ready if r in sources}.values():
-                self._read(worker)
-            self._kill_the_stuck()
-            self._keep_limits()
-
-    def _read(self, worker: Worker) -> None:
-        # Asked before reading: what a dead process has sent is all there.
-        dead = not worker.process.is_alive()
-        try:
-            while not worker.silent and worker.connection.poll():
-                report = worker.connection.recv()
-                with self._news:
-                    worker.view.take(report)
-                    worker.ended = not report.status.active
-                    self._news.notify_all()
-        except (EOFError, OSError):
-            worker.silent = True
-        if dead:
-            self._bury(worker)
-
-    def _bury(self, worker: Worker) -> None:
-        with self._news:
-            worker.process.join()
-            worker.connection.close()
-            del self._workers[worker.view.run.id]
-            if not worker.ended:
-                self._finish(worker.view, *_cause_of_death(worker))
-            if worker.view.status.state == "finished":
-                self._durations.append(worker.view.status.seconds)
-            self._start_next()
-            self._news.notify_all()
+        else:
+            view.status = replace(view.status, state="starting", device=device)
 
     def _finish(self, view: View, state: str, message: str) -> None:
-        view.status = replace(view.status, state=state, message=message)
         view.rate = 0.0
-        view.seq += 1
+        self._become(view, state, message)
+
+    def _become(self, view: View, state: str, message: str) -> None:
+        view.status = replace(view.status, state=state, message=message)
         with suppress(OSError):
             view.run.write_status(view.status)
+        view.seq += 1
 
-    def _kill_the_stuck(self) -> None:
-        with self._lock:
-            for worker in self._workers.values():
-                since = worker.stopping_since
-                if since is not None and time.monotonic() - since > STOP_PATIENCE:
-                    worker.process.kill()
+    # -- called by the workers' thread, which holds the lock ------------------------------------
 
-    def _wake(self) -> None:
-        with suppress(OSError):
-            self._wake_in.send_bytes(b"x")
+    def _heard(self, worker: Worker, report: Report) -> None:
+        worker.view.take(report)
+        self._news.notify_all()
 
-    # -- limits -------------------------------------------------------------------------------
+    def _gone(self, worker: Worker) -> None:
+        if not worker.ended:
+            self._finish(worker.view, *worker.cause_of_death())
+        if worker.view.status.state == "finished":
+            self._queue.took(worker.view.status.seconds)
+        self._start_next()
+        self._news.notify_all()
 
     def _keep_limits(self) -> None:
         """Park what nobody looks at, stop what has had its time."""
-        idle, hours = self.rules.park_minutes, self.rules.run_hours
         now = time.monotonic()
         with self._lock:
-            for run_id, worker in self._workers.items():
-                command = None
-                if hours and worker.view.status.seconds >= hours * 3600:
-                    command = "stop", f"It has had its {hours:g} hours: {BEYOND}."
-                elif idle and now - self._looked[run_id] > idle * 60:
-                    words = f"Nobody looked at it for {idle:g} minutes, so it made room."
-                    command = "park", f"{words} It goes on when its owner comes back."
-                if command and not worker.ending:
-                    worker.ending = True
-                    self._send(worker, command)
+            for worker in self._workers.values():
+                worker.end(self.limits.verdict(worker, now))
 
-    def _send(self, worker: Worker, command: tuple) -> None:
-        with suppress(OSError):
-            worker.connection.send(command)
+    # -- making room --------------------------------------------------------------------------
 
     def _tend(self) -> None:
         """Measure what runs take, every now and then, and make room."""
@@ -557,33 +359,22 @@ class Lab:
         Args:
             now: Unix time.
         """
-        kept = [self._kept(run) for run in self.store]
-        self.used = sum(run.size for run in kept)
+        kept = [Kept.of(run) for run in self.store]
+        self.limits.used = sum(run.size for run in kept)
         steps = plan(kept, self.rules, now)
         for run_id in steps.delete:
             with suppress(RunError):  # it has been resumed meanwhile, or its disk is away
                 self.delete(run_id)
         leaves = now + self.rules.warning_hours * 3600
-        notes = dict.fromkeys(steps.warn, leaves) | dict.fromkeys(steps.spare)
-        for run_id, at in notes.items():
+        for run_id, at in (dict.fromkeys(steps.warn, leaves) | dict.fromkeys(steps.spare)).items():
             run = self.store.get(run_id)
             if run is not None:
                 with suppress(RunError):
-                    run.announce_leaving(at)
-        self._stop_the_large({run.id: run.size for run in kept})
-
-    def _kept(self, run: Run) -> Kept:
-        status, access = run.status(), run.access()
-        ended = not status.active and status.state != "parked"
-        return Kept(run.id, access.owner, status.created, run.size(), ended, run.leaves())
-
-    def _stop_the_large(self, sizes: dict[str, int]) -> None:
-        limit = self.rules.run_mb
+                    run.notes.announce_leaving(at)
         with self._lock:
-            for run_id, worker in self._workers.items():
-                if limit and sizes.get(run_id, 0) > limit * 1e6 and not worker.ending:
-                    worker.ending = True
-                    self._send(worker, ("stop", f"It takes more than {limit:g} MB: {BEYOND}."))
+            for run in kept:
+                if worker := self._workers.get(run.id):
+                    worker.end(self.limits.verdict_on_size(run.size))
 
 
 def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:
@@ -608,47 +399,3 @@ def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:
 
 
 _singleton_lock = sys.__dict__.setdefault("_generative_lab_lock", threading.Lock())
-
-
-def _cause_of_death(worker: Worker) -> tuple[str, str]:
-    code = worker.process.exitcode
-    if worker.stopping_since is not None:
-        return (
-            "stopped",
-            "It did not answer within five seconds and was ended; its last checkpoint is kept.",
-        )
-    if code == -9:
-        return (
-            "interrupted",
-            "The training was killed from outside, or the machine ran out of memory.",
-        )
-    return "interrupted", f"The training process ended unexpectedly (exit code {code})."
-
-
-def _nothing() -> None:
-    pass
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep a starting worker from running the page again.
-
-    multiprocessing has each child import the parent's ``__main__``, and in a Streamlit server that
-    is whichever page runs at the moment. Our workers need none of it.
-    """
-    original = _get_preparation_data
-
-    def without_main(name: str) -> dict:
-        data = original(name)
-        return {key: value for key, value in data.items() if not key.startswith("init_main")}
-
-    with _start_lock:
-        spawn.get_preparation_data = without_main
-        try:
-            yield
-        finally:
-            spawn.get_preparation_data = original
-
-
-_start_lock = threading.Lock()
-_get_preparation_data = spawn.get_preparation_data

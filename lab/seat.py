@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from lab.comparison import Comparison, Entry, Terms, comparisons_in, new_path
 from lab.lab import Lab
-from lab.people import EVERYBODY, Access, Person, owned_by
+from lab.runs.access import EVERYBODY, Access, Person, owned_by
 from lab.store import Run, RunError, RunStore
 from lab.view import View
 from registry import Family
@@ -39,22 +39,22 @@ class Seat:
 
     def runs(self) -> Iterator[Run]:
         """Yield the runs that this person may see, newest first."""
-        return (run for run in self._lab.store if run.access().lets_see(self.who))
+        return (run for run in self._lab.store if run.notes.access().lets_see(self.who))
 
     def get(self, run_id: str) -> Run | None:
         """Return a run that this person may see, or ``None``."""
         run = self._lab.store.get(run_id)
-        return run if run is not None and run.access().lets_see(self.who) else None
+        return run if run is not None and run.notes.access().lets_see(self.who) else None
 
     def may_change(self, run_id: str) -> bool:
         """Tell whether this person may command, rename, share and delete a run."""
         run = self._lab.store.get(run_id)
-        return run is not None and run.access().lets_change(self.who)
+        return run is not None and run.notes.access().lets_change(self.who)
 
     def view(self, run_id: str) -> View | None:
         """Return what to show of a run, or ``None``; a parked one of this person's goes on."""
         run = self._lab.store.get(run_id)
-        access = run.access() if run is not None else None
+        access = run.notes.access() if run is not None else None
         if access is None or not access.lets_see(self.who):
             return None
         self._lab.look(run_id, wake=access.lets_change(self.who))
@@ -96,9 +96,9 @@ class Seat:
             RunError: nobody has signed in, or the folder of runs cannot be written.
         """
         self._check_somebody()
-        self._lab.check_disk()
+        self._lab.limits.check_disk()
         run = make(self._lab.store)
-        run.set_access(owned_by(self.who))
+        run.notes.set_access(owned_by(self.who))
         return run
 
     def submit_all(self, wanted: Sequence[tuple[Family, RunConfig]]) -> list[str]:
@@ -157,7 +157,7 @@ class Seat:
         Raises:
             RunError: it is not this person's, or cannot be written.
         """
-        self._own(run_id).rename(name)
+        self._own(run_id).notes.rename(name)
 
     def share(self, run_id: str, shared: bool) -> None:
         """Let everybody look at a run, or nobody else.
@@ -165,7 +165,7 @@ class Seat:
         Raises:
             RunError: it is not this person's, or cannot be written.
         """
-        self._lab.share(run_id, replace(self._own(run_id).access(), shared=shared))
+        self._lab.share(run_id, replace(self._own(run_id).notes.access(), shared=shared))
 
     def delete(self, run_id: str) -> None:
         """Delete a run for good.
@@ -182,7 +182,7 @@ class Seat:
 
     def _own(self, run_id: str) -> Run:
         run = self._lab.store.get(run_id)
-        if run is None or not run.access().lets_change(self.who):
+        if run is None or not run.notes.access().lets_change(self.who):
             raise RunError(NOT_YOURS)
         return run
 
@@ -221,7 +221,8 @@ class Seat:
     def _may(self, comparison: Comparison, rule: Callable[[Access, Person], bool]) -> bool:
         """Tell whether a rule holds for all runs; with none left it is for admins only."""
         runs = [run for entry in comparison.entries if (run := comparison.run_of(entry))]
-        return all(rule(run.access(), self.who) for run in runs) and bool(runs or self.who.admin)
+        allowed = all(rule(run.notes.access(), self.who) for run in runs)
+        return allowed and bool(runs or self.who.admin)
 
     # -- the lab itself -----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lab.driver import Report
-from lab.people import Access
+from lab.runs.access import Access
 from lab.store import Run, Status
 from training.core.experiment import Snapshot
 
@@ -67,10 +67,10 @@ class View:
 
 def view_of(run: Run) -> View:
     """Return what to show of a run that is not at work here, read from its folder."""
-    view = View(run, run.status(), rows=thin(run.metrics()), access=run.access())
-    for step in reversed(run.snapshot_steps()):
+    view = View(run, run.status(), rows=thin(run.metrics.rows()), access=run.notes.access())
+    for step in reversed(run.snapshots.steps()):
         with suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):  # damaged, or just gone
-            view.step, view.snapshot = step, run.snapshot(step)
+            view.step, view.snapshot = step, run.snapshots.load(step)
             break
     return view
 

@@ -72,7 +72,7 @@ def fill_arena(store: RunStore) -> None:
     entries = []
     for entry in plan(terms):
         run = store.create(entry.entrant.family, entry.config)
-        run.rename(f"Arena: {entry.entrant.title}, seed {entry.seed}")
+        run.notes.rename(f"Arena: {entry.entrant.title}, seed {entry.seed}")
         entries.append(replace(entry, run=run.id))
     for _ in compare(Comparison.create(new_path(store), store, terms, entries)):
         pass

@@ -63,7 +63,7 @@ def compared(lab: Lab) -> Comparison:
         left = iter([None] * 60)
         drive(run, device="cpu", send=lambda _: None, receive=lambda _, x=left: next(x, ("stop",)))
         run.write_status(replace(run.status(), state="finished"))
-        run.save_summary(run.experiment().summary())
+        run.metrics.save_summary(run.experiment().summary())
         made.append(replace(entry, run=run.id))
     return Comparison.create(new_path(lab.store), lab.store, TERMS, made)
 

@@ -21,9 +21,9 @@ from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F40
 from lab.comparison import CLASSIC, ENTRANTS, Entry
 from lab.housekeeping import Kept, plan
 from lab.lab import Lab, LabFull, get_lab
-from lab.people import EVERYBODY, Access, Person
-from lab.queue_order import in_turn, waits
+from lab.queue import in_turn, waits
 from lab.rules import Rules, RulesError, load_rules
+from lab.runs.access import EVERYBODY, Access, Person
 from lab.seat import Seat
 from lab.store import Run, RunError
 from lab.telemetry import census, serve_as_ruled, serve_metrics
@@ -127,18 +127,18 @@ def test_a_lab_warns_waits_and_deletes(tmp_path):
     try:
         runs = [lab.store.create(NICE, short(seed=seed)) for seed in range(3)]
         for age, run in enumerate(runs):
-            run.set_access(Access(ANN.id, ANN.name))
+            run.notes.set_access(Access(ANN.id, ANN.name))
             status = run.status()
             run.write_status(type(status)(state="finished", created=status.created + age))
         now = time.time()
         lab.tend(now)
-        leaving = [run.leaves() for run in runs]
+        leaving = [run.notes.leaves() for run in runs]
         assert leaving[:2] == [pytest.approx(now + 7200)] * 2 and leaving[2] is None
         lab.tend(now + 7199)
         assert all(run.path.exists() for run in runs)
         lab.delete(runs[2].id)
         lab.tend(now + 7199)
-        assert runs[1].leaves() is None, "one of the two may stay now"
+        assert runs[1].notes.leaves() is None, "one of the two may stay now"
         lab.tend(now + 7201)
         assert [run.path.exists() for run in runs] == [False, True, False]
     finally:
@@ -153,7 +153,7 @@ def crowd(lab):  # noqa: F811
     """Seats of Ann, Ben, the teacher and a stranger, and a stopped run of Ann's."""
     seats = [Seat(lab, who) for who in (ANN, BEN, TEACHER, STRANGER)]
     run = lab.store.create(NICE, short())
-    run.set_access(Access(ANN.id, ANN.name))
+    run.notes.set_access(Access(ANN.id, ANN.name))
     run.write_status(type(run.status())(state="stopped"))
     return *seats, run
 
@@ -234,7 +234,7 @@ def test_owner_and_admin_may_do_all(crowd):
     for seat in (ann, teacher):
         assert seat.may_change(run.id)
         seat.rename(run.id, "ours")
-        assert seat.view(run.id).run.name() == "ours"
+        assert seat.view(run.id).run.notes.name() == "ours"
     teacher.delete(run.id)
     assert ann.view(run.id) is None
 
@@ -293,7 +293,7 @@ def test_two_people_at_work_see_their_own(lab):  # noqa: F811
 
 
 def test_two_slots_are_shared_out_in_turn(lab, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(lab, "rules", Rules(running=1, waiting=2))
+    monkeypatch.setattr(lab.limits, "rules", Rules(running=1, waiting=2))
     ann, ben = Seat(lab, ANN), Seat(lab, BEN)
     of_ann = [ann.submit(NICE, long(seed=seed)) for seed in range(3)]
     with pytest.raises(LabFull, match="2 of your runs"):
@@ -317,7 +317,7 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
     ann.share(run_id, True)
     wait_until(lambda: is_training(lab, run_id, beyond=50))
     ann.view(run_id)
-    monkeypatch.setattr(lab, "rules", Rules(park_minutes=1 / 60))
+    monkeypatch.setattr(lab.limits, "rules", Rules(park_minutes=1 / 60))
     # Viewing keeps it at work, even if only somebody else looks.
     until = time.monotonic() + 2.5
     wait_until(lambda: ben.view(run_id).status.active and time.monotonic() > until)
@@ -325,7 +325,7 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
     wait_until(lambda: lab.view(run_id).status.state == "parked")
     parked = lab.view(run_id).status
     assert "Nobody looked" in parked.message
-    assert Run(lab.view(run_id).run.path).checkpoint()["experiment"]["step"] == parked.step
+    assert Run(lab.view(run_id).run.path).checkpoints.last()["experiment"]["step"] == parked.step
     assert ben.view(run_id).status.state == "parked", "another's look does not start it"
     wait_until(lambda: run_id not in lab._workers)
     ann.view(run_id)
@@ -333,13 +333,13 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
 
 
 def test_a_run_ends_when_its_time_is_up_and_cannot_be_resumed(lab, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(lab, "rules", Rules(run_hours=1 / 3600))
+    monkeypatch.setattr(lab.limits, "rules", Rules(run_hours=1 / 3600))
     run_id = lab.submit(NICE, long())
     wait_until(lambda: has_ended(lab, run_id))
     status = lab.view(run_id).status
     assert status.state == "stopped" and "hours" in status.message
     assert 1 <= status.seconds < 5
-    assert lab.view(run_id).run.checkpoint()["experiment"]["step"] == status.step
+    assert lab.view(run_id).run.checkpoints.last()["experiment"]["step"] == status.step
     with pytest.raises(RunError, match="has had its"):
         lab.resume(run_id)
 
@@ -347,7 +347,7 @@ def test_a_run_ends_when_its_time_is_up_and_cannot_be_resumed(lab, monkeypatch):
 def test_a_run_that_grows_too_large_is_stopped(lab, monkeypatch):  # noqa: F811
     run_id = lab.submit(NICE, long())
     wait_until(lambda: is_training(lab, run_id, beyond=20))
-    monkeypatch.setattr(lab, "rules", Rules(run_mb=0.001))
+    monkeypatch.setattr(lab.limits, "rules", Rules(run_mb=0.001))
     lab.tend(time.time())
     wait_until(lambda: has_ended(lab, run_id))
     assert "MB" in lab.view(run_id).status.message
@@ -355,7 +355,7 @@ def test_a_run_that_grows_too_large_is_stopped(lab, monkeypatch):  # noqa: F811
 
 def test_a_full_share_of_the_disk_takes_no_new_run(lab, monkeypatch):  # noqa: F811
     lab.store.create(NICE, short())
-    monkeypatch.setattr(lab, "rules", Rules(disk_gb=1e-7))
+    monkeypatch.setattr(lab.limits, "rules", Rules(disk_gb=1e-7))
     lab.tend(time.time())
     with pytest.raises(LabFull, match="Delete some"):
         lab.submit(NICE, short())
@@ -365,7 +365,8 @@ def test_a_full_share_of_the_disk_takes_no_new_run(lab, monkeypatch):  # noqa: F
 
 
 def test_waiting_runs_are_told_how_long(lab):  # noqa: F811
-    lab._durations.extend([10.0, 20.0, 30.0])
+    for seconds in (10.0, 20.0, 30.0):
+        lab._queue.took(seconds)
     ids = [lab.submit(NICE, long(seed=seed)) for seed in range(4)]
     wait_until(lambda: all(lab.view(run_id).rate for run_id in ids[:2]))
     first, second = lab.view(ids[2]), lab.view(ids[3])
@@ -397,7 +398,7 @@ def test_the_census_and_what_prometheus_reads(lab):  # noqa: F811
 def test_prometheus_is_answered_where_the_rules_say_so(lab, monkeypatch, caplog):  # noqa: F811
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(lab, "rules", Rules(metrics_port=port))
+        monkeypatch.setattr(lab.limits, "rules", Rules(metrics_port=port))
         serve_as_ruled(lab)
     assert f"No metrics on port {port}" in caplog.text
     serve_as_ruled(lab)
@@ -465,10 +466,10 @@ def test_who_is_an_admin():
 
 def test_an_access_note_is_plain_json(tmp_path):
     run = Run.create(tmp_path / "run", NICE, short())
-    run.set_access(Access("issuer ann", "ann@school", True))
+    run.notes.set_access(Access("issuer ann", "ann@school", True))
     assert json.loads((run.path / "access.json").read_text()) == {
         "owner": "issuer ann",
         "name": "ann@school",
         "shared": True,
     }
-    assert run.access() == Access("issuer ann", "ann@school", True)
+    assert run.notes.access() == Access("issuer ann", "ann@school", True)

@@ -93,7 +93,7 @@ def undisturbed(stem: str) -> dict[str, torch.Tensor]:
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     experiment = run.experiment()
-    run.load_model(experiment.model)
+    run.weights.load_into(experiment.model)
     return experiment.model.state_dict()
 
 
@@ -107,7 +107,7 @@ def say(text: str) -> None:
 
 
 def checkpoint_step(run: Run) -> int:
-    state = run.checkpoint()
+    state = run.checkpoints.last()
     return -1 if state is None else state["experiment"]["step"]
 
 
@@ -124,7 +124,7 @@ def test_a_run_tells_its_end_on_one_line_and_its_progress_elsewhere(tmp_path, qu
     assert final["device"] == "cpu"
     assert final["skipped"] == 0
     assert 0 < final["kl_to_truth"] < 5
-    assert final["nll_test"] == pytest.approx(Run(path).metrics()[-1]["nll_test"], rel=1e-5)
+    assert final["nll_test"] == pytest.approx(Run(path).metrics.rows()[-1]["nll_test"], rel=1e-5)
     assert "NICE" in progress
     assert "1000/1000" in progress
     assert same(weights(Run(path)), undisturbed("nice"))
@@ -219,7 +219,7 @@ def test_a_diverged_run_ends_with_1_and_still_tells_in_json(tmp_path, quickly):
     state = run.experiment().state_dict()
     for weight in state["model"].values():
         weight.fill_(math.nan)
-    run.save_checkpoint({"experiment": state, "seconds": 0.0})
+    run.checkpoints.save({"experiment": state, "seconds": 0.0})
     final, told = quickly("resume", run.path, "--quiet", code=1)
     assert final["state"] == "diverged"
     assert final["nll"] is None
@@ -262,9 +262,9 @@ def kill_and_resume(tmp_path: Path, stem: str, moment: random.Random, *, early: 
     final = only_json_line(done.stdout)
     assert (final["state"], final["step"]) == ("finished", 1000)
     assert same(weights(run), undisturbed(stem)), f"killed after {delay} s, resumed at {step}"
-    steps = [row["step"] for row in run.metrics()]
+    steps = [row["step"] for row in run.metrics.rows()]
     assert steps == list(range(0, 1001, 5))
-    assert set(range(0, 1001, 100)) <= set(run.snapshot_steps())
+    assert set(range(0, 1001, 100)) <= set(run.snapshots.steps())
 
 
 @pytest.mark.parametrize("stem", ["nice", pytest.param("realnvp", marks=pytest.mark.slow)])
@@ -293,7 +293,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_a_second_process_is_refused(tm
     slow = {**SMALL["nice"], "iterations": 5000, "hidden": 128, "layers": 6, "batch": 512}
     first = start("nice", *flags(slow), "--out", path)
     try:
-        wait_until(lambda: len(run.metrics()) > 2 or first.poll() is not None)
+        wait_until(lambda: len(run.metrics.rows()) > 2 or first.poll() is not None)
         second = call("resume", path)
         assert second.returncode == 2
         assert second.stdout == ""

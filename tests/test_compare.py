@@ -218,7 +218,7 @@ def test_a_gan_never_has_a_likelihood_and_a_vae_only_a_bound(done):
     assert vae.nll_test is vae.kl_to_truth is vae.nll_split_test is None
     assert vae.tight_bound < vae.bound_test + 0.05
     # Its own metrics have a `kl_to_truth`, by counting samples: not what the others' is.
-    assert "kl_to_truth" in done.run_of(done.entries[2]).metrics()[-1]
+    assert "kl_to_truth" in done.run_of(done.entries[2]).metrics.rows()[-1]
     likelihoods = ("nll_test", "kl_to_truth", "bound_test", "tight_bound")
     assert [getattr(gan, name) for name in likelihoods] == [None] * 4
     for row in (flow, vae, gan):
@@ -237,7 +237,7 @@ def test_a_gan_never_has_a_likelihood_and_a_vae_only_a_bound(done):
     means = {row["entrant"]: row for row in csv.DictReader(io.StringIO(table_csv([flow, gan])))}
     assert means["gan"]["nll_test_mean"] == ""
     assert means["realnvp"]["nll_test_seeds"] == "1"
-    assert curves([(e, done.run_of(e).metrics()) for e in done.entries[2:]]) == []
+    assert curves([(e, done.run_of(e).metrics.rows()) for e in done.entries[2:]]) == []
 
 
 def test_what_is_not_finished_or_gone_has_no_numbers(done, tmp_path):

@@ -464,13 +464,13 @@ def test_a_run_holds_what_its_page_needs(tmp_path):
     config = CycleGANConfig(**SMALL, dataset="own", epochs=1)
     run = Run.create(tmp_path / "run", FAMILIES["cyclegan"], config, own())
     experiment = run.experiment()
-    run.save_target(experiment.target())
-    run.save_weights(experiment.model, 3)
-    target = run.target()
+    run.snapshots.save_target(experiment.target())
+    run.weights.save(experiment.model, 3)
+    target = run.snapshots.target()
     assert target["a"].shape == (2, 3, 32, 32)
     assert [str(name) for name in target["classes"]] == ["left", "right"]
     loaded = model(config)
-    assert run.load_model(loaded) == 3
+    assert run.weights.load_into(loaded) == 3
     for name, weight in loaded.state_dict().items():
         assert torch.equal(weight, experiment.model.state_dict()[name])
 
@@ -488,4 +488,4 @@ def test_the_command_line_takes_own_sets_and_refuses_what_cannot_be(tmp_path, ca
     run = Run(tmp_path / "run")
     assert run.status().state == "finished"
     assert run.own_data().domains == ("left", "right")
-    assert run.snapshot_steps() == list(range(7))
+    assert run.snapshots.steps() == list(range(7))

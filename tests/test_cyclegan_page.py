@@ -35,7 +35,7 @@ def page() -> None:
     if (part := st.query_params["part"]) == "Live":
         draw_cyclegan(view)
     else:
-        parts[part](view, view.run.weights_version())
+        parts[part](view, view.run.weights.version())
 
 
 def own() -> OwnPairs:
@@ -52,13 +52,13 @@ def made(path: Path, **settings) -> Run:
     run = Run.create(path, family, config, data)
     experiment = family.training.build(config, own=data)
     columns = ["step", "seconds", *experiment.LOSSES, *experiment.METRICS]
-    run.start_metrics(columns, 0)
+    run.metrics.start(columns, 0)
     losses = dict.fromkeys(experiment.LOSSES, 0.2)
-    run.append_metrics(columns, {"step": 0, "seconds": 0.0, **losses, **experiment.measure()})
-    run.save_target(experiment.target())
+    run.metrics.append(columns, {"step": 0, "seconds": 0.0, **losses, **experiment.measure()})
+    run.snapshots.save_target(experiment.target())
     for step in (0, *experiment.landmarks, experiment.total):
-        run.save_snapshot(step, experiment.snapshot(), {step})
-    run.save_weights(experiment.model, 0)
+        run.snapshots.save(step, experiment.snapshot(), {step})
+    run.weights.save(experiment.model, 0)
     run.write_status(Status(state="finished", total=experiment.total))
     return run
 

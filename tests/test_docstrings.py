@@ -146,10 +146,10 @@ ARRAYS = re.compile(r"Tensor|ndarray")
 SHAPE = re.compile(r"shape|scalar|``\(")
 # Arrays by name, whatever they are; and texts, read from an array.
 ANY_ARRAYS = {
-    "Run.save_snapshot",
-    "Run.snapshot",
-    "Run.save_target",
-    "Run.target",
+    "Snapshots.save",
+    "Snapshots.load",
+    "Snapshots.save_target",
+    "Snapshots.target",
     "read_saved",
     "read_texts",
     "Duel.update",

@@ -15,7 +15,9 @@ import torch
 
 from lab import driver
 from lab.driver import Command, Report, drive
-from lab.store import CHECKPOINTS, Run, Status
+from lab.runs.checkpoints import CHECKPOINTS
+from lab.runs.metrics import Metrics
+from lab.store import Run, Status
 from registry import FAMILIES
 from training.core.loop import train
 
@@ -93,7 +95,7 @@ def undisturbed(stem: str, steps: int, **values) -> dict[str, torch.Tensor]:
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     experiment = run.experiment()
-    run.load_model(experiment.model)
+    run.weights.load_into(experiment.model)
     return experiment.model.state_dict()
 
 
@@ -102,7 +104,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 
 def steps_of(run: Run) -> list[int]:
-    return [row["step"] for row in run.metrics()]
+    return [row["step"] for row in run.metrics.rows()]
 
 
 # -- from the start to the end ----------------------------------------------------------------
@@ -122,15 +124,15 @@ def test_a_run_ends_with_all_in_its_folder(finished):
     assert status.message == ""
     assert run.status() == status
     assert same(weights(run), undisturbed("nice", 1000))
-    assert run.checkpoint()["experiment"]["step"] == 1000
-    assert set(range(0, 1001, 100)) <= set(run.snapshot_steps())
-    assert set(run.target()) == {"samples", "density", "box"}
+    assert run.checkpoints.last()["experiment"]["step"] == 1000
+    assert set(range(0, 1001, 100)) <= set(run.snapshots.steps())
+    assert set(run.snapshots.target()) == {"samples", "density", "box"}
     assert not run.is_trained_now()
 
 
 def test_metrics_are_kept_as_they_were_told(finished):
     run, _, watcher = finished
-    rows = run.metrics()
+    rows = run.metrics.rows()
     told = watcher.rows()
     assert [row["step"] for row in rows] == [row["step"] for row in told]
     for kept, row in zip(rows, told, strict=True):
@@ -161,12 +163,12 @@ def test_live_snapshots_come_beside_those_of_the_tenths(finished):
 
 def test_a_finished_run_has_nothing_left_to_do(finished):
     run, first, _ = finished
-    rows, snapshots, content = run.metrics(), run.snapshot_steps(), weights(run)
+    rows, snapshots, content = run.metrics.rows(), run.snapshots.steps(), weights(run)
     again, _ = go(run)
     assert (again.state, again.step) == ("finished", 1000)
     assert again.seconds == pytest.approx(first.seconds, abs=5)
-    assert run.metrics() == rows
-    assert run.snapshot_steps() == snapshots
+    assert run.metrics.rows() == rows
+    assert run.snapshots.steps() == snapshots
     assert same(weights(run), content)
 
 
@@ -182,39 +184,39 @@ def test_a_run_stopped_again_and_again_is_the_run_that_never_was(tmp_path, stem)
         done += steps
         assert (status.state, status.step) == ("stopped", done)
         assert run.status() == status
-        assert run.checkpoint()["experiment"]["step"] == done
+        assert run.checkpoints.last()["experiment"]["step"] == done
         assert same(weights(run), undisturbed(stem, done))
         assert steps_of(run) == sorted(set(steps_of(run))), "no row comes twice"
     assert done == 123
-    assert [row["step"] for row in run.metrics() if "kl_to_truth" in row] == [0, 50, 100]
-    assert {0, 100} <= set(run.snapshot_steps())
+    assert [row["step"] for row in run.metrics.rows() if "kl_to_truth" in row] == [0, 50, 100]
+    assert {0, 100} <= set(run.snapshots.steps())
 
     straight = create(tmp_path / "straight", stem)
     go(straight, stop_after(123))
-    for one, two in zip(run.metrics(), straight.metrics(), strict=True):
+    for one, two in zip(run.metrics.rows(), straight.metrics.rows(), strict=True):
         for name in ("step", "kl_to_truth", "nll_test", "learning_rate"):
             assert one.get(name) == two.get(name)
 
 
 def test_what_came_after_the_checkpoint_is_dropped_on_a_resume(run):
     go(run, stop_after(60))
-    kept = run.metrics()
+    kept = run.metrics.rows()
     # As if it had gone on to step 90 and had been killed before the next checkpoint.
     columns = ["step", "seconds", "learning_rate", "nll", "nll_test", "kl_to_truth"]
     for step in range(65, 95, 5):
-        run.append_metrics(columns, {"step": step, "nll": -99.0})
-        run.save_snapshot(step, {"density": np.zeros((2, 2))}, set())
+        run.metrics.append(columns, {"step": step, "nll": -99.0})
+        run.snapshots.save(step, {"density": np.zeros((2, 2))}, set())
     with (run.path / "metrics.csv").open("a") as file:
         file.write("95,3.1")  # and had been writing just then
     (run.path / ".checkpoint.pt.k1ll3d").write_bytes(b"half")
 
     status, _ = go(run, stop_after(12))
     assert status.step == 72
-    assert run.metrics()[: len(kept)] == kept
-    assert all(row.get("nll", 0) > -99 for row in run.metrics())
+    assert run.metrics.rows()[: len(kept)] == kept
+    assert all(row.get("nll", 0) > -99 for row in run.metrics.rows())
     assert steps_of(run)[len(kept) :] == [65, 70]
-    assert not set(run.snapshot_steps()) & set(range(73, 95))
-    assert all("samples" in run.snapshot(step) for step in run.snapshot_steps())
+    assert not set(run.snapshots.steps()) & set(range(73, 95))
+    assert all("samples" in run.snapshots.load(step) for step in run.snapshots.steps())
     assert not (run.path / ".checkpoint.pt.k1ll3d").exists()
     assert same(weights(run), undisturbed("nice", 72))
 
@@ -226,12 +228,12 @@ def test_without_a_checkpoint_it_starts_from_the_beginning(run):
     status, _ = go(run, stop_after(10))
     assert status.step == 10
     assert steps_of(run) == [0, 5, 10]
-    assert max(run.snapshot_steps()) <= 10
+    assert max(run.snapshots.steps()) <= 10
     assert same(weights(run), undisturbed("nice", 10))
 
 
 def test_rows_that_could_not_be_written_come_when_they_can(run, monkeypatch):
-    append = Run.append_metrics
+    append = Metrics.append
 
     def refuse(self, columns, row):
         if 20 <= row["step"] <= 40 and refusals:
@@ -240,7 +242,7 @@ def test_rows_that_could_not_be_written_come_when_they_can(run, monkeypatch):
         append(self, columns, row)
 
     refusals = [None] * 8
-    monkeypatch.setattr(Run, "append_metrics", refuse)
+    monkeypatch.setattr(Metrics, "append", refuse)
     status, _ = go(run, stop_after(100))
     assert not refusals
     assert status.message == ""
@@ -286,7 +288,7 @@ def test_each_single_step_brings_its_snapshot_and_its_loss(run):
     snapshots = {r.step for r in watcher.reports if r.snapshot is not None}
     assert {8, 9} <= snapshots
     assert {8, 9} <= {row["step"] for row in watcher.rows() if "nll" in row}
-    assert {8, 9} <= set(run.snapshot_steps())
+    assert {8, 9} <= set(run.snapshots.steps())
 
 
 def test_a_pause_is_on_disk(run):
@@ -294,7 +296,7 @@ def test_a_pause_is_on_disk(run):
 
     def receive(timeout):
         if timeout is None:
-            looked.append((run.status().state, run.checkpoint()["experiment"]["step"]))
+            looked.append((run.status().state, run.checkpoints.last()["experiment"]["step"]))
             return ("stop",)
         return watcher.receive(timeout)
 
@@ -323,9 +325,9 @@ def test_a_single_step_while_it_runs_pauses_it(run):
 
 def test_the_last_step_ends_the_run_also_out_of_a_pause(run):
     go(run, stop_after(0))
-    state = run.checkpoint()
+    state = run.checkpoints.last()
     state["experiment"]["step"] = 998
-    run.save_checkpoint(state)
+    run.checkpoints.save(state)
     status, _ = go(run, {0: [("pause",), ("step",)], 1: [("step",)]})
     assert (status.state, status.step) == ("finished", 1000)
 
@@ -355,7 +357,7 @@ def test_a_good_value_is_told_and_clears_the_message(run):
     last = watcher.reports[-1]
     assert (last.status.message, last.live) == ("", {"learning_rate": 1e-4})
     assert not same(weights(run), undisturbed("nice", 30))
-    rates = {row["step"]: row["learning_rate"] for row in run.metrics()}
+    rates = {row["step"]: row["learning_rate"] for row in run.metrics.rows()}
     assert rates[5] == 0.005
     assert rates[10] == 1e-4
 
@@ -375,11 +377,11 @@ def is_sentence(text: str) -> bool:
 
 def poison(run: Run, step: int) -> None:
     """Give its checkpoint weights that are no numbers, and another step."""
-    state = run.checkpoint()
+    state = run.checkpoints.last()
     for value in state["experiment"]["model"].values():
         value.fill_(math.nan)
     state["experiment"]["step"] = step
-    run.save_checkpoint(state)
+    run.checkpoints.save(state)
 
 
 @pytest.mark.parametrize("step", [100, 991, 994])
@@ -421,7 +423,7 @@ def test_where_the_last_checkpoint_is_damaged_it_goes_on_from_the_one_before(run
     assert path.read_bytes() != before.read_bytes()
     path.unlink()  # not what is linked to it
     path.write_bytes(content)
-    step = run.checkpoint()["experiment"]["step"]
+    step = run.checkpoints.last()["experiment"]["step"]
     assert step < 20
     status, _ = go(run, stop_after(5))
     assert status.step == step + 5
@@ -434,12 +436,12 @@ def test_a_checkpoint_of_another_model_fails_the_run_in_a_sentence(run, tmp_path
     other = create(tmp_path / "other", layers=4)
     go(other, stop_after(1))
     strange = [
-        other.checkpoint(),
+        other.checkpoints.last(),
         {"experiment": {}, "seconds": 1.0},
         {},
     ]
     for state in strange:
-        run.save_checkpoint(state)
+        run.checkpoints.save(state)
         status, _ = go(run)
         assert status.state == "failed"
         assert is_sentence(status.message)

@@ -65,7 +65,7 @@ def test_a_pause_shows_the_step_at_which_it_holds(run):
     paused = [report for report in watcher.reports if report.status.state == "paused"]
     assert paused[-1].status.step == 7
     assert max(snapshots(watcher)) == 7
-    assert 7 in run.snapshot_steps()
+    assert 7 in run.snapshots.steps()
 
 
 def test_a_part_of_a_step_moves_only_that_part(run):
@@ -84,7 +84,7 @@ def test_what_only_one_side_told_is_all_that_is_written_down(run):
     rows = {row["step"]: row for row in watcher.rows()}
     assert "g_loss" in rows[1] and "d_loss" not in rows[1]
     assert {"d_loss", "d_real", "d_fake"} <= rows[2].keys() and "g_loss" not in rows[2]
-    kept = {row["step"]: row for row in run.metrics()}
+    kept = {row["step"]: row for row in run.metrics.rows()}
     assert "d_loss" not in kept[1] and "g_loss" not in kept[2]
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from lab.weights_import import read_weights
 from torch import Tensor
 
 from datasets.own import DataError
 from lab.store import Run
-from lab.weights_import import read_weights
 from models.flow import Flow
 from models.layers import Split
 from registry import FAMILIES
@@ -100,18 +100,18 @@ def test_the_vectors_of_the_optimiser_keep_their_order(stem):
 def test_shipped_weights_are_those_of_the_layers_that_learned_them(stem):
     # A layer in the wrong place might have the right shape.
     run = Run(SHIPPED / stem)
-    module, target = run.family.training, run.target()
+    module, target = run.family.training, run.snapshots.target()
     facts = (target["shape"].tolist(), len(target["classes"])) if "shape" in target else ()
     flow = module.model(run.config, *facts)
-    assert run.load_model(flow) > 0
+    assert run.weights.load_into(flow) > 0
     weights = safetensors.torch.load_file(run.path / "model.safetensors")
     found = flow.state_dict()
     for name, old in old_names(flow, stem in FROM_LATENT).items():
         assert torch.equal(found[name], weights.get(name, weights.get(old))), name
     if "density" in target:
         experiment = run.experiment()
-        run.load_model(experiment.model)
-        last = {k: v for k, v in run.metrics()[-1].items() if k in experiment.METRICS}
+        run.weights.load_into(experiment.model)
+        last = {k: v for k, v in run.metrics.rows()[-1].items() if k in experiment.METRICS}
         assert experiment.measure() == pytest.approx(last, abs=1e-3)
 
 

@@ -36,7 +36,7 @@ def take(page, run: Run, name: str) -> tuple[dict, dict]:  # noqa: F811
     """Press a step button; return the plots before and after as arrays."""
     before = step_of(page)
     press(page, run, name)
-    return run.snapshot(before), run.snapshot(before + 1)
+    return run.snapshots.load(before), run.snapshots.load(before + 1)
 
 
 def press(page, run: Run, name: str) -> None:  # noqa: F811
@@ -44,7 +44,7 @@ def press(page, run: Run, name: str) -> None:  # noqa: F811
     step = step_of(page) + 1
     button(page, name).click()
     expect(duel(page)).to_have_attribute("alt", f"The duel at step {step}")
-    until(lambda: step in run.snapshot_steps(), message="no snapshot of the step was kept")
+    until(lambda: step in run.snapshots.steps(), message="no snapshot of the step was kept")
 
 
 def same(before: dict, after: dict, name: str) -> bool:
@@ -85,7 +85,7 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
     until(lambda: step_of(page) > here + 50, message="it did not go on")
     button(page, "Stop").click()
     expect(button(page, "Train")).to_be_enabled()
-    assert run.checkpoint()["experiment"]["live"]["loss"] == "hinge"
+    assert run.checkpoints.last()["experiment"]["live"]["loss"] == "hinge"
 
 
 @pytest.mark.parametrize(

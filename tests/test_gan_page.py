@@ -37,7 +37,7 @@ def page() -> None:
     if st.query_params["part"] == "live":
         parts.draw(view)
     else:
-        parts.sections[st.query_params["part"]](view, run.weights_version())
+        parts.sections[st.query_params["part"]](view, run.weights.version())
 
 
 @pytest.fixture(scope="module", params=[*LEAST, "own colours"])
@@ -109,7 +109,7 @@ def test_files_can_be_taken_away(run):
         image = Image.open(io.BytesIO(make(run, "dark")))
         assert image.format == ending.upper()
         if ending == "gif":
-            assert image.n_frames == len(run.snapshot_steps())
+            assert image.n_frames == len(run.snapshots.steps())
 
 
 def test_a_layer_that_is_off_is_not_painted(tmp_path: Path):

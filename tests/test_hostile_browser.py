@@ -10,7 +10,8 @@ from test_browser import Server, chromium, expect, page  # noqa: F401
 from test_runs_browser import tick
 
 from lab.driver import drive
-from lab.store import MAX_NAME, Run, Status
+from lab.runs.notes import MAX_NAME
+from lab.store import Run, Status
 from registry import FAMILIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -37,7 +38,7 @@ def folder(tmp_path_factory) -> Path:
         run = Run.create(folder / key, family, family.training.config(layers=2, hidden=32))
         steps = iter([None] * 8)
         drive(run, device="cpu", send=lambda _: None, receive=lambda _, s=steps: next(s, ("stop",)))
-        run.rename(name)
+        run.notes.rename(name)
         run.write_status(
             Status("stopped", 8, 2000, message=f"Saving failed ({name})", created=1e9 - number)
         )

@@ -34,7 +34,7 @@ def page() -> None:
 
     run = Run(st.query_params["run"])
     part = explore if st.query_params["part"] == "Explore" else checks
-    part(View(run, run.status()), run.weights_version())
+    part(View(run, run.status()), run.weights.version())
 
 
 def made(path: Path, stem: str, own: OwnImages | None = None, **settings) -> Run:
@@ -43,8 +43,8 @@ def made(path: Path, stem: str, own: OwnImages | None = None, **settings) -> Run
     config = family.training.config.parse(settings)
     run = Run.create(path, family, config, own)
     experiment = family.training.build(config, own=own)
-    run.save_target(experiment.target())
-    run.save_weights(experiment.model, 0)
+    run.snapshots.save_target(experiment.target())
+    run.weights.save(experiment.model, 0)
     run.write_status(Status(state="finished", total=config.iterations))
     return run
 

@@ -709,7 +709,7 @@ def test_a_run_stopped_and_resumed_is_the_run_that_never_was(tmp_path, stem):
             status = drive(run, device="cpu", send=lambda report: None, receive=receive)
             assert (status.state, status.message) == ("stopped", "")
         experiment = run.experiment()
-        assert run.load_model(experiment.model) == run.status().step
+        assert run.weights.load_into(experiment.model) == run.status().step
         return experiment.model.state_dict()
 
     one = Run.create(tmp_path / "one", family, config)
@@ -717,6 +717,6 @@ def test_a_run_stopped_and_resumed_is_the_run_that_never_was(tmp_path, stem):
     parts, whole = go(one, 3, 1, 4), go(two, 8)
     assert one.status().step == two.status().step == 8
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
-    assert set(one.target()) == {"images", "shape", "crop", "classes"}
-    assert set(one.snapshot(0)) == {"samples"}
-    assert one.metrics()[0]["bits_per_dim_test"] == two.metrics()[0]["bits_per_dim_test"]
+    assert set(one.snapshots.target()) == {"images", "shape", "crop", "classes"}
+    assert set(one.snapshots.load(0)) == {"samples"}
+    assert one.metrics.rows()[0]["bits_per_dim_test"] == two.metrics.rows()[0]["bits_per_dim_test"]

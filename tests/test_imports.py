@@ -13,7 +13,8 @@ import pytest
 from datasets.own import DataError
 from lab.driver import drive
 from lab.imports.run_import import MAX_FILES, import_run
-from lab.store import Run, RunStore, clean_name
+from lab.runs.notes import clean_name
+from lab.store import Run, RunStore
 from registry import FAMILIES
 
 
@@ -24,7 +25,7 @@ def trained(tmp_path_factory) -> Run:
     run = Run.create(tmp_path_factory.mktemp("runs") / "one", family, config)
     steps = iter([None] * 30)
     drive(run, device="cpu", send=lambda _: None, receive=lambda _: next(steps, ("stop",)))
-    run.rename("My first\nflow")
+    run.notes.rename("My first\nflow")
     return run
 
 
@@ -60,12 +61,12 @@ def test_a_run_arrives_with_all_but_its_checkpoint(trained, store):
     assert run.id != trained.id
     assert store.get(run.id) is not None
     assert (run.family, run.config) == (trained.family, trained.config)
-    assert run.name() == "My first flow"
-    assert run.metrics() == trained.metrics()
-    assert run.snapshot_steps() == trained.snapshot_steps()
-    assert run.target().keys() == trained.target().keys()
+    assert run.notes.name() == "My first flow"
+    assert run.metrics.rows() == trained.metrics.rows()
+    assert run.snapshots.steps() == trained.snapshots.steps()
+    assert run.snapshots.target().keys() == trained.snapshots.target().keys()
     model = run.family.training.model(run.config)
-    assert run.load_model(model) == trained.status().step
+    assert run.weights.load_into(model) == trained.status().step
     assert not (run.path / "checkpoint.pt").exists()
     assert run.status().state == "stopped"
     assert "Imported" in run.status().message

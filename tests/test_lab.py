@@ -14,7 +14,7 @@ import torch
 from conftest import wait_until
 
 from benchmarks.kills import end_session, is_alive, processes_of, serve
-from lab import lab as lab_module
+from lab import workers
 from lab.driver import drive
 from lab.lab import Lab, LabFull
 from lab.rules import Rules
@@ -72,7 +72,7 @@ def undisturbed(config) -> dict[str, torch.Tensor]:
 
 def same_weights(run: Run, expected: dict[str, torch.Tensor]) -> bool:
     experiment = run.experiment()
-    run.load_model(experiment.model)
+    run.weights.load_into(experiment.model)
     found = experiment.model.state_dict()
     return all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -103,7 +103,7 @@ def test_train_watch_pause_step_resume_stop(lab):
     wait_until(lambda: lab.view(run_id).status.state == "paused")
     paused, seq = lab.view(run_id).status.step, lab.view(run_id).seq
     assert lab.view(run_id).rate == 0
-    assert Run(view.run.path).checkpoint()["experiment"]["step"] == paused
+    assert Run(view.run.path).checkpoints.last()["experiment"]["step"] == paused
 
     lab.command(run_id, "step")
     wait_until(lambda: lab.view(run_id).step == paused + 1)
@@ -129,7 +129,7 @@ def test_train_watch_pause_step_resume_stop(lab):
     wait_until(lambda: not is_alive(pid))
     wait_until(lambda: lab.active() == [])
     assert view.run.status() == lab.view(run_id).status
-    assert view.run.checkpoint()["experiment"]["step"] == view.run.status().step
+    assert view.run.checkpoints.last()["experiment"]["step"] == view.run.status().step
 
 
 def test_a_bad_live_value_comes_back_as_a_sentence(lab):
@@ -249,7 +249,7 @@ def test_two_train_at_once_and_the_others_wait_in_line(lab):
 
 
 def test_the_line_has_an_end(lab, monkeypatch):
-    monkeypatch.setattr(lab, "rules", Rules(queue=1))
+    monkeypatch.setattr(lab.limits, "rules", Rules(queue=1))
     ids = [lab.submit(NICE, long(seed=seed)) for seed in range(3)]
     with pytest.raises(LabFull) as error:
         lab.submit(NICE, long())
@@ -291,7 +291,7 @@ def test_a_killed_worker_is_told_the_others_do_not_notice_and_it_resumes(lab):
     assert (view.status.state, view.status.step) == ("finished", 1000)
     assert same_weights(view.run, undisturbed(short(seed=1)))
     # The steps since its last checkpoint came twice, and are there once.
-    for rows in (view.rows, view.run.metrics()):
+    for rows in (view.rows, view.run.metrics.rows()):
         steps = [row["step"] for row in rows]
         assert steps == sorted(set(steps))
         assert steps[-1] == 1000
@@ -299,7 +299,7 @@ def test_a_killed_worker_is_told_the_others_do_not_notice_and_it_resumes(lab):
 
 
 def test_a_worker_that_hangs_in_a_step_is_killed_after_stop(lab, monkeypatch):
-    monkeypatch.setattr(lab_module, "STOP_PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "STOP_PATIENCE", 0.5)
     hanging, other, waiting = (lab.submit(NICE, long(seed=seed)) for seed in range(3))
     wait_until(lambda: is_training(lab, hanging) and is_training(lab, other))
     pid = pid_of(lab, hanging)
@@ -329,7 +329,7 @@ def test_closing_the_lab_parks_its_runs_and_leaves_no_process(lab):
         run = lab.store.get(run_id)
         assert run.status().state == "interrupted"
         assert "closed" in run.status().message
-        assert run.checkpoint()["experiment"]["step"] == run.status().step > 0
+        assert run.checkpoints.last()["experiment"]["step"] == run.status().step > 0
 
     again = Lab(lab.store.root, ["cpu"])
     try:
@@ -353,7 +353,7 @@ def test_a_killed_server_leaves_no_orphan_and_its_runs_go_on_after_a_restart(tmp
         os.mkfifo(hanging.path / "pipe")
         os.replace(hanging.path / "pipe", hanging.path / "metrics.csv")
         goal = random.SystemRandom().randrange(50, 500)
-        wait_until(lambda: (rows := running.metrics()) and rows[-1]["step"] >= goal)
+        wait_until(lambda: (rows := running.metrics.rows()) and rows[-1]["step"] >= goal)
         assert len(processes_of(server.pid)) >= 4
         server.kill()
         server.wait()
@@ -361,7 +361,7 @@ def test_a_killed_server_leaves_no_orphan_and_its_runs_go_on_after_a_restart(tmp
     finally:
         end_session(server)
     (hanging.path / "metrics.csv").unlink()
-    step = running.checkpoint()["experiment"]["step"]
+    step = running.checkpoints.last()["experiment"]["step"]
     assert goal <= step < 1500, "it saved its work before it ended"
     assert running.status().step == step
 
@@ -415,8 +415,8 @@ def test_a_run_of_the_command_line_is_seen_as_it_changes(lab, tmp_path):
 
 def test_a_view_of_a_damaged_folder_still_shows_what_it_can(tmp_path):
     run = Run.create(tmp_path / "run", NICE, short())
-    run.save_snapshot(1, {"density": np.zeros((2, 2))}, set())
-    run.save_snapshot(2, {"density": np.ones((2, 2))}, set())
+    run.snapshots.save(1, {"density": np.zeros((2, 2))}, set())
+    run.snapshots.save(2, {"density": np.ones((2, 2))}, set())
     for content in (b"", b"junk", b"PK\x03\x04junk"):
         (run.path / "snapshots" / "00000002.npz").write_bytes(content)
         (run.path / "status.json").write_text("{")

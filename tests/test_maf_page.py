@@ -51,13 +51,13 @@ def made(path: Path, data: DefectSet, variant: str = "patches") -> Run:
     run = Run.create(path, FAMILIES["maf"], config, data.resized(config.side))
     experiment = build(config, own=data)
     columns = ["step", *experiment.LOSSES, *experiment.METRICS]
-    run.start_metrics(columns, 0)
+    run.metrics.start(columns, 0)
     for step in (0, 4):
-        run.append_metrics(columns, {**dict.fromkeys(columns, 0.5), "step": step})
-    run.save_target(experiment.target())
-    run.save_snapshot(experiment.total, experiment.snapshot(), set())
+        run.metrics.append(columns, {**dict.fromkeys(columns, 0.5), "step": step})
+    run.snapshots.save_target(experiment.target())
+    run.snapshots.save(experiment.total, experiment.snapshot(), set())
     experiment.update()
-    run.save_weights(experiment.model, experiment.total)
+    run.weights.save(experiment.model, experiment.total)
     run.write_status(Status("finished", experiment.total, experiment.total))
     return run
 
@@ -72,7 +72,7 @@ def run(request, tmp_path, data) -> Run:
 
 def test_scoring_can_be_left_and_goes_on(run):
     experiment = run.experiment()
-    run.load_model(experiment.model)
+    run.weights.load_into(experiment.model)
     scoring, seen = Scoring(experiment), []
     while scoring.advance():
         seen.append(scoring.done)
@@ -90,7 +90,7 @@ def test_scoring_can_be_left_and_goes_on(run):
 
 def test_an_evaluation_is_kept_for_its_weights_alone(run):
     experiment = run.experiment()
-    run.load_model(experiment.model)
+    run.weights.load_into(experiment.model)
     found, step = evaluate(experiment), weights_step(run)
     assert load_evaluation(run, step) is None
     save_evaluation(run, found, step)
@@ -370,15 +370,15 @@ def section() -> None:
 
     run = Run(st.query_params["run"])
     parts = {"Results": results, "Own": score_own, "Inside": inside, "Sampling": sampling}
-    view = View(run, run.status(), rows=run.metrics())
-    view.step = run.snapshot_steps()[-1]
-    view.snapshot = run.snapshot(view.step)
+    view = View(run, run.status(), rows=run.metrics.rows())
+    view.step = run.snapshots.steps()[-1]
+    view.snapshot = run.snapshots.load(view.step)
     if st.query_params["part"] == "Live":
         draw_maf(view)
     elif st.query_params["part"] == "Feel":
         feel_made()
     else:
-        parts[st.query_params["part"]](view, run.weights_version())
+        parts[st.query_params["part"]](view, run.weights.version())
 
 
 def opened(run: Run, part: str) -> AppTest:

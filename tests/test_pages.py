@@ -58,9 +58,11 @@ def made(family: Family) -> Run:
     store = get_lab().store
     first = store.create(family, family.training.config())
     experiment = first.experiment()
-    first.save_target(experiment.target())  # of which the weights say what their model has to know
-    first.save_weights(experiment.model, 0)
-    return run_from_weights(store, read_weights(first.weights_file()), "made.safetensors")
+    first.snapshots.save_target(
+        experiment.target()
+    )  # of which the weights say what their model has to know
+    first.weights.save(experiment.model, 0)
+    return run_from_weights(store, read_weights(first.weights.file()), "made.safetensors")
 
 
 def healthy(tester: AppTest) -> AppTest:

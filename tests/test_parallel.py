@@ -16,8 +16,8 @@ import torch
 from conftest import wait_until
 
 from cli import torchrun
-from lab.lab import PRELOAD
 from lab.store import Run
+from lab.workers import PRELOAD
 from registry import FAMILIES
 from training.core import collectives, distributed
 from training.core.experiment import Experiment
@@ -167,7 +167,7 @@ def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_in
     status = run.status()
     assert status.state == "interrupted", errors
     assert "resume" in status.message
-    assert run.checkpoint()["experiment"]["step"] == status.step < status.total
+    assert run.checkpoints.last()["experiment"]["step"] == status.step < status.total
     assert "LostProcess" not in errors
 
     process = by_torchrun("resume", str(run.path), *COMMON)
@@ -175,13 +175,13 @@ def test_from_the_command_line_interrupted_and_resumed_it_ends_like_one_never_in
     assert process.returncode == 0, errors
     assert len(output.splitlines()) == 1, "the leader alone tells"
     assert json.loads(output)["state"] == "finished"
-    steps = [row["step"] for row in run.metrics()]
+    steps = [row["step"] for row in run.metrics.rows()]
     assert steps == sorted(set(steps)), "metrics are written once"
 
     output, errors = by_torchrun(*words, "--out", str(whole.path)).communicate(timeout=120)
     assert json.loads(output)["state"] == "finished"
-    for name, value in whole.checkpoint()["experiment"]["model"].items():
-        assert torch.equal(value, run.checkpoint()["experiment"]["model"][name])
+    for name, value in whole.checkpoints.last()["experiment"]["model"].items():
+        assert torch.equal(value, run.checkpoints.last()["experiment"]["model"][name])
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_a_killed_process_ends_all_with_a_message(tmp_path):
     assert "has ended" in status.message or "Interrupted" in status.message
     assert status.message in errors
     assert not run.is_trained_now()
-    assert run.checkpoint()["experiment"]["step"] <= status.step
+    assert run.checkpoints.last()["experiment"]["step"] <= status.step
 
 
 @pytest.mark.slow

@@ -364,14 +364,17 @@ def test_a_run_on_a_cluster_is_watched_steered_lost_and_ended_like_any_other(
     wait_until(lambda: lab.view(fourth).status.state != "queued")
     assert time.monotonic() - before < 2
     assert lab.view(second).status.state == "stopped"
-    assert lab.view(second).run.checkpoint()["experiment"]["step"] == lab.view(second).status.step
+    assert (
+        lab.view(second).run.checkpoints.last()["experiment"]["step"]
+        == lab.view(second).status.step
+    )
     wait_until(lambda: is_training(lab, fourth))
 
     lab.close()
     for run_id in (third, fourth):
         status = lab.store.get(run_id).status()
         assert (status.state, "closed" in status.message) == ("interrupted", True)
-        assert lab.store.get(run_id).checkpoint()["experiment"]["step"] == status.step
+        assert lab.store.get(run_id).checkpoints.last()["experiment"]["step"] == status.step
     wait_until(lambda: not nodes.trainers())
     # What the lab started is gone, and the daemons end when they are told to.
     head = nodes.sessions[0]
@@ -389,7 +392,7 @@ def test_a_lost_node_costs_no_more_than_the_work_since_the_last_checkpoint(nodes
     run_id = lab.submit(NICE, long())
     wait_until(lambda: is_training(lab, run_id, beyond=50))
     run = lab.view(run_id).run
-    saved = run.checkpoint()["experiment"]["step"]
+    saved = run.checkpoints.last()["experiment"]["step"]
     nodes.kill(node)
     wait_until(lambda: "waits for a place" in lab.view(run_id).status.message)
     assert "node that trained this run was lost" in lab.view(run_id).status.message

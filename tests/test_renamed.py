@@ -43,12 +43,12 @@ def made(path: Path) -> Run:
     run = Run.create(path, CYCLEGAN, CONFIG(**SMALL, discriminator_width=8, dataset="own"), own)
     experiment = run.experiment()
     columns = ["step", "seconds", *experiment.LOSSES, *experiment.METRICS]
-    run.start_metrics(columns, 0)
+    run.metrics.start(columns, 0)
     for event in islice(train(experiment, log_every=1), 4):
         row = {"step": event.step, "seconds": 0.1, **event.losses, **event.metrics}
-        run.append_metrics(columns, row)
-    run.save_checkpoint({"experiment": experiment.state_dict(), "seconds": 0.1})
-    run.save_weights(experiment.model, experiment.step)
+        run.metrics.append(columns, row)
+    run.checkpoints.save({"experiment": experiment.state_dict(), "seconds": 0.1})
+    run.weights.save(experiment.model, experiment.step)
     return run
 
 
@@ -61,7 +61,7 @@ def aged(run: Run, path: Path) -> Run:
     header, _, rows = (path / "metrics.csv").read_text().partition("\n")
     header = ",".join(OLD.get(name, name) for name in header.split(","))
     (path / "metrics.csv").write_text(f"{header}\n{rows}")
-    state = run.checkpoint()
+    state = run.checkpoints.last()
     for part in ("model", "optimisers"):
         state["experiment"][part] = old_names(state["experiment"][part])
     torch.save(state, path / "checkpoint.pt")
@@ -75,11 +75,11 @@ def test_a_run_of_an_earlier_version_opens_and_goes_on(tmp_path):
     new = made(tmp_path / "new")
     old = aged(new, tmp_path / "old")
     assert old.config == new.config
-    assert old.metrics() == new.metrics()
-    assert "discriminator_a" in old.metrics()[-1]
+    assert old.metrics.rows() == new.metrics.rows()
+    assert "discriminator_a" in old.metrics.rows()[-1]
     model = CYCLEGAN.training.model(old.config)
-    assert old.load_model(model) == 3
-    for name, weight in read_weights(old.weights_file()).tensors.items():
+    assert old.weights.load_into(model) == 3
+    for name, weight in read_weights(old.weights.file()).tensors.items():
         assert torch.equal(weight, model.state_dict()[name])
     for run in (new, old):
         assert main(["resume", "--quiet", "--device", "cpu", str(run.path)]) == 0
@@ -113,14 +113,14 @@ def test_an_old_flag_is_taken(tmp_path):
 def test_the_shipped_run_opens():
     run = Run(ROOT / "assets" / "runs" / "cyclegan")
     model = CYCLEGAN.training.model(run.config)
-    assert run.load_model(model) == run.status().total
-    assert {"discriminator_a", "discriminator_b"} <= run.metrics()[-1].keys()
+    assert run.weights.load_into(model) == run.status().total
+    assert {"discriminator_a", "discriminator_b"} <= run.metrics.rows()[-1].keys()
 
 
 def test_arrays_of_a_run_of_an_earlier_version_are_read_by_their_names_of_today(tmp_path):
     run = made(tmp_path / "run")
-    run.save_snapshot(7, {"heat_usual": np.array(0.5), "heat": np.ones(3)}, set())
-    assert run.snapshot(7).keys() == {"map_threshold", "heat"}
+    run.snapshots.save(7, {"heat_usual": np.array(0.5), "heat": np.ones(3)}, set())
+    assert run.snapshots.load(7).keys() == {"map_threshold", "heat"}
 
 
 def test_scores_of_an_earlier_version_are_read(tmp_path):

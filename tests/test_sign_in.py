@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_nobody_reaches_the_run_of_another(school, enter):
     expect(teacher.get_by_text("of ann@")).to_be_visible()
 
     # Shared, Ben sees it move and can still not touch it.
-    run.set_access(type(run.access())(run.access().owner, run.access().name, True))
+    run.notes.set_access(replace(run.notes.access(), shared=True))
     open_page(ben, f"{school.url}/nice?run={run.id}")
     expect(ben.get_by_text("A run of ann@")).to_be_visible()
     seen = step_of(ben)

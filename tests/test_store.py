@@ -22,7 +22,8 @@ from datasets.files import write_atomic
 from datasets.own import OwnData
 from lab.driver import drive
 from lab.runs.files import read_json, write_json
-from lab.store import FRAMES, Run, RunError, RunStore, Status
+from lab.runs.snapshots import FRAMES
+from lab.store import Run, RunError, RunStore, Status
 from registry import FAMILIES
 
 ROOT = Path(__file__).parent.parent
@@ -107,15 +108,15 @@ limit(resource.RLIM_INFINITY)
 # 2. One row of metrics, of which only a part finds room.
 nice = FAMILIES["nice"]
 run = Run.create(root / "rows", nice, nice.training.config())
-run.start_metrics(["step", "nll"], 0)
-run.append_metrics(["step", "nll"], {"step": 1, "nll": 1.5})
+run.metrics.start(["step", "nll"], 0)
+run.metrics.append(["step", "nll"], {"step": 1, "nll": 1.5})
 limit((run.path / "metrics.csv").stat().st_size + 3)
 try:
-    run.append_metrics(["step", "nll"], {"step": 123456, "nll": 2.5})
+    run.metrics.append(["step", "nll"], {"step": 123456, "nll": 2.5})
 except OSError:
     told["row"] = "refused"
 limit(resource.RLIM_INFINITY)
-run.append_metrics(["step", "nll"], {"step": 3, "nll": 3.5})
+run.metrics.append(["step", "nll"], {"step": 3, "nll": 3.5})
 
 # 3. A training, on a disk that is full from step 300 on.
 config = nice.training.config(layers=2, hidden=32, batch=64, iterations=1000)
@@ -160,7 +161,7 @@ def test_a_full_disk_leaves_the_old_file(full_disk):
 def test_a_full_disk_leaves_no_half_row(full_disk):
     root, told = full_disk
     assert told["row"] == "refused"
-    assert Run(root / "rows").metrics() == [{"step": 1, "nll": 1.5}, {"step": 3, "nll": 3.5}]
+    assert Run(root / "rows").metrics.rows() == [{"step": 1, "nll": 1.5}, {"step": 3, "nll": 3.5}]
 
 
 def test_a_training_goes_on_when_the_disk_is_full(full_disk):
@@ -172,7 +173,7 @@ def test_a_training_goes_on_when_the_disk_is_full(full_disk):
     )
 
     run = Run(root / "run")
-    step = run.checkpoint()["experiment"]["step"]
+    step = run.checkpoints.last()["experiment"]["step"]
     assert 0 <= step < 1000
     assert f"step {step}" in told["message"], "it says which checkpoint is there"
     assert not [p for p in run.path.rglob(".*") if p.name != ".lock"], "nothing half written"
@@ -180,7 +181,7 @@ def test_a_training_goes_on_when_the_disk_is_full(full_disk):
     # There is room again: the run goes on from its checkpoint.
     final = drive(run, device="cpu", send=lambda report: None, receive=lambda timeout: None)
     assert (final.state, final.step, final.message) == ("finished", 1000, "")
-    assert run.load_model(run.experiment().model) == 1000
+    assert run.weights.load_into(run.experiment().model) == 1000
 
 
 # -- creating and finding ---------------------------------------------------------------------
@@ -196,11 +197,11 @@ def test_a_run_is_what_it_was_made_of(tmp_path):
     assert np.array_equal(again.own_data().array, own.array)
     assert again.status().state == "queued"
     assert again.experiment().config == config
-    assert again.checkpoint() is None
-    assert again.target() is None
-    assert again.metrics() == []
-    assert again.snapshot_steps() == []
-    assert again.weights_version() == 0
+    assert again.checkpoints.last() is None
+    assert again.snapshots.target() is None
+    assert again.metrics.rows() == []
+    assert again.snapshots.steps() == []
+    assert again.weights.version() == 0
 
 
 @pytest.mark.parametrize("taken", ["a file", "a full folder", "under a file"])
@@ -391,47 +392,47 @@ def test_a_damaged_checkpoint_is_refused_and_never_run(run, tmp_path):
     for case in cases:
         (run.path / "checkpoint.pt").write_bytes(case)
         with pytest.raises(RunError) as error:
-            run.checkpoint()
+            run.checkpoints.last()
         assert one_sentence(error)
     assert not (tmp_path / "owned").exists()
 
 
 def test_metrics_survive_a_torn_end_and_garbage(run):
     columns = ["step", "nll", "kl"]
-    run.start_metrics(columns, 0)
+    run.metrics.start(columns, 0)
     for step in range(3):
-        run.append_metrics(columns, {"step": step, "nll": 1 / 3, "kl": None})
+        run.metrics.append(columns, {"step": step, "nll": 1 / 3, "kl": None})
     path = run.path / "metrics.csv"
     whole = path.read_bytes()
     expected = [{"step": step, "nll": 0.3333333} for step in range(3)]
-    assert run.metrics() == expected
+    assert run.metrics.rows() == expected
     for cut in range(1, len(whole.splitlines(True)[-1])):
         path.write_bytes(whole[:-cut])
         # Also a number of which the last digits are missing is a wrong number.
-        assert run.metrics() == expected[:2], cut
+        assert run.metrics.rows() == expected[:2], cut
     for tail in (b"x,y,z\n", b"\xff\xfe\n", b"9\n9,9,9,9,9\n", b"\n\n", b"nan,1,1\n", b"\0" * 4096):
         path.write_bytes(whole + tail)
-        steps = [row["step"] for row in run.metrics()]
+        steps = [row["step"] for row in run.metrics.rows()]
         assert steps in ([0, 1, 2], [0, 1, 2, 9]), tail
     for junk in (b"", b"\n", b"\xff" * 100, b"a,b\n1,2\n", b"x" * 300_000 + b"\n1\n"):
         path.write_bytes(junk)
-        assert run.metrics() == []
+        assert run.metrics.rows() == []
 
 
 def test_metrics_after_a_step_are_dropped_on_a_resume(run):
     columns = ["step", "nll", "kl"]
-    run.start_metrics(columns, 0)
+    run.metrics.start(columns, 0)
     for step in range(0, 100, 10):
-        run.append_metrics(
+        run.metrics.append(
             columns, {"step": step, "nll": step / 7, "kl": step / 3 if step % 20 else None}
         )
-    before = run.metrics()
-    run.start_metrics(columns, 50)
-    assert run.metrics() == before[:6]
-    run.append_metrics(columns, {"step": 60, "nll": float("nan")})
-    assert [row["step"] for row in run.metrics()] == [0, 10, 20, 30, 40, 50, 60]
-    run.start_metrics(columns, 0)
-    assert run.metrics() == []
+    before = run.metrics.rows()
+    run.metrics.start(columns, 50)
+    assert run.metrics.rows() == before[:6]
+    run.metrics.append(columns, {"step": 60, "nll": float("nan")})
+    assert [row["step"] for row in run.metrics.rows()] == [0, 10, 20, 30, 40, 50, 60]
+    run.metrics.start(columns, 0)
+    assert run.metrics.rows() == []
 
 
 # -- snapshots ---------------------------------------------------------------------------------
@@ -442,9 +443,9 @@ def test_snapshots_stay_few_and_spread_out_and_milestones_stay(run):
     arrays = {"density": np.ones((4, 4), np.float16)}
     for step in range(3001):
         if step % 3 == 0:
-            run.save_snapshot(step, arrays, keep)
-            assert len(run.snapshot_steps()) <= FRAMES + len(keep) + 2
-    steps = run.snapshot_steps()
+            run.snapshots.save(step, arrays, keep)
+            assert len(run.snapshots.steps()) <= FRAMES + len(keep) + 2
+    steps = run.snapshots.steps()
     assert keep <= set(steps)
     assert steps[0] == 0
     assert steps[-1] == 3000
@@ -455,27 +456,27 @@ def test_snapshots_stay_few_and_spread_out_and_milestones_stay(run):
 
 def test_the_newest_snapshot_is_always_there(run):
     for step in range(1, 400):
-        run.save_snapshot(step, {"a": np.array([step])}, set())
-        assert run.snapshot(step)["a"] == step
-    run.drop_snapshots(after=350)
-    assert run.snapshot_steps()[-1] <= 350
+        run.snapshots.save(step, {"a": np.array([step])}, set())
+        assert run.snapshots.load(step)["a"] == step
+    run.snapshots.drop(after=350)
+    assert run.snapshots.steps()[-1] <= 350
 
 
 def test_snapshots_come_back_as_they_were(run):
     arrays = {"density": np.random.default_rng(0).random((5, 5)).astype(np.float16)}
-    run.save_snapshot(12, arrays, set())
-    run.save_target({"box": np.arange(4.0)})
-    back = Run(run.path).snapshot(12)
+    run.snapshots.save(12, arrays, set())
+    run.snapshots.save_target({"box": np.arange(4.0)})
+    back = Run(run.path).snapshots.load(12)
     assert back.keys() == arrays.keys()
     assert np.array_equal(back["density"], arrays["density"])
-    assert np.array_equal(Run(run.path).target()["box"], np.arange(4.0))
+    assert np.array_equal(Run(run.path).snapshots.target()["box"], np.arange(4.0))
 
 
 def test_what_is_no_snapshot_is_not_taken_for_one(run):
     folder = run.path / "snapshots"
     for name in ("readme.npz", "1.txt", ".00000007.npz.abc", "-3.npz"):
         (folder / name).write_bytes(b"")
-    assert run.snapshot_steps() == []
+    assert run.snapshots.steps() == []
 
 
 # -- weights ----------------------------------------------------------------------------------
@@ -486,10 +487,10 @@ def test_weights_come_back(run):
     with torch.no_grad():
         for parameter in experiment.model.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(0))
-    run.save_weights(experiment.model, 77)
-    assert run.weights_version() > 0
+    run.weights.save(experiment.model, 77)
+    assert run.weights.version() > 0
     other = run.experiment()
-    assert run.load_model(other.model) == 77
+    assert run.weights.load_into(other.model) == 77
     x = torch.randn(10, 2, generator=torch.Generator().manual_seed(1))
     assert torch.equal(other.model.log_prob(x), experiment.model.log_prob(x))
 
@@ -543,7 +544,7 @@ def test_weights_of_another_model_are_refused_in_a_sentence(run, case):
     good = {k: v.clone().contiguous() for k, v in experiment.model.state_dict().items()}
     (run.path / "model.safetensors").write_bytes(foreign_weights(case, good))
     with pytest.raises(RunError) as error:
-        run.load_model(experiment.model)
+        run.weights.load_into(experiment.model)
     assert one_sentence(error)
     for name, value in experiment.model.state_dict().items():
         assert torch.equal(value, good[name]), "nothing of it is taken"
@@ -551,7 +552,7 @@ def test_weights_of_another_model_are_refused_in_a_sentence(run, case):
 
 def test_no_weights_yet_is_a_sentence_too(run):
     with pytest.raises(RunError) as error:
-        run.load_model(run.experiment().model)
+        run.weights.load_into(run.experiment().model)
     assert one_sentence(error)
 
 
@@ -559,11 +560,11 @@ def test_no_weights_yet_is_a_sentence_too(run):
 
 
 def test_the_zip_is_the_folder(run):
-    run.start_metrics(["step"], 0)
-    run.save_snapshot(3, {"a": np.zeros(2)}, set())
-    run.save_target({"b": np.ones(2)})
-    run.save_checkpoint({"experiment": {}, "seconds": 0.0})
-    run.save_weights(run.experiment().model, 3)
+    run.metrics.start(["step"], 0)
+    run.snapshots.save(3, {"a": np.zeros(2)}, set())
+    run.snapshots.save_target({"b": np.ones(2)})
+    run.checkpoints.save({"experiment": {}, "seconds": 0.0})
+    run.weights.save(run.experiment().model, 3)
     (run.path / ".lock").touch()
     (run.path / ".status.json.x7").write_text("half")
     with zipfile.ZipFile(io.BytesIO(run.zipped())) as archive:
@@ -582,12 +583,12 @@ def test_the_zip_is_the_folder(run):
 
 
 def test_a_zipped_run_opens_elsewhere(run, tmp_path):
-    run.save_weights(run.experiment().model, 3)
+    run.weights.save(run.experiment().model, 3)
     with zipfile.ZipFile(io.BytesIO(run.zipped())) as archive:
         archive.extractall(tmp_path / "elsewhere")
     again = Run(tmp_path / "elsewhere" / run.id)
     assert again.config == run.config
-    assert again.load_model(again.experiment().model) == 3
+    assert again.weights.load_into(again.experiment().model) == 3
 
 
 @pytest.mark.parametrize(
@@ -647,10 +648,10 @@ def test_only_runs_that_nobody_trains_are_marked_interrupted(tmp_path):
 def test_what_a_killed_process_left_is_swept_away(run):
     (run.path / ".checkpoint.pt.abc123").write_bytes(b"half")
     (run.path / "snapshots" / ".00000010.npz.abc123").write_bytes(b"half")
-    run.save_snapshot(10, {"a": np.zeros(1)}, set())
+    run.snapshots.save(10, {"a": np.zeros(1)}, set())
     with run.lock():
         run.sweep()
         assert run.is_trained_now(), "the lock itself stays"
     assert not [p for p in run.path.rglob(".*") if p.name != ".lock"]
-    assert run.snapshot_steps() == [10]
+    assert run.snapshots.steps() == [10]
     assert run.config == small()

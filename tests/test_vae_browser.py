@@ -76,7 +76,7 @@ def test_weights_from_a_file_become_the_run_of_the_page(server, page) -> None:  
     part(page, "Take away")
     page.get_by_text("Load weights from a file").click()
     upload = page.locator("input[type=file]")
-    good = Run(ROOT / "assets" / "runs" / "nice").weights_file()
+    good = Run(ROOT / "assets" / "runs" / "nice").weights.file()
     for name, content, words in (
         ("a.safetensors", b"\x80\x04\x95 no weights", "a pickle"),
         ("b.safetensors", good[:-100], "cut off"),

@@ -43,7 +43,7 @@ def page() -> None:
     if (part := st.query_params["part"]) == "Live":
         draw_vae(view)
     else:
-        parts[part](view, view.run.weights_version())
+        parts[part](view, view.run.weights.version())
 
 
 def colours() -> OwnImages:
@@ -60,10 +60,10 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     own = colours() if config.dataset == "own" else None
     run = Run.create(tmp_path_factory.mktemp("runs") / "run", family, config, own)
     experiment = family.training.build(config, own=own)
-    run.start_metrics(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
-    run.save_target(experiment.target())
-    run.save_snapshot(0, experiment.snapshot(), {0})
-    run.save_weights(experiment.model, 0)
+    run.metrics.start(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
+    run.snapshots.save_target(experiment.target())
+    run.snapshots.save(0, experiment.snapshot(), {0})
+    run.weights.save(experiment.model, 0)
     run.write_status(Status(state="finished", total=experiment.total))
     return run
 

@@ -46,8 +46,8 @@ def trained(path: Path, stem: str, own: OwnImages | None = None, **values) -> Ru
     with torch.no_grad():
         for parameter in experiment.model.parameters():
             parameter.mul_(1.01).add_(0.001)
-    run.save_target(experiment.target())
-    run.save_weights(experiment.model, 123)
+    run.snapshots.save_target(experiment.target())
+    run.weights.save(experiment.model, 123)
     return run
 
 
@@ -106,14 +106,14 @@ def test_weights_of_every_family_become_a_run_that_shows_the_same(stem, tmp_path
     assert (status.state, status.step, status.seconds) == ("finished", 123, 0.0)
     assert "mine.safetensors" in status.message
     one, two = first.experiment(), run.experiment()
-    assert first.load_model(one.model) == run.load_model(two.model) == 123
+    assert first.weights.load_into(one.model) == run.weights.load_into(two.model) == 123
     for a, b in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     # What a page needs is there.
     view = view_of(run)
     assert view.step == 123
     assert view.snapshot.keys() == two.snapshot().keys()
-    assert run.target().keys() == first.target().keys()
+    assert run.snapshots.target().keys() == first.snapshots.target().keys()
     # And what was made of a file can be handed on.
     assert read_weights(file_of(run)).step == 123
 
@@ -163,7 +163,7 @@ SHIPPED = [
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_what_is_taken_away_from_a_run_that_ships_can_be_loaded(path):
     run = Run(path)
-    weights = read_weights(run.weights_file())
+    weights = read_weights(run.weights.file())
     assert (weights.family.stem, weights.config) == (path.name, run.config)
     assert weights.step == run.status().step
 

@@ -242,9 +242,9 @@ def likest(state, image):
 def glow(path=HERE.parent / "runs" / "glow", digits=(2, 5, 9), draws=24):
     """Coarse noise, what the coarse level of the shipped Glow makes of it, and the digits."""
     run = Run(path)
-    target = run.target()
+    target = run.snapshots.target()
     flow = run.family.training.blank(run.config, target)
-    run.load_model(flow)
+    run.weights.load_into(flow)
     labels = torch.tensor(digits).repeat_interleave(draws)
     rng = torch.Generator().manual_seed(0)
     z = flow.prior.sample(len(labels), generator=rng, temperature=0.6)
@@ -299,9 +299,9 @@ def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
 def vae(path=HERE.parent / "runs" / "vae", rows=6, columns=11, chosen=(2, 3), side=14):
     """The latent plane of the shipped VAE, decoded point by point, and one that was clicked on."""
     run = Run(path)
-    target = run.target()
+    target = run.snapshots.target()
     model = run.family.training.blank(run.config, target)
-    run.load_model(model)
+    run.weights.load_into(model)
     cell = WIDTH / columns
     across = torch.linspace(-1.75, 1.75, columns)
     down = torch.linspace(1.35, -1.35, rows)
@@ -329,7 +329,7 @@ def vae(path=HERE.parent / "runs" / "vae", rows=6, columns=11, chosen=(2, 3), si
 def gan(path=HERE.parent / "runs" / "gan", step=900):
     """The shipped duel early on: where the discriminator says real, the lattice, both sides."""
     run = Run(path)
-    target, snapshot = run.target(), run.snapshot(step)
+    target, snapshot = run.snapshots.target(), run.snapshots.load(step)
     x0, x1, y0, y1 = target["box"]
     scale = 0.98 * HEIGHT / (y1 - y0)
 
@@ -358,7 +358,7 @@ def gan(path=HERE.parent / "runs" / "gan", step=900):
 def cyclegan(path=HERE.parent / "runs" / "cyclegan", place=0, side=40, size=300):
     """A test apple, the orange that the shipped generator makes of it, and both ways between."""
     run = Run(path)
-    target, snapshot = run.target(), run.snapshot(run.snapshot_steps()[-1])
+    target, snapshot = run.snapshots.target(), run.snapshots.load(run.snapshots.steps()[-1])
     across = 8  # between the edge and an image, and for the arrows from image to image
     corners = [np.array([x, (HEIGHT - size) / 2]) for x in (across, WIDTH - size - across)]
     shapes = []

@@ -16,7 +16,8 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from cli.train import main  # noqa: E402
 from analysis.maf_scores import evaluate  # noqa: E402
-from lab.store import CHECKPOINTS, Run  # noqa: E402
+from lab.runs.checkpoints import CHECKPOINTS  # noqa: E402
+from lab.store import Run  # noqa: E402
 from figures.maf_figures import write_results  # noqa: E402
 
 COMMANDS = {
@@ -55,7 +56,7 @@ def ship(stem: str) -> None:
 def score(run: Run) -> None:
     """Score the test pictures, which the page would otherwise do when it is first opened."""
     experiment = run.experiment()
-    step = run.load_model(experiment.model)
+    step = run.weights.load_into(experiment.model)
     write_results(run, evaluate(experiment), step)
 
 
@@ -64,7 +65,7 @@ def thin_out(run: Run) -> None:
     events = [path.name for path in run.path.glob("events.out.tfevents.*")]
     for name in (*CHECKPOINTS, ".lock", *events):
         (run.path / name).unlink(missing_ok=True)
-    steps, total = run.snapshot_steps(), run.status().total
+    steps, total = run.snapshots.steps(), run.status().total
     tenths = {round(total * tenth / 10) for tenth in range(11)}
     spread = {steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)}
     if run.family.stem in TENTHS_ONLY:

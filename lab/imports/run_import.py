@@ -21,7 +21,7 @@ import numpy as np
 from datasets.archives import open_zip
 from datasets.own import MAX_ARRAYS, DataError
 from lab.imports.weights_import import read_weights
-from lab.store import Run, RunError, RunStore, clean_name
+from lab.store import Run, RunError, RunStore
 
 MAX_ZIP = 200 * 2**20  # bytes of the file; what Streamlit takes at most
 MAX_UNPACKED = 600 * 2**20
@@ -58,8 +58,7 @@ def import_run(store: RunStore, data: bytes) -> Run:
         run = Run(folder)
         trained = _check(run)
         _settle(run, trained)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = store.root / f"{run.family.stem}-{stamp}-{secrets.token_hex(5)}"
+        path = store.new_path(run.family)
         folder.rename(path)
     except OSError as error:
         raise RunError(f"{store.root} cannot be written: {error.strerror}.") from error
@@ -172,8 +171,8 @@ def _check_array(file, size: int) -> None:
 
 def _settle(run: Run, trained: bool) -> None:
     """Write a status that is true here: nobody trains it."""
-    (run.path / "name.txt").write_text(clean_name(run.name()), encoding="utf-8")
-    run.mark_foreign()
+    run.notes.rename(run.notes.name())  # as it is shown
+    run.notes.mark_foreign()
     status = run.status()
     step, total = max(0, status.step), max(0, status.total)
     finished = status.state == "finished" and trained

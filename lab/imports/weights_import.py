@@ -142,11 +142,11 @@ def run_from_weights(store: RunStore, weights: Weights, name: str, own: Own | No
 def _fill(run: Run, experiment, step: int, name: str) -> None:
     experiment.step = step
     experiment.model.eval()
-    run.mark_foreign()
-    run.start_metrics(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
-    run.save_target(experiment.target())
-    run.save_snapshot(step, experiment.snapshot(), {step})
-    run.save_weights(experiment.model, step)
+    run.notes.mark_foreign()
+    run.metrics.start(["step", "seconds", *experiment.LOSSES, *experiment.METRICS], 0)
+    run.snapshots.save_target(experiment.target())
+    run.snapshots.save(step, experiment.snapshot(), {step})
+    run.weights.save(experiment.model, step)
     status = replace(
         run.status(),
         state="finished",

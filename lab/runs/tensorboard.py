@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from datasets.files import write_atomic
+from lab.runs.files import append_whole
 
 NAME = "events.out.tfevents.0.genlab"  # the part before "genlab" is what TensorBoard looks for
 NOT_CURVES = ("step", "seconds")
@@ -39,13 +39,7 @@ class EventLog:
         Raises:
             OSError: it cannot be written; then it is as it was.
         """
-        size = self.path.stat().st_size
-        try:
-            with self.path.open("ab") as file:
-                file.write(b"".join(self._records(rows)))
-        except OSError:
-            os.truncate(self.path, size)
-            raise
+        append_whole(self.path, b"".join(self._records(rows)))
 
     def _records(self, rows: Iterable[Mapping[str, float]]) -> Iterator[bytes]:
         for row in rows:

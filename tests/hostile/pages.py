@@ -28,7 +28,7 @@ def make_runs(root: Path) -> None:
 
     nice, store = FAMILIES["nice"], RunStore(root)
     context = Context(root)
-    context.run.rename(NAME)
+    context.run.notes.rename(NAME)
     for name, file, content in (
         ("damaged-config", "config.json", b"{"),
         ("nested-config", "config.json", b"[" * 100_000),

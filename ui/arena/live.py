@@ -21,7 +21,7 @@ from analysis.comparison_results import (
 from figures.arena_charts import nll_chart, samples_sheet
 from figures.arena_figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
-from lab.lab import View
+from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
 from ui.common.lab import lab
 from ui.common.pace import POLL
@@ -132,7 +132,7 @@ def _samples(comparison: Comparison, pairs: Pairs) -> None:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _sheet(name: str, steps: tuple, shade: str, _shown: dict, _comparison: Comparison) -> bytes:
-    data = next(iter(_shown.values())).run.target()["samples"]
+    data = next(iter(_shown.values())).run.snapshots.target()["samples"]
     samples = {key: view.snapshot["samples"] for key, view in _shown.items()}
     return samples_sheet(data, samples, window_of(_comparison), shade)
 

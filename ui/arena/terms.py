@@ -17,13 +17,14 @@ from lab.comparison import (
     plan,
     steps_measured_elsewhere,
 )
-from lab.lab import LabFull, View
+from lab.lab import LabFull
 from lab.store import RunError
+from lab.view import View
 from training.core.config import ConfigError
 from ui.common.form import choice_label, knob_widget
 from ui.common.lab import lab
 
-RESUMABLE = ("stopped", "interrupted", "failed")
+UNDONE = ("stopped", "interrupted", "failed")  # parked ones go on by themselves
 SHOWN = "arena.comparison"
 EQUAL = {"steps": "Equal steps", "seconds": "Equal seconds"}
 SECONDS = 20.0  # that the form starts with
@@ -185,7 +186,7 @@ def buttons(terms: Terms | None, comparison: Comparison | None, pairs: Pairs) ->
     draw(0, "Compare", "stadium", terms is not None and not active, _ask, terms, **primary)
     draw(1, "Classic", "emoji_events", not active, _ask_classic, help=tip)
     draw(2, "Stop", "stop", active, _stop, ids, help="Keeps what is done; Resume goes on.")
-    can_resume = not active and any(state in RESUMABLE for state in states)
+    can_resume = not active and any(state in UNDONE for state in states)
     draw(3, "Resume", "resume", can_resume, _resume, ids)
     with columns[4].popover(
         "Delete",
@@ -222,7 +223,7 @@ def _start(terms: Terms) -> None:
         comparison = lab().compare(terms, made)
         for entry in made:
             name = f"Arena: {entry.entrant.title}, seed {entry.seed}"
-            comparison.run_of(entry).rename(name)
+            comparison.run_of(entry).notes.rename(name)
     except (ConfigError, LabFull, RunError) as error:
         st.session_state["arena.refused"] = str(error)
     else:
@@ -240,7 +241,7 @@ def _stop(ids: list[str]) -> None:
 def _resume(ids: list[str]) -> None:
     states = {run_id: view.status.state for run_id in ids if (view := lab().view(run_id))}
     try:
-        lab().resume_all([run_id for run_id in ids if states.get(run_id) in RESUMABLE])
+        lab().resume_all([run_id for run_id in ids if states.get(run_id) in UNDONE])
     except (LabFull, RunError) as error:
         st.session_state["arena.refused"] = str(error)
 

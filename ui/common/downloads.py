@@ -28,7 +28,7 @@ def take_away(view: View, files: Files) -> None:
     buttons = [
         *((ending, label, partial(make, run, shade)) for ending, (label, make) in files.items()),
         ("csv", "Metrics (CSV)", (run.path / "metrics.csv").read_bytes),
-        ("safetensors", "Weights (safetensors)", run.weights_file),
+        ("safetensors", "Weights (safetensors)", run.weights.file),
         ("zip", "The whole run (zip)", run.zipped),
     ]
     for i, (ending, label, data) in enumerate(buttons):

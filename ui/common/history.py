@@ -33,8 +33,8 @@ def chosen_frame(view: View) -> tuple[int, Arrays]:
     chosen = st.session_state.get(f"{view.run.id}.history", view.status.total)
     if chosen >= view.step:
         return view.step, view.snapshot
-    steps = [s for s in view.run.snapshot_steps() if s <= chosen]
-    return (steps[-1], view.run.snapshot(steps[-1])) if steps else (view.step, view.snapshot)
+    steps = [s for s in view.run.snapshots.steps() if s <= chosen]
+    return (steps[-1], view.run.snapshots.load(steps[-1])) if steps else (view.step, view.snapshot)
 
 
 def rows_of_the_moment(view: View) -> list[dict[str, float]]:
@@ -53,14 +53,14 @@ def rows_of_the_moment(view: View) -> list[dict[str, float]]:
 def target_of(view: View) -> Arrays | None:
     """Return what there is to learn, or ``None`` before the first snapshot."""
     cache = st.session_state.setdefault("targets", {})
-    if view.run.id not in cache and (target := view.run.target()) is not None:
+    if view.run.id not in cache and (target := view.run.snapshots.target()) is not None:
         cache[view.run.id] = target
     return cache.get(view.run.id)
 
 
 def tenths(view: View) -> list[int]:
     """Return the steps of the snapshots at every tenth of the training done so far."""
-    total, there = view.status.total, set(view.run.snapshot_steps())
+    total, there = view.status.total, set(view.run.snapshots.steps())
     return [s for s in (round(total * tenth / 10) for tenth in range(11)) if s in there]
 
 
@@ -71,5 +71,5 @@ def weights_shown(view: View) -> float:
     """
     key = f"{view.run.id}.weights"
     if view.status.state != "running" or not st.session_state.get(key):
-        st.session_state[key] = view.run.weights_version()
+        st.session_state[key] = view.run.weights.version()
     return st.session_state[key]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from lab.lab import Lab, get_lab
-from lab.people import EVERYBODY, Person
 from lab.rules import Rules
+from lab.runs.access import EVERYBODY, Person
 from lab.seat import Seat
 from lab.telemetry import serve_as_ruled
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 import streamlit as st
 
 from lab.lab import LabFull
-from lab.store import RESUMABLE, RunError
+from lab.runs.status import RESUMABLE
+from lab.store import RunError
 from lab.view import View
 from registry import Family
 from training.core.config import RunConfig

@@ -73,7 +73,7 @@ def drawing(run: Run) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError):
-        if not run.foreign:
+        if not run.notes.foreign:
             raise
         logging.getLogger(__name__).warning("%s cannot be drawn", run.id, exc_info=True)
         refuse(

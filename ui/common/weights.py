@@ -22,7 +22,7 @@ def load_weights(family: Family, own: Own | None) -> None:
         family: whose page this is.
         own: the user's own data, for weights that were trained on it.
     """
-    key = f"{family.stem}.weights_file"
+    key = f"{family.stem}.weights.file"
     with st.expander("Load weights from a file", icon=":material/upload:", key=f"{key}.box"):
         st.caption(
             "The `model.safetensors` of a run, yours or somebody else's. It holds numbers and no "

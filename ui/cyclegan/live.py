@@ -136,7 +136,7 @@ def _epoch_of(view: View) -> int:
 def _steps_of_the_sheet(view: View) -> list[int]:
     """Return the untrained snapshot, that of epoch 1 and some of the tenths, spread evenly."""
     steps, epoch = tenths(view), _epoch_of(view)
-    first = [epoch] if epoch in view.run.snapshot_steps() else []
+    first = [epoch] if epoch in view.run.snapshots.steps() else []
     later = [step for step in steps if step > max(first, default=0)]
     most = ROWS - 1 - len(first)
     if len(later) > most:
@@ -166,7 +166,7 @@ def _triptych(
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, epoch: int, _run: Run) -> bytes:
-    frames = [_run.snapshot(step) for step in steps]
+    frames = [_run.snapshots.load(step) for step in steps]
     rows = [np.concatenate([frame["ab"], frame["ba"]]) for frame in frames]
     labels = ["epoch 1" if step == epoch else f"step {step:,}" for step in steps]
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=1100))
@@ -177,12 +177,12 @@ def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, epoch: int, _ru
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
-    target = run.target()
+    target = run.snapshots.target()
     real = np.concatenate([target["a"], target["b"]])
 
     def frames():
-        for step in run.snapshot_steps():
-            snapshot = run.snapshot(step)
+        for step in run.snapshots.steps():
+            snapshot = run.snapshots.load(step)
             yield step, np.concatenate([snapshot["ab"], snapshot["ba"]])
 
     return film_of_images(frames(), real, len(target["a"]), shade)
@@ -192,7 +192,7 @@ def sheet_of(way: str):
     """Return what makes a PNG of the last round trips of a run in one direction."""
 
     def make(run: Run, shade: str) -> bytes:
-        target, snapshot = run.target(), run.snapshot(run.snapshot_steps()[-1])
+        target, snapshot = run.snapshots.target(), run.snapshots.load(run.snapshots.steps()[-1])
         return png(_triptych(way, snapshot, target, shade))
 
     return make

@@ -74,9 +74,9 @@ def translator_of(view: View, version: float) -> Translator:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _translator(run_id: str, version: float, _run: Run) -> Translator:
-    config, target = _run.config, _run.target()
+    config, target = _run.config, _run.snapshots.target()
     model = _run.family.training.blank(config, target)
-    step = _run.load_model(model)
+    step = _run.weights.load_into(model)
     model.eval().requires_grad_(False)
     a, b = (str(name) for name in target["classes"])
     real = target["a"], target["b"]

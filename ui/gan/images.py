@@ -74,7 +74,7 @@ def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray) -> by
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the last samples of a run as PNG."""
-    return png(tile(run.snapshot(run.snapshot_steps()[-1])["samples"], 10, shade))
+    return png(tile(run.snapshots.load(run.snapshots.steps()[-1])["samples"], 10, shade))
 
 
 IMAGE_DUEL = Parts(

@@ -68,15 +68,15 @@ def at_studio(view: View, version: float) -> Studio:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> tuple[GAN, int, int]:
-    target = _run.target()
+    target = _run.snapshots.target()
     model = _run.family.training.blank(_run.config, target)
-    step = _run.load_model(model)
+    step = _run.weights.load_into(model)
     return model.eval().requires_grad_(False), int(target["crop"][0]), step
 
 
 def real_images(studio: Studio) -> ImageSet | None:
     """Return real images of the set that a run was trained on, or say why there are none."""
-    channels = int(studio.run.target()["shape"][0])
+    channels = int(studio.run.snapshots.target()["shape"][0])
     try:
         images, stand_in = images_of(studio.run, (channels, studio.inner, studio.inner))
     except DataError as error:

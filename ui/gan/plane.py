@@ -189,7 +189,7 @@ def _tenths_png(
     first = points_image(_target["samples"], tuple(_target["box"]), palette(shade).data, shade)
     images = [first.resize((SHEET, SHEET))]
     images += [
-        real_and_fake(_run.snapshot(step)["samples"], _target, shade, SHEET) for step in steps
+        real_and_fake(_run.snapshots.load(step)["samples"], _target, shade, SHEET) for step in steps
     ]
     # The sheet keeps its size while the training goes on.
     missing = 11 - len(steps)
@@ -221,7 +221,7 @@ def floor_of(run_id: str, _run: Run) -> Mapping[str, float]:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _trained(run_id: str, version: float, _run: Run) -> PlaneGAN:
     experiment = _run.experiment("cpu")
-    experiment.step = _run.load_model(experiment.model)
+    experiment.step = _run.weights.load_into(experiment.model)
     experiment.model.eval().requires_grad_(False)
     return experiment
 
@@ -361,16 +361,16 @@ def _measured(
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
-    frames = ((step, run.snapshot(step)) for step in run.snapshot_steps())
-    return film_of_duel(frames, run.target(), shade)
+    frames = ((step, run.snapshots.load(step)) for step in run.snapshots.steps())
+    return film_of_duel(frames, run.snapshots.target(), shade)
 
 
 def figure_of(run: Run, _shade: str) -> bytes:
     """Return the duel, its losses and what came of it on one page, on white."""
-    step = run.snapshot_steps()[-1]
+    step = run.snapshots.steps()[-1]
     config = run.config
     title = f"GAN on {config.dataset}, {config.loss} loss, step {step:,}, seed {config.seed}"
-    return duel_report(run.target(), run.snapshot(step), run.metrics(), title)
+    return duel_report(run.snapshots.target(), run.snapshots.load(step), run.metrics.rows(), title)
 
 
 DUEL = Parts(

@@ -30,6 +30,6 @@ def draw_growth(view: View, shade: str, every: int) -> None:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, every: int, _run: Run) -> bytes:
-    rows = [_run.snapshot(step)["samples"][::every] for step in steps]
+    rows = [_run.snapshots.load(step)["samples"][::every] for step in steps]
     labels = [f"step {step:,}" for step in steps]
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))

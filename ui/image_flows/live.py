@@ -98,7 +98,7 @@ def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray, _run:
 def _sheet(images: np.ndarray, run: Run, shade: str):
     """Tile images as they come from a training: rows of classes where the model knows them."""
     if getattr(run.config, "conditional", False):
-        labels = [str(name) for name in run.target()["classes"]][: len(images) // COLUMNS]
+        labels = [str(name) for name in run.snapshots.target()["classes"]][: len(images) // COLUMNS]
         return labelled_rows(images, COLUMNS, labels, shade, width=SHEET)
     return tile(images, 10, shade, width=SHEET)
 
@@ -209,13 +209,13 @@ def _folder(path: str, size: int, channels: int) -> OwnImages:
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
-    frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
-    return film_of_images(frames, run.target()["images"], COLUMNS, shade)
+    frames = ((step, run.snapshots.load(step)["samples"]) for step in run.snapshots.steps())
+    return film_of_images(frames, run.snapshots.target()["images"], COLUMNS, shade)
 
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the last samples of a run as PNG."""
-    return png(_sheet(run.snapshot(run.snapshot_steps()[-1])["samples"], run, shade))
+    return png(_sheet(run.snapshots.load(run.snapshots.steps()[-1])["samples"], run, shade))
 
 
 IMAGE_PARTS = Parts(

@@ -48,11 +48,11 @@ def trained_flow(view: View, version: float) -> Trained:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> Trained:
-    config, target = _run.config, _run.target()
+    config, target = _run.config, _run.snapshots.target()
     shape = tuple(int(n) for n in target["shape"])
     classes = tuple(str(name) for name in target["classes"])
     flow = _run.family.training.blank(config, target)
-    step = _run.load_model(flow)
+    step = _run.weights.load_into(flow)
     flow.eval().requires_grad_(False)
     inner, side = (int(n) for n in target["crop"])
     images, stand_in = images_of(_run, (shape[0], inner, inner))

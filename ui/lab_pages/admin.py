@@ -97,7 +97,7 @@ def _people(now: Census) -> None:
     counts: dict[str, dict[str, int]] = {}
     names: dict[str, str] = {}
     for run in lab().runs():
-        access = run.access()
+        access = run.notes.access()
         names[access.owner] = access.name or "nobody"
         word = STATE_WORDS.get(run.status().state, ("Other", ""))[0]
         row = counts.setdefault(access.owner, {})

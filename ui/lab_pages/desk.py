@@ -12,7 +12,8 @@ from datasets.own import DataError
 from figures.charts import overlay
 from lab.imports.run_import import import_run
 from lab.lab import LabFull
-from lab.store import MAX_NAME, Run, RunError, Status
+from lab.runs.notes import MAX_NAME
+from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
 from ui.common.form import choice_label
@@ -48,7 +49,7 @@ def desk() -> None:
         column_config=_columns(),
         height=min(420, 38 + 36 * len(runs)),
     )
-    total = sum(_size(run.id, run.weights_version(), run) for run in runs)
+    total = sum(_size(run.id, run.weights.version(), run) for run in runs)
     st.caption(f"{len(runs)} runs, {size_words(total)} in all. {_whose()}")
     _say_what_leaves(runs)
     ticked = [runs[i] for i in event.selection.rows if i < len(runs)]
@@ -82,10 +83,10 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
     limits = rules()
     if not limits.runs and not limits.disk_gb:
         return
-    going = {run: at for run in runs if (at := run.leaves()) is not None}
+    going = {run: at for run in runs if (at := run.notes.leaves()) is not None}
     if going:
         first = datetime.fromtimestamp(min(going.values()), UTC)
-        names = ", ".join(plain(run.name() or run.id) for run in going)
+        names = ", ".join(plain(run.notes.name() or run.id) for run in going)
         st.warning(
             f"Room is short, so the oldest runs leave from {first:%d %B, %H:%M} UTC on: {names}. "
             "Download what you want to keep, or delete others."
@@ -95,15 +96,15 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
 def _cells(run: Run, status: Status) -> dict[str, object]:
     word, _ = STATE_WORDS.get(status.state, (status.state, ""))
     return {
-        "name": run.name() or run.id,
+        "name": run.notes.name() or run.id,
         "family": run.family.title,
         "data": choice_label(getattr(run.config, "dataset", "")),
-        **({"owner": run.access().name} if lab().signed_in else {}),
+        **({"owner": run.notes.access().name} if lab().signed_in else {}),
         "state": word,
         "done": status.step / status.total if status.total else 0.0,
         "step": status.step,
         "seconds": duration(status.seconds),
-        "size": _size(run.id, run.weights_version(), run) / 1e6,
+        "size": _size(run.id, run.weights.version(), run) / 1e6,
         "created": datetime.fromtimestamp(status.created, UTC) if status.created else None,
     }
 
@@ -135,7 +136,7 @@ def _size(run_id: str, version: float, _run: Run) -> int:
 def _one(run: Run, status: Status) -> None:
     family = run.family
     mine = lab().may_change(run.id)
-    st.subheader(plain(run.name() or run.id), anchor=False)
+    st.subheader(plain(run.notes.name() or run.id), anchor=False)
     st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
     opening, resume, download, delete = st.columns(4)
     opening.page_link(
@@ -167,7 +168,7 @@ def _one(run: Run, status: Status) -> None:
         st.markdown("Delete this run for good, with its weights and snapshots?")
         st.button("Yes, delete it", type="primary", on_click=_delete, args=(run.id,))
     key = f"{run.id}.name"
-    st.session_state.setdefault(key, run.name())
+    st.session_state.setdefault(key, run.notes.name())
     st.text_input(
         "Name",
         key=key,
@@ -190,7 +191,7 @@ def _one(run: Run, status: Status) -> None:
 
 def _sharing(run: Run, mine: bool) -> None:
     key = f"{run.id}.shared"
-    st.session_state[key] = run.access().shared
+    st.session_state[key] = run.notes.access().shared
     st.toggle(
         "Everybody may look at it",
         key=key,
@@ -281,13 +282,13 @@ def _several(runs: Sequence[Run], ticked: int) -> None:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Return a name for each run; equal ones get the end of their id."""
-    names = [run.name() or run.id for run in runs]
+    names = [run.notes.name() or run.id for run in runs]
     return [f"{n} ({r.id[-4:]})" if names.count(n) > 1 else n for n, r in zip(names, runs)]
 
 
 def _curve(runs: Sequence[Run]) -> None:
     """Draw a column that all runs have, over steps or seconds."""
-    rows = {name: thin(run.metrics()) for name, run in zip(_labels(runs), runs)}
+    rows = {name: thin(run.metrics.rows()) for name, run in zip(_labels(runs), runs)}
     columns = [
         {name for row in part for name in row} - {"step", "seconds", "learning_rate"}
         for part in rows.values()
@@ -329,5 +330,5 @@ def _import() -> None:
     except (DataError, LabFull, RunError) as error:
         st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return
-    words = f"{plain(run.name() or run.id)} is in the table above."
+    words = f"{plain(run.notes.name() or run.id)} is in the table above."
     st.session_state["runs.imported"] = True, words

@@ -90,7 +90,7 @@ def _recent(active: set[str]) -> list[View]:
     views = []
     for run in lab().runs():
         if run.id not in active and run.opens():
-            views.append(View(run, run.status(), access=run.access()))
+            views.append(View(run, run.status(), access=run.notes.access()))
         if len(views) == RECENT:
             break
     return views

@@ -130,7 +130,7 @@ def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray) -> by
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the heat maps over the training of a run as a GIF."""
-    target, config = run.target(), run.config
-    rows = (_heat_row(target, run.snapshot(step), config) for step in run.snapshot_steps())
+    target, config = run.snapshots.target(), run.config
+    rows = (_heat_row(target, run.snapshots.load(step), config) for step in run.snapshots.steps())
     frames = [np.asarray(sheet([row], shade)) for row in rows]
     return film(frames, len(frames[0]))

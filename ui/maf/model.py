@@ -45,7 +45,7 @@ def trained(view: View, version: float) -> DefectFlow | None:
 @st.cache_resource(max_entries=3, show_spinner="Loading images and weights")
 def _trained(run_id: str, version: float, _run: Run) -> tuple[DefectFlow, int]:
     experiment = _run.experiment()
-    experiment.step = _run.load_model(experiment.model)
+    experiment.step = _run.weights.load_into(experiment.model)
     experiment.model.eval().requires_grad_(False)
     return experiment, experiment.step
 

@@ -135,7 +135,7 @@ def _samples_png(
 def _tenths_png(
     run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target: Arrays
 ) -> bytes:
-    frames = [_run.snapshot(step)["density"] for step in steps]
+    frames = [_run.snapshots.load(step)["density"] for step in steps]
     peak = peak_of(_target.get("density", frames[-1]))
     images = [target_image(_target, shade).resize((SHEET, SHEET))]
     images += [density_image(frame, peak, shade, SHEET) for frame in frames]
@@ -158,18 +158,19 @@ def _entropy(run_id: str, _run: Run) -> float | None:
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
-    target = run.target()
-    frames = [(step, run.snapshot(step)["density"]) for step in run.snapshot_steps()]
+    target = run.snapshots.target()
+    frames = [(step, run.snapshots.load(step)["density"]) for step in run.snapshots.steps()]
     peak = peak_of(target.get("density", frames[-1][1]))
     return film(frames, target_image(target, shade), peak, shade)
 
 
 def figure_of(run: Run, _shade: str) -> bytes:
     """Return target, learned density and curves of a run on one page, on white."""
-    step = run.snapshot_steps()[-1]
+    step = run.snapshots.steps()[-1]
     config = run.config
     title = f"{run.family.title} on {config.dataset}, step {step:,}, seed {config.seed}"
-    return report_figure(run.target(), run.snapshot(step), run.metrics(), title)
+    target, snapshot = run.snapshots.target(), run.snapshots.load(step)
+    return report_figure(target, snapshot, run.metrics.rows(), title)
 
 
 PLANE = Parts(

@@ -31,7 +31,7 @@ def trained_flow(run_id: str, version: float, _run: Run) -> Trained:
     """Return the flow of a run, loaded once per version of its weights."""
     # Not the whole training: its optimiser would import seconds' worth of torch into the server.
     config = _run.config
-    flow = _run.family.training.blank(config, _run.target())
-    step = _run.load_model(flow)
+    flow = _run.family.training.blank(config, _run.snapshots.target())
+    step = _run.weights.load_into(flow)
     flow.eval().requires_grad_(False)
     return Trained(flow, load_plane(config.dataset, config.noise, _run.own_data()), step)

@@ -127,18 +127,18 @@ def _plane_png(
 
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
-    frames = ((step, run.snapshot(step)["samples"]) for step in run.snapshot_steps())
-    return film_of_images(frames, run.target()["images"], COLUMNS, shade)
+    frames = ((step, run.snapshots.load(step)["samples"]) for step in run.snapshots.steps())
+    return film_of_images(frames, run.snapshots.target()["images"], COLUMNS, shade)
 
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the last samples of a run as PNG."""
-    return png(tile(run.snapshot(run.snapshot_steps()[-1])["samples"], 10, shade))
+    return png(tile(run.snapshots.load(run.snapshots.steps()[-1])["samples"], 10, shade))
 
 
 def plane_of_run(run: Run, shade: str) -> bytes:
     """Return the last image of the latent plane as PNG."""
-    target: Arrays = run.target()
-    means = run.snapshot(run.snapshot_steps()[-1])["means"]
+    target: Arrays = run.snapshots.target()
+    means = run.snapshots.load(run.snapshots.steps()[-1])["means"]
     names = [str(name) for name in target["classes"]]
     return png(scatter(means, target["labels"], names, reach_of(means), shade))

@@ -95,11 +95,11 @@ def at_vae_desk(view: View, version: float) -> VAEDesk | None:
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the weights")
 def _trained(run_id: str, version: float, _run: Run) -> TrainedVAE:
-    config, target = _run.config, _run.target()
+    config, target = _run.config, _run.snapshots.target()
     shape = tuple(int(n) for n in target["shape"])
     classes = tuple(str(name) for name in target["classes"])
     model = _run.family.training.blank(config, target)
-    step = _run.load_model(model)
+    step = _run.weights.load_into(model)
     model.eval().requires_grad_(False)
     images, stand_in = images_of(_run, shape)
     side = shape[1]

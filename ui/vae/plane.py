@@ -10,8 +10,8 @@ from datasets.plane import load_plane
 from figures.charts import curves
 from figures.palette import palette
 from figures.pictures import contact_sheet, hues, png, points_image, warp_svg
-from lab.lab import View
 from lab.store import Run
+from lab.view import View
 from models.vae import VAE, importance_bound
 from training.vae_plane import LATENT, sample
 from ui.common.family_page import Parts
@@ -86,15 +86,15 @@ def _points(
 def _tenths(run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target: Arrays) -> bytes:
     colours, box = palette(shade), tuple(_target["box"])
     images = [points_image(_target["samples"], box, colours.data, shade, SHEET)]
-    frames = [_run.snapshot(step)["samples"] for step in steps]
+    frames = [_run.snapshots.load(step)["samples"] for step in steps]
     images += [points_image(frame, box, colours.model, shade, SHEET) for frame in frames]
     return contact_sheet(images, ["data", *(f"step {step:,}" for step in steps)], shade)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _trained(run_id: str, version: float, _run: Run) -> tuple[VAE, int]:
-    vae = _run.family.training.blank(_run.config, _run.target())
-    step = _run.load_model(vae)
+    vae = _run.family.training.blank(_run.config, _run.snapshots.target())
+    step = _run.weights.load_into(vae)
     return vae.eval().requires_grad_(False), step
 
 
@@ -167,9 +167,9 @@ def _bounds(run_id: str, version: float, _run: Run, _plane) -> dict[int, tuple[f
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the data and the samples at every tenth of the training as PNG."""
-    steps, total = run.snapshot_steps(), run.status().total
+    steps, total = run.snapshots.steps(), run.status().total
     shown = [s for s in steps if s in {round(total * tenth / 10) for tenth in range(11)}]
-    return _tenths(run.id, tuple(shown), shade, run, run.target())
+    return _tenths(run.id, tuple(shown), shade, run, run.snapshots.target())
 
 
 PLANE_VAE = Parts(

@@ -1,0 +1,293 @@
+"""The processes that train, one for each run at work: started, listened to, killed if stuck."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection, spawn
+from multiprocessing.connection import Connection
+
+from lab.driver import Report
+from lab.rules import Rules
+from lab.view import View
+from lab.worker import work
+from training.core.devices import slots, threads_for, usable_cores
+
+STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
+
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "normflows",
+    "safetensors.torch",
+    "tensorboardX.record_writer",
+    "tensorboardX.proto.event_pb2",
+    "scipy.special",
+    "pydantic",
+    "filelock",
+]
+
+
+@dataclass
+class Worker:
+    """A process at work on a run."""
+
+    view: View
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    device: str
+    core: int | None = None  # the one it keeps to
+    looked: float = field(default_factory=time.monotonic)  # when somebody looked at the run
+    stopping_since: float | None = None
+    ending: bool = False  # because of a limit
+    silent: bool = False  # its end of the connection is closed
+    ended: bool = False  # its last report has come
+
+    def send(self, command: tuple) -> None:
+        """Send it a command; one that has just died needs none."""
+        with suppress(OSError):
+            self.connection.send(command)
+
+    def end(self, command: tuple[str, str] | None) -> None:
+        """Send it the command of a limit, if there is one and it is not ending already."""
+        if command and not self.ending:
+            self.ending = True
+            self.send(command)
+
+    def stop(self) -> None:
+        """Have it write a checkpoint and end; it is killed if that takes too long."""
+        self.stopping_since = self.stopping_since or time.monotonic()
+        self.send(("stop",))
+
+    def cause_of_death(self) -> tuple[str, str]:
+        """Return the state and the message of a run whose process ended without a last word."""
+        if self.stopping_since is not None:
+            words = "It did not answer within five seconds and was ended"
+            return "stopped", f"{words}; its last checkpoint is kept."
+        code = self.process.exitcode
+        if code == -9:
+            words = "The training was killed from outside, or the machine ran out of memory."
+        else:
+            words = f"The training process ended unexpectedly (exit code {code})."
+        return "interrupted", words
+
+
+class Workers(Mapping[str, Worker]):
+    """The processes of a lab by the ids of their runs.
+
+    Args:
+        place: where they work.
+        lock: of the lab; held whenever one comes, reports or goes.
+        heard: called with a worker and each of its reports.
+        gone: called with a worker whose process has ended.
+        tick: called twice a second or more.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        lock: threading.RLock,
+        heard: Callable[[Worker, Report], None],
+        gone: Callable[[Worker], None],
+        tick: Callable[[], None],
+    ) -> None:
+        self.place = place
+        self._lock, self._heard, self._gone, self._tick = lock, heard, gone, tick
+        self._workers: dict[str, Worker] = {}
+        self._closed = False
+        method = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
+        self._context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            # Third-party modules only: one of our own would stay as it was before an edit.
+            self._context.set_forkserver_preload(PRELOAD)
+        self._wake_out, self._wake_in = self._context.Pipe(duplex=False)
+        threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
+        threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
+
+    def __getitem__(self, run_id: str) -> Worker:
+        return self._workers[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._workers)
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def views(self) -> list[View]:
+        """Return the views of the runs at work."""
+        return [worker.view for worker in self._workers.values()]
+
+    def free(self) -> list[str]:
+        """Return the devices on which another run can train now."""
+        free = list(self.place.devices)
+        for worker in self._workers.values():
+            free.remove(worker.device)
+        return free if not self._closed else []
+
+    def start(self, view: View, device: str) -> None:
+        """Start a process for a run.
+
+        Raises:
+            OSError: the system has none to give.
+        """
+        ours, theirs = self._context.Pipe()
+        place = self.place
+        wanted = view.run.family.training.threads
+        threads = threads_for(wanted, len(place.devices), place.cores)
+        core = self._core(device, threads)
+        process = self._context.Process(
+            target=place.work,
+            args=(str(view.run.path.absolute()), device, threads, core, theirs),
+            name=f"genlab-{view.run.id}",
+            daemon=True,
+        )
+        try:
+            with _no_main_module():
+                process.start()
+        finally:
+            theirs.close()
+        self._workers[view.run.id] = Worker(view, process, ours, device, core)
+        self._wake()
+
+    def close(self, reason: str) -> None:
+        """End all processes: they write a checkpoint first."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            workers = list(self._workers.values())
+            for worker in workers:
+                worker.send(("interrupt", reason))
+        for worker in workers:
+            worker.process.join(STOP_PATIENCE)
+            if worker.process.is_alive():
+                worker.process.kill()
+        self._wake()
+
+    def _core(self, device: str, threads: int) -> int | None:
+        """Return the core for a worker of one thread: the one that has the fewest of ours."""
+        cores = usable_cores()
+        if self.place.cores or device != "cpu" or threads > 1 or len(cores) < 2:
+            return None
+        taken = Counter(worker.core for worker in self._workers.values())
+        # Labs that run side by side begin at different cores.
+        start = os.getpid() % len(cores)
+        return min(cores[start:] + cores[:start], key=taken.__getitem__)
+
+    def _warm_up(self) -> None:
+        """Start the fork server, which imports torch: the first click is as fast as the others."""
+        process = self._context.Process(target=_nothing, daemon=True)
+        with suppress(OSError, RuntimeError), _no_main_module():
+            process.start()
+            process.join()
+
+    def _pump(self) -> None:
+        """Read what workers send; this is the one thread that does."""
+        while not self._closed:
+            with self._lock:
+                workers = list(self._workers.values())
+            sources = {w.process.sentinel: w for w in workers}
+            sources |= {w.connection: w for w in workers if not w.silent}
+            ready = connection.wait([self._wake_out, *sources], timeout=0.5)
+            if self._wake_out in ready:
+                self._wake_out.recv_bytes()
+            for worker in {id(sources[r]): sources[r] for r in ready if r in sources}.values():
+                self._read(worker)
+            self._kill_the_stuck()
+            self._tick()
+
+    def _read(self, worker: Worker) -> None:
+        # Asked before reading: what a dead process has sent is all there.
+        dead = not worker.process.is_alive()
+        try:
+            while not worker.silent and worker.connection.poll():
+                report = worker.connection.recv()
+                with self._lock:
+                    self._heard(worker, report)
+                    worker.ended = not report.status.active
+        except (EOFError, OSError):
+            worker.silent = True
+        if dead:
+            with self._lock:
+                worker.process.join()
+                worker.connection.close()
+                del self._workers[worker.view.run.id]
+                self._gone(worker)
+
+    def _kill_the_stuck(self) -> None:
+        with self._lock:
+            for worker in self._workers.values():
+                since = worker.stopping_since
+                if since is not None and time.monotonic() - since > STOP_PATIENCE:
+                    worker.process.kill()
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._wake_in.send_bytes(b"x")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where workers work.
+
+    Attributes:
+        devices: one entry per training that may run at the same time.
+        work: what a process does; see :func:`lab.worker.work`.
+        cores: of a cluster; 0 for this machine.
+    """
+
+    devices: list[str]
+    work: Callable[..., None]
+    cores: int = 0
+
+
+def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
+    """Return this machine, or the cluster that ``GENLAB_RAY_ADDRESS`` names.
+
+    Raises:
+        RunError: there is no such cluster.
+    """
+    if not os.environ.get("GENLAB_RAY_ADDRESS"):
+        return Place(devices or slots(rules.slots_cpu, rules.slots_gpu), work)
+    from lab.ray.cluster import find_cluster
+    from lab.ray.worker import work as work_on_the_cluster
+
+    cluster = find_cluster()
+    return Place(devices or cluster.slots(rules.slots_cpu), work_on_the_cluster, cluster.cpus)
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep a starting worker from running the page again.
+
+    multiprocessing has each child import the parent's ``__main__``, and in a Streamlit server that
+    is whichever page runs at the moment. Our workers need none of it.
+    """
+    original = _get_preparation_data
+
+    def without_main(name: str) -> dict:
+        data = original(name)
+        return {key: value for key, value in data.items() if not key.startswith("init_main")}
+
+    with _start_lock:
+        spawn.get_preparation_data = without_main
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = original
+
+
+_start_lock = threading.Lock()
+_get_preparation_data = spawn.get_preparation_data
