@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.kills import command_line, members, patiently, session_of
-from lab.ray.worker import ADDRESS
+from lab.ray.cluster import ADDRESS
 
 ONE_NODE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0" keeps Ray on loopback proper
 

@@ -38,6 +38,7 @@ from benchmarks.tables import Table
 from benchmarks.turns import log_progress
 from lab import driver, workers
 from lab.lab import Lab
+from lab.record import NOT_SAVED
 from lab.store import Run, RunStore
 from lab.worker import work
 from paths import ROOT
@@ -369,7 +370,7 @@ RAY_LAB = """
 import json, os, sys, threading, time
 from registry import FAMILIES
 from lab.lab import Lab
-from lab.ray.worker import find_cluster
+from lab.ray.cluster import find_cluster
 
 if __name__ == "__main__":
     while find_cluster().cpus < 2:
@@ -489,7 +490,7 @@ def _unsaved(stand: Stand, run: Run, why: str) -> str:
     status = stand.status(run)
     if not status.active:
         raise TooLate
-    if not status.message.startswith(driver.NOT_SAVED) or why not in status.message:
+    if not status.message.startswith(NOT_SAVED) or why not in status.message:
         raise Broken(f"it says {status.message!r}")
     return status.message
 

@@ -24,8 +24,10 @@ from conftest import wait_until
 from benchmarks.cluster import Nodes, cluster
 from lab.driver import Report, drive
 from lab.lab import Lab
+from lab.ray import cluster as ray_cluster
 from lab.ray import worker as ray_worker
-from lab.ray.worker import ADDRESS, Cluster, Trainer, find_cluster, need
+from lab.ray.cluster import ADDRESS, Cluster, find_cluster, need
+from lab.ray.trainer import Trainer
 from lab.store import Run, RunError, Status
 from registry import FAMILIES
 
@@ -91,7 +93,7 @@ def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch):
     monkeypatch.delenv(ADDRESS, raising=False)
     assert find_cluster() is None
     monkeypatch.setenv(ADDRESS, "127.0.0.1:1")
-    monkeypatch.setattr(ray_worker, "ANSWER", 0.2)
+    monkeypatch.setattr(ray_cluster, "ANSWER", 0.2)
     with pytest.raises(RunError, match=r"127\.0\.0\.1:1|requirements-ray\.txt"):
         find_cluster()
 
@@ -101,9 +103,9 @@ def test_where_nobody_listens_is_known_at_once():
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
-        assert ray_worker.answers(address)
-    assert not ray_worker.answers(address)
-    assert ray_worker.answers("auto")
+        assert ray_cluster.answers(address)
+    assert not ray_cluster.answers(address)
+    assert ray_cluster.answers("auto")
 
 
 # -- lost workers, with a stand-in for Ray ------------------------------------------------------

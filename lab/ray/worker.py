@@ -1,114 +1,31 @@
-"""Trainings on a Ray cluster instead of on this machine, chosen by ``GENLAB_RAY_ADDRESS``.
+"""The process of this machine that trains nothing: it hands a run to an actor on a Ray cluster.
 
-The lab starts a process per run as ever, but this one trains nothing: it hands the run to an actor
-on the cluster and passes commands and reports on. Should the cluster or Ray fail, a process ends
-that the lab can spare.
+It passes commands and reports on. Should the cluster or Ray fail, a process ends that the lab can
+spare.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-import filelock
-import torch
-
-from lab.driver import Command, Report, drive
-from lab.store import Run, RunError, Status
+from lab.driver import Report
+from lab.ray.cluster import ADDRESS, PROBE, answers, connect, need, no_cluster
+from lab.ray.trainer import Trainer
+from lab.store import Run, Status
 from lab.worker import line_to_lab
 from paths import ROOT
 
-ADDRESS = "GENLAB_RAY_ADDRESS"
-ANSWER = 60.0  # seconds that a cluster may take to answer
 ROOM = 4.0  # seconds without a word after which a run is said to wait for a place
 ENDINGS = {"stop": "stopped", "interrupt": "interrupted", "park": "parked"}
 TRIES = 3  # workers that may be lost in a row without one checkpoint more
-PROBE = 3.0  # seconds between two looks whether the cluster is there, and for each of them
-MISSES = 4  # of these in a row
+MISSES = 4  # looks in a row at which the cluster is not there
 LOCKED = 150.0  # seconds until storage gives up the lock of a lost node; NFS needs 90
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What a cluster has when the lab starts.
-
-    Attributes:
-        cpus: on all nodes together.
-        gpus: on all nodes together.
-        largest: CPUs of the node that has most.
-    """
-
-    cpus: int
-    gpus: int
-    largest: int
-
-    def slots(self, on_cpu: int = 0) -> list[str]:
-        """Return one device per training at a time; see :func:`training.core.devices.slots`.
-
-        Args:
-            on_cpu: trainings at a time on processors; 0 for as many as there are CPUs.
-        """
-        if self.gpus and os.environ.get("GENLAB_DEVICE", "") != "cpu":
-            return ["cuda"] * self.gpus
-        return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or on_cpu or max(1, self.cpus))
-
-
-def find_cluster() -> Cluster | None:
-    """Return the cluster that the lab is to use, or ``None``.
-
-    Raises:
-        RunError: ray is not installed, or no cluster answers.
-    """
-    address = os.environ.get(ADDRESS)
-    if not address:
-        return None
-    # In a process of its own: a driver of Ray ends, with all that is in it, when its cluster does.
-    command = [sys.executable, "-c", "from lab.ray.worker import describe; describe()"]
-    try:
-        answer = subprocess.run(  # noqa: S603 - this Python, with words of our own
-            command, cwd=ROOT, capture_output=True, text=True, timeout=ANSWER
-        )
-        return Cluster(**json.loads(answer.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, LookupError, ValueError, TypeError) as error:
-        raise RunError(_no_cluster(address)) from error
-
-
-def _no_cluster(address: str) -> str:
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        return f"{ADDRESS} is set, but ray is not installed: pip install -r requirements-ray.txt."
-    return (
-        f"No Ray cluster answers at {address}. Start it, with the token that the lab has, "
-        f"or unset {ADDRESS}."
-    )
-
-
-def describe() -> None:
-    """Print what the cluster has as one line of JSON."""
-    ray = _connect()
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(node.get("CPU", 0)) for node in nodes]
-    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    found = {"cpus": sum(cpus), "gpus": gpus, "largest": max(cpus, default=0)}
-    sys.stdout.write(json.dumps(found) + "\n")
-    ray.shutdown()
-
-
-def need(device: str, threads: int) -> dict[str, int]:
-    """Return what a training asks the cluster for."""
-    return {"num_cpus": threads, "num_gpus": 1 if device.startswith("cuda") else 0}
 
 
 def work(path: str, device: str, threads: int, core: int | None, connection: Connection) -> None:
@@ -123,36 +40,15 @@ def work(path: str, device: str, threads: int, core: int | None, connection: Con
     """
     send, receive = line_to_lab(connection)
     try:
-        ray = _connect()
+        ray = connect()
     except Exception as error:  # whatever Ray raises: there is no cluster, and that is a sentence
-        _end(Run(path), send, "interrupted", _no_cluster(os.environ[ADDRESS]))
+        _end(Run(path), send, "interrupted", no_cluster(os.environ[ADDRESS]))
         raise SystemExit(1) from error
     largest = max(int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"])
     try:
         _Relay(Run(path), device, max(1, min(threads, largest)), send, receive).go()
     finally:
         ray.shutdown()
-
-
-def answers(address: str) -> bool:
-    """Tell whether somebody listens at ``host:port``; what is no such address may be anything."""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
-        return True
-    try:
-        socket.create_connection((host, int(port)), timeout=PROBE).close()
-        return True
-    except OSError:
-        return False
-
-
-def _connect():
-    import ray
-
-    if not answers(os.environ[ADDRESS]):
-        raise ConnectionError  # Ray itself would try for minutes
-    ray.init(address=os.environ[ADDRESS], log_to_driver=False, logging_level="ERROR")
-    return ray
 
 
 def _end(
@@ -164,62 +60,6 @@ def _end(
     report = Report(status, live=live or {})
     send(report)
     return report
-
-
-class Trainer:
-    """The actor: it trains one run, somewhere on the cluster."""
-
-    def __init__(self) -> None:
-        self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-
-    def obey(self, command: Command) -> None:
-        """Take a command; the training reads it between two steps."""
-        self.commands.put(command)
-
-    def train(
-        self, path: str, device: str, threads: int, patience: float
-    ) -> Iterator[Report | None]:
-        """Train to the end and yield each report; only ``None`` if another process trains it.
-
-        Args:
-            path: the folder of the run.
-            device: where to train.
-            threads: CPUs to use.
-            patience: seconds to wait for the lock of the run.
-
-        Raises:
-            RunError: this node does not see the folder.
-        """
-        if not (Path(path) / "config.json").is_file():
-            raise RunError(
-                f"{path} is not to be seen on the node {os.uname().nodename}: "
-                "all nodes need the folder of runs under the same name."
-            )
-        reports: queue.SimpleQueue = queue.SimpleQueue()
-        done = object()
-
-        def receive(timeout: float | None) -> Command | None:
-            with suppress(queue.Empty):
-                return self.commands.get(timeout=timeout)
-            return None
-
-        def go() -> None:
-            torch.set_num_threads(threads)  # of the thread that trains
-            deadline = time.monotonic() + patience
-            try:
-                while True:
-                    with suppress(filelock.Timeout):
-                        drive(Run(path), device=device, send=reports.put, receive=receive)
-                        return
-                    if time.monotonic() > deadline:
-                        reports.put(None)
-                        return
-            finally:
-                reports.put(done)
-
-        threading.Thread(target=go, name="training", daemon=True).start()
-        while (report := reports.get()) is not done:
-            yield report
 
 
 class _Relay:
