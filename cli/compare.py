@@ -20,7 +20,7 @@ from lab.comparison import (
     Entry,
     Terms,
     compare,
-    plan,
+    entries_for,
     prepare,
     steps_for,
     steps_of_epochs,
@@ -95,7 +95,7 @@ def carry_out(options: argparse.Namespace, device: str) -> tuple[Comparison, boo
     """
     torch.set_num_threads(1)  # as in the lab: other sums are other numbers
     terms = terms_of(options)
-    plan(terms)  # refuses what a family cannot do, before anything is written
+    entries_for(terms)  # refuses what a family cannot do, before anything is written
     comparison = prepare(options.out, terms, device)
     interrupted, receive = ending("Interrupted. The same command goes on.")
     entries = comparison.entries

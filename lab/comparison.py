@@ -1,7 +1,7 @@
 """Several models on one data set, on equal terms: same data, batch, steps or seconds, and seeds.
 
 A comparison is a set of ordinary runs, and a small file that says which ones. The command line
-trains them one after the other, the lab in its queue; both from the configs that :func:`plan`
+trains them one after the other, the lab in its queue; both from the configs that :func:`entries_for`
 returns, so the same seeds give the same numbers.
 """
 
@@ -187,7 +187,7 @@ class Entry:
     run: str = ""
 
 
-def plan(terms: Terms, steps: Mapping[str, int] | None = None) -> list[Entry]:
+def entries_for(terms: Terms, steps: Mapping[str, int] | None = None) -> list[Entry]:
     """Return the trainings of a comparison, seed by seed, with their configs.
 
     Args:
@@ -225,7 +225,7 @@ def steps_for(terms: Terms, device: str = "cpu") -> dict[str, int]:
     knobs = {k.name: k for k in CompareConfig.knobs()}
     low, high = int(knobs["steps"].low), int(knobs["steps"].high)
     found = {}
-    for entry in plan(Terms(terms.entrants, equal.replace(seeds=1))):
+    for entry in entries_for(Terms(terms.entrants, equal.replace(seeds=1))):
         experiment = entry.entrant.family.training.build(entry.config, device=device)
         for _ in range(WARM_UP):
             experiment.update()
@@ -369,7 +369,7 @@ def prepare(folder: Path, terms: Terms, device: str = "cpu") -> Comparison:
             raise RunError(f"{folder} holds a comparison on other terms: choose another --out.")
         return comparison
     entries = []
-    for entry in plan(terms, steps_for(terms, device)):
+    for entry in entries_for(terms, steps_for(terms, device)):
         name = f"{entry.entrant.key}-seed{entry.seed}"
         run = Run.create(store.root / name, entry.entrant.family, entry.config)
         entries.append(Entry(entry.entrant, entry.seed, entry.config, run.id))

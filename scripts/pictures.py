@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from lab.comparison import CompareConfig, Comparison, Terms, compare, new_path, plan  # noqa: E402
+from lab.comparison import CompareConfig, Comparison, Terms, compare, entries_for, new_path  # noqa: E402
 from lab.store import Run, RunStore  # noqa: E402
 from registry import PAGES  # noqa: E402
 from ui.plane_flows.live import film_of  # noqa: E402
@@ -70,7 +70,7 @@ def fill_arena(store: RunStore) -> None:
         ("realnvp", "glow", "vae", "gan"), CompareConfig(dataset="ring", seeds=2, steps=1000)
     )
     entries = []
-    for entry in plan(terms):
+    for entry in entries_for(terms):
         run = store.create(entry.entrant.family, entry.config)
         run.notes.rename(f"Arena: {entry.entrant.title}, seed {entry.seed}")
         entries.append(replace(entry, run=run.id))

@@ -38,9 +38,9 @@ from lab.comparison import (
     Terms,
     compare,
     comparisons_in,
+    entries_for,
     epochs_of,
     new_path,
-    plan,
     prepare,
     steps_for,
     steps_of_epochs,
@@ -61,7 +61,7 @@ TIMES = {"seconds", "steps_per_second", "sample_seconds", "run"}
 
 def small(terms: Terms = TERMS) -> list[Entry]:
     """The trainings of some terms, with networks that learn in seconds."""
-    return [replace(e, config=e.config.replace(**SMALL[e.entrant.key])) for e in plan(terms)]
+    return [replace(e, config=e.config.replace(**SMALL[e.entrant.key])) for e in entries_for(terms)]
 
 
 def prepared(folder: Path) -> Comparison:
@@ -106,7 +106,7 @@ def test_the_classic_comparison_is_a_thousand_epochs_of_eight_hundred_points():
 
 def test_all_are_trained_on_the_same_terms():
     terms = Terms(tuple(ENTRANTS), CompareConfig(dataset="ring", seeds=2, steps=1500, batch=128))
-    entries = plan(terms)
+    entries = entries_for(terms)
     assert [e.entrant.key for e in entries] == [*ENTRANTS, *ENTRANTS], "seed by seed"
     assert [e.seed for e in entries] == [0] * len(ENTRANTS) + [1] * len(ENTRANTS)
     for name in ("dataset", "noise", "batch", "iterations"):
@@ -143,7 +143,7 @@ def test_equal_seconds_become_steps_within_their_range():
     assert steps_for(equal)["gan"] in range(1000, 5001, 100)
     short = Terms(("gan",), CompareConfig(seconds=0.1, batch=64))
     assert steps_for(short) == {"gan": 1000}
-    assert plan(short, {"gan": 1200})[0].config.iterations == 1200
+    assert entries_for(short, {"gan": 1200})[0].config.iterations == 1200
 
 
 # -- the same numbers ---------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from lab.comparison import (
     Comparison,
     Entry,
     Terms,
+    entries_for,
     epochs_of,
-    plan,
     steps_measured_elsewhere,
 )
 from lab.lab import LabFull
@@ -217,7 +217,7 @@ def _start(terms: Terms) -> None:
         waiting = st.spinner("Measuring the pace of each model, some seconds")
         with waiting if terms.config.seconds else nullcontext():
             steps = steps_measured_elsewhere(terms, lab().devices[0])
-        entries = plan(terms, steps)
+        entries = entries_for(terms, steps)
         ids = lab().submit_all([(entry.entrant.family, entry.config) for entry in entries])
         made = [Entry(e.entrant, e.seed, e.config, i) for e, i in zip(entries, ids, strict=True)]
         comparison = lab().compare(terms, made)
