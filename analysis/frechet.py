@@ -86,8 +86,7 @@ def load_classifier(path: Path, images: ImageSet) -> Classifier:
     """
     model = Classifier(images.shape[0], len(images.classes))
     try:
-        with path.open("rb") as file:
-            check_fit(read_header(file, path.stat().st_size), model)
+        check_fit(read_header(path), model)
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
         raise NoClassifier("There is no classifier of these images yet.") from None

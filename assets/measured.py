@@ -14,7 +14,6 @@ neighbour on the machine hits all alike.
 from __future__ import annotations
 
 import argparse
-import io
 import math
 import statistics
 import sys
@@ -34,7 +33,6 @@ from analysis.comparison_results import rows_of, spread  # noqa: E402
 from cli.train import main as command_line  # noqa: E402
 from lab.comparison import ENTRANTS, Comparison  # noqa: E402
 from lab.runs.files import write_json  # noqa: E402
-from lab.runs.safetensors_header import read_header  # noqa: E402
 from lab.store import Run, RunStore  # noqa: E402
 from metrics.plane import TIMED  # noqa: E402
 from models.maf import position_features  # noqa: E402
@@ -104,8 +102,6 @@ def on_images() -> dict:
 def of_shipped(stem: str, what: str) -> tuple[dict, Callable[[], Tensor]]:
     """Return what can be said of the shipped run of a family, and what makes a batch of it."""
     run = Run(HERE / "runs" / stem)
-    blob = run.weights.file()
-    facts = read_header(io.BytesIO(blob), len(blob)).metadata
     model = run.family.training.blank(run.config, run.snapshots.target())
     run.weights.load_into(model)
     model.eval()

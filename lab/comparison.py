@@ -1,8 +1,8 @@
 """Several models on one data set, on equal terms: same data, batch, steps or seconds, and seeds.
 
 A comparison is a set of ordinary runs, and a small file that says which ones. The command line
-trains them one after the other, the lab in its queue; both from the configs that :func:`entries_for`
-returns, so the same seeds give the same numbers.
+trains them one after the other, the lab in its queue; both from the configs that
+:func:`entries_for` returns, so the same seeds give the same numbers.
 """
 
 from __future__ import annotations

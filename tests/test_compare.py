@@ -194,10 +194,10 @@ def test_half_a_comparison_is_none(tmp_path, monkeypatch):
     lab = Lab(tmp_path / "runs", ["cpu"])
     create = lab.store.create
 
-    def full(family, config):
+    def full(family, config, own):
         if config.seed == 2:
             raise RunError("no space left")
-        return create(family, config)
+        return create(family, config, own)
 
     monkeypatch.setattr(lab.store, "create", full)
     try:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from lab.weights_import import read_weights
 from torch import Tensor
 
 from datasets.own import DataError
+from lab.imports.weights_import import read_weights
 from lab.store import Run
 from models.flow import Flow
 from models.layers import Split

@@ -214,7 +214,6 @@ def test_headers_that_lie_are_refused(nice):
         with_entry(shape="2"),
         with_entry(dtype="C64"),
         with_entry(dtype=["F32"]),
-        with_entry(extra=1),
         joined({**header, names[0]: None}, numbers),
         joined([header], numbers),
         joined(b"{" * 10_000, numbers),

@@ -124,7 +124,7 @@ def _check(run: Run) -> bool:
     file = run.path / "model.safetensors"
     if not file.exists():
         return False
-    weights = read_weights(file.read_bytes())
+    weights = read_weights(file)
     if weights.family is not family or weights.config != config:
         raise DataError("Its weights are not of the model that its settings describe.")
     return True

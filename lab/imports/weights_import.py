@@ -6,9 +6,10 @@ settings, step and what else it has to know, the shape of images and the names o
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -43,8 +44,8 @@ class Weights:
     tensors: dict[str, Tensor]
 
 
-def read_weights(data: bytes) -> Weights:
-    """Read weights from the bytes of a file.
+def read_weights(file: bytes | Path) -> Weights:
+    """Read weights from the bytes of a file, or from its path.
 
     Nothing of it is executed, and no weight is read before the names, types, shapes and places of
     all of them have been compared with the model.
@@ -52,7 +53,12 @@ def read_weights(data: bytes) -> Weights:
     Raises:
         DataError: it cannot be used; the message says why in one sentence.
     """
-    header = read_header(io.BytesIO(data), len(data))
+    if isinstance(file, bytes):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights"
+            path.write_bytes(file)
+            return read_weights(path)
+    header = read_header(file)
     metadata = header.metadata
     family = FAMILIES.get(metadata.get("family", ""))
     if family is None or "config" not in metadata:
@@ -66,7 +72,7 @@ def read_weights(data: bytes) -> Weights:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
     model = _blueprint(family, config, metadata)
     check_fit(header, model)
-    tensors = current_weights(safetensors.torch.load(data), model)
+    tensors = current_weights(safetensors.torch.load_file(file), model)
     for name, weight in tensors.items():
         if not torch.isfinite(weight).all():
             raise DataError(f"The weights are of no use: {name} is not finite everywhere.")

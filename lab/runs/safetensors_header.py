@@ -1,22 +1,20 @@
 """The header of a safetensors file, read and checked before a single weight is.
 
-Such a file is eight bytes with the length of a JSON header, the header, and the numbers. The header
-names each tensor with its type, its shape and the bytes that hold it. Nothing here trusts any of
-it, and nothing is allocated that is larger than the header itself.
+The library checks that it describes what follows it: types, shapes, and places without a gap. Here
+it is asked what it says, and whether that can be of a model of this lab.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from datasets.own import DataError
+from datasets.errors import DataError
 from training.core.former import current_weights
 
 MAX_BYTES = 512 * 2**20
@@ -33,7 +31,6 @@ DTYPES = {
     "I64": torch.int64,
     "BOOL": torch.bool,
 }
-_METADATA = "__metadata__"
 _OTHER_FILES = {
     b"\x80": "a pickle",
     b"PK": "a zip file, as PyTorch writes checkpoints",
@@ -43,12 +40,10 @@ _OTHER_FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor as a header describes it: its type, shape and place among the numbers, in bytes."""
+    """A tensor as a header describes it."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +59,30 @@ class Header:
     entries: Mapping[str, Entry]
 
 
-def read_header(file: BinaryIO, size: int) -> Header:
-    """Read the header of a safetensors file and compare it with the length of the file.
-
-    Args:
-        file: at its beginning.
-        size: bytes of the whole file.
+def read_header(path: Path) -> Header:
+    """Read the header of a safetensors file; none of its numbers are read.
 
     Raises:
         DataError: it is no such file, or damaged, or larger than any of this lab; says why.
+        OSError: it cannot be read.
     """
-    if size > MAX_BYTES:
-        raise DataError(f"The file has more than {MAX_BYTES // 2**20} MB.")
-    start = file.read(8)
-    for magic, what in _OTHER_FILES.items():
-        # Half of all lengths below 256 would look like a pickle, but their upper bytes are zero.
-        if start.startswith(magic) and start[2:] != bytes(6):
-            raise DataError(f"The file is {what}, not safetensors: only safetensors is read.")
-    if len(start) < 8:
-        raise DataError("The file is too short to be safetensors.")
-    length = int.from_bytes(start, "little")
-    if MAX_HEADER < length <= size - 8:
+    _check_start(path)
+    try:
+        with safe_open(path, "pt") as file:
+            if len(names := file.keys()) > MAX_TENSORS:
+                raise DataError(f"The file has {len(names):,} tensors; no model here has so many.")
+            header = Header(
+                file.metadata() or {},
+                {name: _entry(name, file.get_slice(name)) for name in names},
+            )
+    except SafetensorError as error:
         raise DataError(
-            f"The file's header has {length / 2**20:.1f} MB; no model here needs more than "
-            f"{MAX_HEADER // 2**20}."
-        )
-    if not 2 <= length <= MAX_HEADER:
-        raise DataError("The file is not safetensors: it does not begin with a header.")
-    if 8 + length > size:
-        raise DataError("The file is cut off: it ends within its header.")
-    values = _parse(file.read(length))
-    metadata = _metadata(values.pop(_METADATA, {}))
-    if len(values) > MAX_TENSORS:
-        raise DataError(f"The file has {len(values):,} tensors; no model here has so many.")
-    entries = {name: _entry(name, value) for name, value in values.items()}
-    _check_places(entries, size - 8 - length)
-    return Header(metadata, entries)
+            "The file is damaged or cut off: its header is no JSON that describes what follows, to "
+            "the end."
+        ) from error
+    if any(len(value) > MAX_METADATA for value in header.metadata.values()):
+        raise DataError("The header of the file is damaged: its metadata is too long.")
+    return header
 
 
 def check_fit(header: Header, model: nn.Module) -> None:
@@ -132,63 +115,31 @@ def check_fit(header: Header, model: nn.Module) -> None:
             )
 
 
-def _parse(text: bytes) -> dict:
-    try:
-        values = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twice)
-    except (ValueError, RecursionError) as error:
-        raise DataError("The header of the file is damaged: it is no JSON.") from error
-    if not isinstance(values, dict):
-        raise DataError("The header of the file is damaged: it is no table.")
-    return values
+def _check_start(path: Path) -> None:
+    """Refuse what is too large, or begins like another kind of file."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise DataError(f"The file has more than {MAX_BYTES // 2**20} MB.")
+    for magic, what in _OTHER_FILES.items():
+        # Half of all lengths below 256 would look like a pickle, but their upper bytes are zero.
+        if start.startswith(magic) and start[2:] != bytes(6):
+            raise DataError(f"The file is {what}, not safetensors: only safetensors is read.")
+    length = int.from_bytes(start, "little")
+    if MAX_HEADER < length <= size - 8:
+        raise DataError(
+            f"The file's header has {length / 2**20:.1f} MB; no model here needs more than "
+            f"{MAX_HEADER // 2**20}."
+        )
+    if len(start) < 8 or not 2 <= length <= MAX_HEADER:
+        raise DataError("The file is not safetensors: it does not begin with a header.")
 
 
-def _no_twice(pairs: list) -> dict:
-    # Readers differ in which one they take, so what was checked might not be what is read.
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name comes twice")
-    return values
-
-
-def _metadata(values: object) -> dict[str, str]:
-    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise DataError("The header of the file is damaged: its metadata is not text by name.")
-    if any(len(value) > MAX_METADATA for value in values.values()):
-        raise DataError("The header of the file is damaged: its metadata is too long.")
-    return values
-
-
-def _entry(name: str, value: object) -> Entry:
-    damaged = DataError(f"The header of the file is damaged at {_shown(name)}.")
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise damaged
-    shape, places = value["shape"], value["data_offsets"]
-    if not _are_counts(shape) or len(shape) > 8 or not _are_counts(places) or len(places) != 2:
-        raise damaged
-    if not isinstance(value["dtype"], str) or value["dtype"] not in DTYPES:
-        kind = str(value["dtype"])[:12]
+def _entry(name: str, described) -> Entry:
+    kind = described.get_dtype()
+    if kind not in DTYPES:
         raise DataError(f"{_shown(name)} is of type {kind}, which no model here has.")
-    dtype = DTYPES[value["dtype"]]
-    if places[1] - places[0] != math.prod(shape) * dtype.itemsize:
-        raise DataError(f"The header of the file is damaged: {_shown(name)} has the wrong length.")
-    return Entry(dtype, tuple(shape), *places)
-
-
-def _are_counts(values: object) -> bool:
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**40 for v in values)
-
-
-def _check_places(entries: Mapping[str, Entry], size: int) -> None:
-    """Check that the tensors fill the rest of the file, one after the other."""
-    end = 0
-    for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.end)):
-        if entry.begin != end:
-            raise DataError("The header of the file is damaged: tensors overlap or leave a gap.")
-        end = entry.end
-    if end > size:
-        raise DataError(f"The file is cut off: {end - size:,} bytes are missing at its end.")
-    if end < size:
-        raise DataError(f"The file is damaged: {size - end:,} bytes at its end belong to nothing.")
+    return Entry(DTYPES[kind], tuple(described.get_shape()))
 
 
 def _shown(name: str) -> str:
@@ -196,7 +147,7 @@ def _shown(name: str) -> str:
 
 
 def _sides(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "()"
+    return " x ".join(map(str, shape[:9])) or "()"
 
 
 def _word(dtype: torch.dtype) -> str:

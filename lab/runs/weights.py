@@ -39,13 +39,13 @@ class TrainedWeights:
 
     def file(self) -> bytes:
         """Return a file that says by itself which model they are of."""
-        with self._path.open("rb") as file:
-            metadata = read_header(file, self._path.stat().st_size).metadata
-        if "config" in metadata:
+        said = read_header(self._path).metadata
+        if "config" in said:
             return self._path.read_bytes()
         # Runs of earlier versions did not write it.
-        known = self._metadata(int(metadata.get("step", 0)))
-        return safetensors.torch.save(safetensors.torch.load_file(self._path), known)
+        return safetensors.torch.save(
+            safetensors.torch.load_file(self._path), self._metadata(0) | dict(said)
+        )
 
     def version(self) -> float:
         """Return when they were last written (Unix time), or 0 if there are none."""
@@ -58,9 +58,8 @@ class TrainedWeights:
             RunError: there are none, or they are damaged or of another model.
         """
         try:
-            with self._path.open("rb") as file:
-                # Only the header is read before names, shapes and types have been compared.
-                header = read_header(file, self._path.stat().st_size)
+            # Only the header is read before names, shapes and types have been compared.
+            header = read_header(self._path)
             check_fit(header, model)
             step = int(header.metadata.get("step", 0))
             weights = safetensors.torch.load_file(self._path)

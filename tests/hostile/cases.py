@@ -514,18 +514,19 @@ case(
     lambda c: safetensors(b'{"a":[' + b"[]," * MB + b"1]}"),
     heavy=True,
 )
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 case("a name twice", "weights", lambda c: safetensors(b'{"a": 1, "a": 2}'), "JSON")
 case(
-    "100,000 tensors",
+    "20,000 tensors",
     "weights",
-    lambda c: safetensors({f"{i}": 1 for i in range(100_000)}),
+    lambda c: safetensors(dict.fromkeys(map(str, range(20_000)), EMPTY)),
     "tensors",
 )
 case("a number of 5,000 digits", "weights", lambda c: safetensors(b'{"a": %s}' % (b"9" * 5000)))
 case("a shape of 10^30", "weights", lambda c: entry(c.weights, shape=[10**30]), "damaged")
-case("another shape", "weights", lambda c: entry(c.weights, shape=[1, 2, 3]), "wrong length")
-case("another type", "weights", lambda c: entry(c.weights, dtype="F8_E4M3"), "type")
-case("another place", "weights", lambda c: entry(c.weights, data_offsets=[0, 2**39]), "length")
+case("another shape", "weights", lambda c: entry(c.weights, shape=[1, 2, 3]), "damaged")
+case("another type", "weights", lambda c: entry(c.weights, dtype="F8_E4M3"), "damaged")
+case("another place", "weights", lambda c: entry(c.weights, data_offsets=[0, 2**39]), "damaged")
 case("not numbers", "weights", lambda c: filled(c.weights, float("nan")), "finite")
 case("infinite", "weights", lambda c: filled(c.weights, float("inf")), "finite")
 case("the largest numbers", "weights", lambda c: filled(c.weights, 3e38))
