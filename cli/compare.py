@@ -26,6 +26,7 @@ from lab.comparison import (
     steps_of_epochs,
 )
 from lab.driver import Command, Report
+from lab.runs.files import writing
 
 ABOUT = """Train several models on one data set on equal terms, and write figures (PDF, SVG) and
 tables (CSV). Without any flag it is the classic comparison: RealNVP against Glow on 1,000 samples
@@ -135,10 +136,25 @@ def ending(words: str) -> tuple[threading.Event, Callable[[float | None], Comman
 
 
 def write_files(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write figures and tables."""
+    """Write figures and tables.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
     from figures.arena_figures import write_all  # here, because matplotlib takes a while
 
-    return write_all(comparison, folder)
+    with writing(folder):
+        return write_all(comparison, folder)
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """Return a sentence for each training that failed: the tables are without its end."""
+    runs = [(e, run.status()) for e in comparison.entries if (run := comparison.run_of(e))]
+    return [
+        f"{entry.entrant.title}, seed {entry.seed} failed: {status.message}"
+        for entry, status in runs
+        if status.state not in ("finished", "diverged")
+    ]
 
 
 def report(comparison: Comparison, files: list[Path]) -> tuple[str, str]:

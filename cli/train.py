@@ -172,7 +172,12 @@ def _compare(options: argparse.Namespace, device: str) -> int:
     words, line = compare.report(comparison, files)
     print(words, file=sys.stderr)
     print(line)
-    return EXIT_CODES["interrupted"] if interrupted else 0
+    if interrupted:
+        return EXIT_CODES["interrupted"]
+    failed = compare.failures(comparison)
+    for sentence in failed:
+        print(f"training compare: {sentence}", file=sys.stderr)
+    return EXIT_CODES["failed"] if failed else 0
 
 
 def _download(kind: DataKind, name: str, quiet: bool) -> None:

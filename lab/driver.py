@@ -298,5 +298,9 @@ class _Drive:
         self._checkpoint()  # before the status: what says that it is finished must be
         self._set(state=state, message=message or self.note)
         self.record.status(self.status)
+        if state == "finished" and self.record.problem:
+            # Trained, but what is on the disk is not: that is no good end.
+            self._become("failed")
+            self.record.problem += " Make room, then resume."
         self._report()
         return self.status

@@ -23,7 +23,7 @@ class Record:
 
     Attributes:
         problem: what a person should know of the last attempt to save, if it failed.
-        unsaved: whether something has happened since the last checkpoint.
+        unsaved: whether something has happened since the last checkpoint, or is not written yet.
     """
 
     def __init__(self, run: Run, experiment: Experiment, saved: int) -> None:
@@ -120,3 +120,4 @@ class Record:
             kept = f"the one of step {self._saved}" if self._saved >= 0 else "none yet"
             why = error.strerror or error
             self.problem = f"{NOT_SAVED} ({why}). Its last checkpoint: {kept}."
+            self.unsaved = True

@@ -164,9 +164,9 @@ def test_a_full_disk_leaves_no_half_row(full_disk):
     assert Run(root / "rows").metrics.rows() == [{"step": 1, "nll": 1.5}, {"step": 3, "nll": 3.5}]
 
 
-def test_a_training_goes_on_when_the_disk_is_full(full_disk):
+def test_a_training_goes_on_when_the_disk_is_full_but_does_not_call_itself_finished(full_disk):
     root, told = full_disk
-    assert (told["state"], told["step"]) == ("finished", 1000)
+    assert (told["state"], told["step"]) == ("failed", 1000)
     assert "Saving failed" in told["message"]
     assert any(
         state == "running" and "Saving failed" in text for _, state, text in told["messages"]
