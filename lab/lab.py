@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
@@ -67,7 +68,7 @@ class Lab:
         self.store.mark_interrupted()
         with self._lock:  # for which their thread waits, until there is a lab that it can call
             self._workers = Workers(place, self._lock, self._heard, self._gone, self._keep_limits)
-        if self.rules.runs or self.rules.disk_gb or self.rules.run_mb:
+        if self.limits.measures:
             threading.Thread(target=self._tend, name="lab-tend", daemon=True).start()
         atexit.register(self.close)
 
@@ -114,7 +115,7 @@ class Lab:
     ) -> list[str]:
         access = owned_by(who)
         with self._lock:
-            self.limits.check_room(self._queue, who.id, patient=patient)
+            self.limits.check_room(self._queue, who.id, len(wanted), patient=patient)
             runs: list[Run] = []
             try:
                 for family, config, own in wanted:
@@ -151,8 +152,8 @@ class Lab:
             views = [view for run_id in run_ids if (view := self._at_rest(run_id)) is not None]
             for view in views:
                 self.limits.check_hours(view.status)
-            for owner in {view.access.owner for view in views}:
-                self.limits.check_room(self._queue, owner, patient=patient)
+            for owner, count in Counter(view.access.owner for view in views).items():
+                self.limits.check_room(self._queue, owner, count, patient=patient)
             for view in views:
                 self._enqueue(view, patient=patient)
 
@@ -327,7 +328,7 @@ class Lab:
     # -- called by the workers' thread, which holds the lock ------------------------------------
 
     def _heard(self, worker: Worker, report: Report) -> None:
-        worker.view.take(report)
+        worker.take(report)
         self._news.notify_all()
 
     def _gone(self, worker: Worker) -> None:
@@ -342,8 +343,9 @@ class Lab:
         """Park what nobody looks at, stop what has had its time."""
         now = time.monotonic()
         with self._lock:
+            others_wait = bool(self._turns()[0])
             for worker in self._workers.values():
-                worker.end(self.limits.verdict(worker, now))
+                worker.end(self.limits.verdict(worker, now, others_wait=others_wait))
 
     # -- making room --------------------------------------------------------------------------
 
@@ -360,7 +362,9 @@ class Lab:
             now: Unix time.
         """
         kept = [Kept.of(run) for run in self.store]
-        self.limits.used = sum(run.size for run in kept)
+        self.limits.used = Counter()
+        for run in kept:
+            self.limits.used[run.owner] += run.size
         steps = plan(kept, self.rules, now)
         for run_id in steps.delete:
             with suppress(RunError):  # it has been resumed meanwhile, or its disk is away
@@ -374,7 +378,7 @@ class Lab:
         with self._lock:
             for run in kept:
                 if worker := self._workers.get(run.id):
-                    worker.end(self.limits.verdict_on_size(run.size))
+                    worker.end(self.limits.verdict_on_size(run.owner, run.size))
 
 
 def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:

@@ -29,9 +29,13 @@ class Queue:
     def __iter__(self) -> Iterator[View]:
         return iter(list(self._views))
 
-    def owners(self, patient: bool) -> list[str]:
-        """Return whose runs wait in the line of comparisons, or in that of single ones."""
-        return [v.access.owner for v in self._views if (v.run.id in self._patient) == patient]
+    def length(self, patient: bool) -> int:
+        """Return how many wait in the line of comparisons, or in that of single runs."""
+        return sum((view.run.id in self._patient) == patient for view in self._views)
+
+    def count(self, owner: str) -> int:
+        """Return how many runs of one owner wait, in both."""
+        return sum(view.access.owner == owner for view in self._views)
 
     def add(self, view: View, *, patient: bool = False) -> None:
         """Let a run wait: a single one before all of comparisons, else at the end."""

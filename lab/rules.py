@@ -32,6 +32,7 @@ class Rules(BaseModel):
     waiting: int = Field(0, ge=0, description="runs of one person in the queue")
     queue: int = Field(20, ge=1, le=1000, description="runs in the queue in all")
     runs: int = Field(0, ge=0, description="runs kept of one person")
+    person_gb: float = Field(0, ge=0, description="gigabytes that one person's runs may take")
     run_hours: float = Field(0, ge=0, description="hours that one run may train")
     run_mb: float = Field(0, ge=0, description="megabytes that one run may take on disk")
     disk_gb: float = Field(0, ge=0, description="gigabytes that all runs may take")

@@ -96,9 +96,11 @@ class Seat:
             RunError: nobody has signed in, or the folder of runs cannot be written.
         """
         self._check_somebody()
-        self._lab.limits.check_disk()
+        limits = self._lab.limits
+        limits.check_disk(self.who.id)
         run = make(self._lab.store)
         run.notes.set_access(owned_by(self.who))
+        limits.used[self.who.id] += run.size()  # before the next one: that may come at once
         return run
 
     def submit_all(self, wanted: Sequence[tuple[Family, RunConfig]]) -> list[str]:

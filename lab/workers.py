@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 
-from lab.driver import Report
+from lab.driver import Command, Report
 from lab.rules import Rules
 from lab.view import View
 from lab.worker import work
@@ -44,17 +44,25 @@ class Worker:
     device: str
     core: int | None = None  # the one it keeps to
     looked: float = field(default_factory=time.monotonic)  # when somebody looked at the run
+    paused_since: float | None = None  # or since the last command while it is paused
     stopping_since: float | None = None
     ending: bool = False  # because of a limit
     silent: bool = False  # its end of the connection is closed
     ended: bool = False  # its last report has come
 
-    def send(self, command: tuple) -> None:
+    def send(self, command: Command) -> None:
         """Send it a command; one that has just died needs none."""
+        self.paused_since = None  # somebody is there
         with suppress(OSError):
             self.connection.send(command)
 
-    def end(self, command: tuple[str, str] | None) -> None:
+    def take(self, report: Report) -> None:
+        """Take over what it reports."""
+        self.view.take(report)
+        paused = report.status.state == "paused"
+        self.paused_since = (self.paused_since or time.monotonic()) if paused else None
+
+    def end(self, command: Command | None) -> None:
         """Send it the command of a limit, if there is one and it is not ending already."""
         if command and not self.ending:
             self.ending = True

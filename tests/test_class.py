@@ -332,6 +332,67 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
     wait_until(lambda: is_training(lab, run_id, beyond=parked.step))
 
 
+def test_a_pause_makes_room_for_others_though_its_page_is_open(lab, monkeypatch):  # noqa: F811
+    ann, ben = Seat(lab, ANN), Seat(lab, BEN)
+    paused = [ann.submit(NICE, long(seed=seed)) for seed in range(2)]
+    wait_until(lambda: all(is_training(lab, run_id) for run_id in paused))
+    for run_id in paused:
+        ann.command(run_id, "pause")
+
+    def look() -> list[str]:  # as an open tab does
+        return [ann.view(run_id).status.state for run_id in paused]
+
+    wait_until(lambda: look() == ["paused"] * 2)
+    monkeypatch.setattr(lab.limits, "rules", Rules(park_minutes=1 / 60))
+    until = time.monotonic() + 2.5
+    wait_until(lambda: look() == ["paused"] * 2 and time.monotonic() > until)
+    waiting = ben.submit(NICE, long())
+    wait_until(lambda: "stopped" in look() and is_training(lab, waiting))
+    status = lab.view(paused[look().index("stopped")]).status
+    assert "paused" in status.message and "others waited" in status.message
+    assert status.step > 0
+    assert "paused" in look(), "only as many as it takes"
+
+
+def test_a_comparison_keeps_to_what_may_wait(lab, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(lab.limits, "rules", Rules(running=1, waiting=3, queue=60))
+    ann = Seat(lab, ANN)
+    with pytest.raises(LabFull, match="at most 3"):
+        ann.submit_all([(NICE, long(seed=seed)) for seed in range(60)])
+    assert list(lab.store) == []
+    ids = ann.submit_all([(NICE, long(seed=seed)) for seed in range(3)])
+    wait_until(lambda: is_training(lab, ids[0]))
+    ann.submit(NICE, long())
+    with pytest.raises(LabFull, match="3 of your runs"):
+        ann.submit(NICE, long())
+    ann.stop_all(ids)
+    wait_until(lambda: all(has_ended(lab, run_id) for run_id in ids))
+    with pytest.raises(LabFull, match="3 more may not"):
+        ann.resume_all(ids)
+    Seat(lab, BEN).submit(NICE, long())
+
+
+def test_one_person_does_not_fill_the_disk(lab, monkeypatch):  # noqa: F811
+    run_id = Seat(lab, ANN).submit(NICE, long())
+    wait_until(lambda: is_training(lab, run_id, beyond=20))
+    monkeypatch.setattr(lab.limits, "rules", Rules(person_gb=1e-5))
+    lab.tend(time.time())
+    wait_until(lambda: has_ended(lab, run_id))
+    assert "its owner" in lab.view(run_id).status.message
+    with pytest.raises(LabFull, match="Your runs fill"):
+        Seat(lab, ANN).submit(NICE, short())
+    ben = Seat(lab, BEN)
+    ben.submit(NICE, short())
+    # What comes from files counts, and at once.
+    for _ in range(100):
+        try:
+            ben.bring_in(lambda store: store.create(NICE, short()))
+        except LabFull as error:
+            assert "Your runs fill" in str(error)
+            break
+    assert lab.limits.used[BEN.id] < 2e4
+
+
 def test_a_run_ends_when_its_time_is_up_and_cannot_be_resumed(lab, monkeypatch):  # noqa: F811
     monkeypatch.setattr(lab.limits, "rules", Rules(run_hours=1 / 3600))
     run_id = lab.submit(NICE, long())
