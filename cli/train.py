@@ -130,8 +130,8 @@ def _device(name: str | None) -> str:
     if name is None:
         return best_device()
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.zeros(1, device=name))  # some devices hold no numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"--device {name} cannot be used on this machine; leave it out for the best one."
         raise ConfigError(message) from error
     return name

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+import filelock
+
 from datasets.own import DataError
 from lab.pace import Pace, Rate, Stopwatch
 from lab.record import Record
@@ -77,8 +79,9 @@ def drive(
 
     Raises:
         filelock.Timeout: another process trains this run.
+        RunError: its folder cannot be written.
     """
-    with run.lock().acquire(timeout=LOCK_PATIENCE):
+    with _held(run):
         run.sweep()
         status = replace(run.status(), state="starting", message="", device=device)
         try:
@@ -90,6 +93,15 @@ def drive(
                 (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             send(Report(status))
             return status
+
+
+def _held(run: Run):
+    try:
+        return run.lock().acquire(timeout=LOCK_PATIENCE)
+    except filelock.Timeout:
+        raise
+    except OSError as error:
+        raise RunError(f"{run.path} cannot be written: {error.strerror}.") from error
 
 
 def _sentence(error: Exception) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -14,11 +17,14 @@ from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 
 from lab.driver import Command, Report
-from lab.rules import Rules
+from lab.rules import Rules, RulesError
+from lab.runs.files import RunError
 from lab.view import View
 from lab.worker import work
+from training.core.config import ConfigError
 from training.core.devices import slots, threads_for, usable_cores
 
+LONGEST_TMPDIR = 60  # characters; a socket's path may have 104, and its own name some 30 of them
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
 
 PRELOAD = [
@@ -112,6 +118,7 @@ class Workers(Mapping[str, Worker]):
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
+        _find_room_for_sockets()
         self._context = multiprocessing.get_context(method)
         if method == "forkserver":
             # Third-party modules only: one of our own would stay as it was before an edit.
@@ -261,8 +268,16 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
     """Return this machine, or the cluster that ``GENLAB_RAY_ADDRESS`` names.
 
     Raises:
+        RulesError: ``GENLAB_SLOTS`` is no number of trainings.
         RunError: there is no such cluster.
     """
+    try:
+        return _find_place(rules, devices)
+    except ConfigError as error:
+        raise RulesError(str(error)) from error
+
+
+def _find_place(rules: Rules, devices: list[str] | None) -> Place:
     if not os.environ.get("GENLAB_RAY_ADDRESS"):
         return Place(devices or slots(rules.slots_cpu, rules.slots_gpu), work)
     from lab.ray.cluster import find_cluster
@@ -270,6 +285,22 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
 
     cluster = find_cluster()
     return Place(devices or cluster.slots(rules.slots_cpu), work_on_the_cluster, cluster.cpus)
+
+
+def _find_room_for_sockets() -> None:
+    """Have multiprocessing keep its sockets in /tmp where TMPDIR is too long for their names.
+
+    Raises:
+        RunError: there is no short folder either.
+    """
+    config = multiprocessing.process.current_process()._config
+    if "tempdir" in config or len(tempfile.gettempdir()) <= LONGEST_TMPDIR:
+        return
+    try:
+        config["tempdir"] = tempfile.mkdtemp(prefix="genlab-", dir="/tmp")
+    except OSError as error:
+        raise RunError("The path of TMPDIR is too long for sockets: set a shorter one.") from error
+    atexit.register(shutil.rmtree, config["tempdir"], ignore_errors=True)
 
 
 def _nothing() -> None:

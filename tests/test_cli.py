@@ -24,6 +24,8 @@ from PIL import Image
 
 from benchmarks.kills import start
 from cli.train import main
+from lab.lab import Lab
+from lab.rules import RulesError
 from lab.store import Run
 from registry import FAMILIES
 from training.core.devices import threads_for
@@ -351,3 +353,35 @@ def test_an_image_is_learned(tmp_path, quickly):
     final, _ = quickly("realnvp", *flags(SMALL["realnvp"]), "--data", file, "--out", path)
     assert Run(path).own_data().kind == "picture"
     assert final["kl_to_truth"] < 0.5
+
+
+@pytest.mark.parametrize("slots", ["0", "-1", "two", "1e3", "9" * 5000])
+def test_a_number_of_slots_that_is_none_is_a_line(tmp_path, capsys, monkeypatch, slots):
+    monkeypatch.setenv("GENLAB_SLOTS", slots)
+    monkeypatch.setenv("GENLAB_DEVICE", "cpu")
+    assert main(["nice", "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "GENLAB_SLOTS must be a whole number from 1 to 512" in told.err
+    with pytest.raises(RulesError, match="GENLAB_SLOTS"):
+        Lab(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--device", "meta"], ["--device", "nonsense"]],
+    ids=lambda flags: flags[1],
+)
+def test_a_device_that_holds_no_numbers_is_a_line(tmp_path, capsys, flags):
+    assert main(["nice", *flags, "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "y/" * 3000], ids=["name", "path"])
+def test_an_output_whose_name_is_too_long_is_a_line(tmp_path, capsys, name):
+    assert main(["nice", "--device", "cpu", "--out", str(tmp_path / name)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "name too long" in told.err

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,17 @@ def test_a_comparison_that_was_not_saved_is_not_done(mount, tmp_path):
     assert full.returncode in (1, 2), full.stdout
     assert "No space left on device" in full.stderr
     assert "Traceback" not in full.stderr
+
+
+def test_a_run_that_cannot_be_written_is_not_resumed(mount):
+    disk = mount("50m")
+    done = command_line(*NICE, "--out", str(disk / "run"))
+    assert done.returncode == 0
+    run = Run(disk / "run")
+    run.write_status(replace(run.status(), state="stopped"))
+    (run.path / ".lock").unlink(missing_ok=True)
+    mount("50m,ro")
+    refused = command_line("resume", str(run.path))
+    assert refused.returncode == 2
+    assert (refused.stdout, refused.stderr.count("\n")) == ("", 1)
+    assert "Read-only file system" in refused.stderr

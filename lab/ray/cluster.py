@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lab.runs.files import RunError
 from paths import ROOT
+from training.core.devices import slots_wanted
 
 ADDRESS = "GENLAB_RAY_ADDRESS"
 ANSWER = 60.0  # seconds that a cluster may take to answer
@@ -39,7 +40,7 @@ class Cluster:
         """
         if self.gpus and os.environ.get("GENLAB_DEVICE", "") != "cpu":
             return ["cuda"] * self.gpus
-        return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or on_cpu or max(1, self.cpus))
+        return ["cpu"] * slots_wanted(on_cpu or max(1, self.cpus))
 
 
 def find_cluster() -> Cluster | None:

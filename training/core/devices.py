@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 
+from training.core.config import ConfigError
+
+MAX_SLOTS = 512
+
 
 def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
     """Return the devices that may train at the same time, one entry per training.
@@ -21,6 +25,9 @@ def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
     Args:
         on_cpu: trainings at a time on the processor; 0 for as many as it has cores to spare.
         on_each_gpu: trainings at a time on each GPU.
+
+    Raises:
+        ConfigError: ``GENLAB_SLOTS`` is no number of trainings.
     """
     wanted = os.environ.get("GENLAB_DEVICE", "")
     # Counting does not create a context on the GPU: only the trainings themselves touch it.
@@ -29,7 +36,24 @@ def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
     if wanted != "cpu" and torch.backends.mps.is_available():
         return ["mps"] * on_each_gpu
     cores = len(usable_cores()) or os.cpu_count() or 2
-    return ["cpu"] * int(os.environ.get("GENLAB_SLOTS") or on_cpu or max(2, cores - 1))
+    return ["cpu"] * slots_wanted(on_cpu or max(2, cores - 1))
+
+
+def slots_wanted(otherwise: int) -> int:
+    """Return the trainings at a time on CPUs that ``GENLAB_SLOTS`` names.
+
+    Args:
+        otherwise: what counts where it is not set.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
+    text = os.environ.get("GENLAB_SLOTS") or str(otherwise)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_SLOTS):
+        raise ConfigError(
+            f"GENLAB_SLOTS must be a whole number from 1 to {MAX_SLOTS}; {text[:40]!r} is not."
+        )
+    return int(text)
 
 
 def usable_cores() -> list[int]:
