@@ -23,6 +23,7 @@ from figures.arena_figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
+from ui.common.deferred import deferred
 from ui.common.lab import lab
 from ui.common.pace import POLL
 from ui.common.page import show_image, theme
@@ -198,7 +199,7 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
     for i, (label, make, name, mime) in enumerate(buttons):
         columns[i % 3].download_button(
             label,
-            make,
+            deferred(make, label),
             f"arena-{name}",
             mime,
             on_click="ignore",

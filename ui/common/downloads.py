@@ -9,6 +9,7 @@ import streamlit as st
 
 from lab.store import Run
 from lab.view import View
+from ui.common.deferred import deferred, say_what_failed
 from ui.common.page import theme
 
 MIME = {"gif": "image/gif", "png": "image/png", "csv": "text/csv", "zip": "application/zip"}
@@ -34,7 +35,7 @@ def take_away(view: View, files: Files) -> None:
     for i, (ending, label, data) in enumerate(buttons):
         columns[i % 3].download_button(
             label,
-            data,
+            deferred(data, label),
             f"{run.id}.{ending}",
             MIME.get(ending, "application/octet-stream"),
             on_click="ignore",
@@ -43,6 +44,7 @@ def take_away(view: View, files: Files) -> None:
             key=f"{run.id}.{ending}",
             disabled=ending == "safetensors" and not weights.exists(),
         )
+    say_what_failed()
     columns[len(buttons) % 3].caption(
         f"The run is the folder `{run.path.name}` and opens without the lab."
     )
