@@ -337,7 +337,7 @@ def folder_of(store: RunStore) -> Path:
 def new_path(store: RunStore) -> Path:
     """Return an unguessable name for a comparison of the lab."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return folder_of(store) / f"comparison-{stamp}-{secrets.token_hex(5)}.json"
+    return folder_of(store) / f"comparison-{stamp}-{secrets.token_hex(8)}.json"
 
 
 def comparisons_in(store: RunStore) -> list[Comparison]:

@@ -51,7 +51,8 @@ class Lab:
         done: set when the lab has been closed.
 
     Raises:
-        RulesError: the configuration file cannot be used.
+        RulesError: the configuration cannot be used.
+        RunError: another lab works in this folder.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Lab:
         self._views: dict[str, View] = {}
         self._queue = Queue()
         place = find_place(self.rules, devices)
+        self._claim = self.store.claim()
+        self.store.sweep()
         self.store.mark_interrupted()
         with self._lock:  # for which their thread waits, until there is a lab that it can call
             self._workers = Workers(place, self._lock, self._heard, self._gone, self._keep_limits)
@@ -208,6 +211,7 @@ class Lab:
         """End all workers: they write a checkpoint first."""
         self.done.set()
         self._workers.close("The lab was closed. Resume goes on from here.")
+        self._claim.release()
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -35,6 +35,10 @@ from training.core.family import Own
 
 __all__ = ["Run", "RunError", "RunStore", "Status"]
 
+# Of run folders. 1 had no number; its settings may have names of earlier versions, which are read.
+FORMAT = 2
+VERSION = "0.1"  # of the lab
+
 
 class Run:
     """One run folder. Opening it reads nothing; every method reads or writes just what it names.
@@ -71,14 +75,13 @@ class Run:
             RunError: the folder exists and is not empty, or cannot be written.
         """
         run = cls(path)
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise RunError(f"{run.path} exists already and is not empty.")
         with writing(run.path):
+            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+                raise RunError(f"{run.path} exists already and is not empty.")
             run.snapshots.folder.mkdir(parents=True)
             if own is not None:
                 own.save(run.path / "data.npz")
-            versions = {"torch": torch.__version__, "numpy": np.__version__}
-            values = {"family": family.stem, "config": config.model_dump(), "versions": versions}
+            values = {"family": family.stem, "config": config.model_dump(), **_written_by()}
             write_json(run.path / "config.json", values)
             run.write_status(Status(created=time.time()))
         return run
@@ -106,20 +109,30 @@ class Run:
     def _opened(self) -> tuple[Family, RunConfig]:
         try:
             values = read_json(self.path / "config.json")
+            _check_format(values)
             family = FAMILIES[values["family"]]
             return family, family.training.config.parse(values["config"])
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run: it has no config.json.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else "it is damaged."
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}."
+            raise RunError(f"The config.json of {self.path} {reason}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            known = isinstance(error, ConfigError | _Newer)
+            reason = str(error) if known else "it is damaged."
             raise RunError(f"The config.json of {self.path} cannot be used: {reason}") from error
 
-    def opens(self) -> bool:
-        """Tell whether its settings can be read; pages leave out a run whose are damaged."""
+    def trouble(self) -> str:
+        """Return why its settings cannot be read, or an empty string."""
         try:
-            return self.config is not None
-        except RunError:
-            return False
+            self._opened()
+        except RunError as error:
+            return str(error)
+        return ""
+
+    def opens(self) -> bool:
+        """Tell whether its settings can be read; pages of families leave out the others."""
+        return not self.trouble()
 
     def own_data(self) -> Own | None:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
@@ -170,6 +183,8 @@ class Run:
                 return False
         except filelock.Timeout:
             return True
+        except OSError:  # a folder that cannot be written: nobody trains there
+            return False
 
     # -- as a whole ---------------------------------------------------------------------------
 
@@ -189,7 +204,9 @@ class Run:
     def zipped(self) -> bytes:
         """Return the whole folder as a zip archive."""
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Zip knows the years from 1980 to 2107; a file of another gets the nearest.
+        packing = {"compression": zipfile.ZIP_DEFLATED, "strict_timestamps": False}
+        with zipfile.ZipFile(buffer, "w", **packing) as archive:
             for path in sorted(self.path.rglob("*")):
                 if path.is_file() and not path.name.startswith(".") and path.name not in LOCAL:
                     with suppress(FileNotFoundError):  # a snapshot that was thinned out just now
@@ -220,7 +237,9 @@ class RunStore:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", run_id):
             return None
         run = Run(self.root / run_id)
-        return run if (run.path / "config.json").is_file() else None
+        # One that has lost its settings is to be seen, too, and can be deleted.
+        known = ("config.json", "status.json")
+        return run if any((run.path / name).is_file() for name in known) else None
 
     def __iter__(self) -> Iterator[Run]:
         """Yield all runs, newest first."""
@@ -232,6 +251,29 @@ class RunStore:
     def delete(self, run: Run) -> None:
         """Delete a run's folder for good."""
         shutil.rmtree(run.path)
+
+    def claim(self) -> filelock.BaseFileLock:
+        """Return the lock that the one lab of this folder holds, taken.
+
+        Raises:
+            RunError: another lab works here.
+        """
+        lock = filelock.FileLock(self.root / ".lab.lock", timeout=0, thread_local=False)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise RunError(
+                f"Another lab works in {self.root}: close it, or set GENLAB_RUNS to another folder."
+            ) from error
+        except OSError:  # not to be written: nothing in it can be harmed
+            pass
+        return lock
+
+    def sweep(self) -> None:
+        """Delete what imports that were killed have left; only for who has claimed the folder."""
+        for path in self.root.glob(".import-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def mark_interrupted(self) -> None:
         """Mark runs that say they are active though nobody trains them.
@@ -246,3 +288,20 @@ class RunStore:
                     "Resume goes on from its last checkpoint."
                 )
                 run.write_status(replace(status, state="interrupted", message=message))
+
+
+class _Newer(ValueError):
+    """A run of a later version of the lab."""
+
+
+def _written_by() -> dict[str, object]:
+    versions = {"lab": VERSION, "torch": torch.__version__, "numpy": np.__version__}
+    return {"format": FORMAT, "versions": versions}
+
+
+def _check_format(values: dict) -> None:
+    found = values.get("format", 1)
+    if type(found) is not int or found < 1:
+        raise ValueError("no format")
+    if found > FORMAT:
+        raise _Newer(f"it is of format {found}, of a later version of the lab; update the lab.")

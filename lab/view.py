@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.driver import Report
 from lab.runs.access import Access
@@ -72,6 +72,8 @@ def view_of(run: Run) -> View:
         with suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):  # damaged, or just gone
             view.step, view.snapshot = step, run.snapshots.load(step)
             break
+    if view.step > view.status.total:  # its status was damaged: pages count from 0 to the total
+        view.status = replace(view.status, step=view.step, total=view.step)
     return view
 
 

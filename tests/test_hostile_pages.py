@@ -32,7 +32,17 @@ ADDRESS = {
 ENDLESS = {"x" * MB: "x" * MB, "seed": "9" * 10 * MB, **{f"y{i}": "1" for i in range(9000)}}
 HARMED = (
     *("damaged-config", "nested-config", "endless-status", "html-status", "flat-rows"),
-    *("endless-rows", "strange-0", "strange-1", "honest", "\0", "x" * 5000, "x" * MB),
+    *(
+        "endless-rows",
+        "strange-0",
+        "strange-1",
+        "lost-status",
+        "below-status",
+        "honest",
+        "\0",
+        "x" * 5000,
+        "x" * MB,
+    ),
 )
 EVERYDAY = [
     ("app.py", {}),
@@ -75,6 +85,15 @@ def check(told: dict) -> None:
 @pytest.fixture(scope="module")
 def everyday(tmp_path_factory) -> list[dict]:
     return visited(tmp_path_factory.mktemp("runs"), EVERYDAY)
+
+
+def test_runs_that_cannot_be_read_are_listed_with_the_reason(everyday):
+    told = everyday[EVERYDAY.index(("pages/runs.py", {}))]
+    assert any("Runs that cannot be read: 3" in text for text in told["shown"])
+    text = "\n".join(told["shown"])
+    for name in ("damaged-config", "nested-config", "lost-config"):
+        assert name in text
+    assert "no config.json" in text.replace("\\", "")
 
 
 def named(visit: tuple[str, dict]) -> str:

@@ -17,6 +17,8 @@ from lab.runs.notes import clean_name
 from lab.store import Run, RunStore
 from registry import FAMILIES
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Run:
@@ -180,3 +182,16 @@ def test_a_status_that_says_it_trains_is_not_believed(trained, store):
 )
 def test_names_are_one_line_of_letters(given, kept):
     assert clean_name(given) == kept
+
+
+SHIPPED = [p.parent for p in sorted((ROOT / "assets" / "runs").glob("*/config.json"))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_ships_and_is_taken_away_can_be_brought_in(path, store):
+    shipped = Run(path)
+    run = import_run(store, shipped.zipped())
+    assert (run.family, run.config) == (shipped.family, shipped.config)
+    assert run.weights.version()
+    assert run.status().state == "finished"
+    assert len(run.id.rpartition("-")[2]) == 16, "64 random bits"

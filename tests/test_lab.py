@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from lab import workers
 from lab.driver import drive
 from lab.lab import Lab, LabFull
 from lab.rules import Rules
-from lab.store import Run, RunStore
+from lab.store import Run, RunError, RunStore
 from lab.view import CURVE, View, thin, view_of
 from registry import FAMILIES
 from training.core.loop import train
@@ -220,6 +222,53 @@ def test_a_click_before_the_old_process_is_gone_waits_for_it(lab):
     wait_until(lambda: not is_alive(worker.process.pid))
     ended = view.states.index("stopped")
     assert {"queued", "starting", "running"} >= set(view.states[ended + 1 :]), "no death is told"
+
+
+def test_a_second_lab_in_the_same_folder_is_refused_and_harms_nothing(lab):
+    run_id = lab.submit(NICE, long())
+    wait_until(lambda: is_training(lab, run_id))
+    waiting = [lab.submit(NICE, long(seed=seed)) for seed in range(2)]
+    program = f"from lab.lab import Lab; Lab({str(lab.store.root)!r}, ['cpu'])"
+    other = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert "Another lab works in" in other.stderr
+    with pytest.raises(RunError, match="Another lab"):
+        Lab(lab.store.root, ["cpu"])
+    states = [lab.store.get(i).status().state for i in (run_id, *waiting)]
+    assert "interrupted" not in states
+    lab.close()
+    Lab(lab.store.root, ["cpu"]).close()
+
+
+def test_a_folder_for_sockets_is_found_however_long_tmpdir_is(tmp_path):
+    long_one = tmp_path / ("x" * 128)
+    long_one.mkdir()
+    program = (
+        "import sys, time\n"
+        "from lab.lab import Lab\n"
+        "from registry import FAMILIES\n"
+        "if __name__ == '__main__':\n"
+        "    nice = FAMILIES['nice']\n"
+        "    lab = Lab(sys.argv[1], ['cpu'])\n"
+        "    config = nice.training.config(iterations=1000, layers=2, hidden=32)\n"
+        "    run_id = lab.submit(nice, config)\n"
+        "    end = time.monotonic() + 100\n"
+        "    while lab.view(run_id).status.active and time.monotonic() < end:\n"
+        "        lab.wait(run_id, 10**9, 0.2)\n"
+        "    status = lab.view(run_id).status\n"
+        "    lab.close()\n"
+        "    sys.exit(f'{status.state}: {status.message}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(long_one)},
+        check=False,
+    )
+    assert done.stderr.strip().endswith("finished:"), done.stderr
 
 
 # -- several runs -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from datasets.own import OwnData
 from lab.driver import drive
 from lab.runs.files import read_json, write_json
 from lab.runs.snapshots import FRAMES
-from lab.store import Run, RunError, RunStore, Status
+from lab.store import FORMAT, Run, RunError, RunStore, Status
 from registry import FAMILIES
 
 ROOT = Path(__file__).parent.parent
@@ -287,6 +288,51 @@ def test_names_of_runs_cannot_be_guessed(tmp_path):
     assert min(map(len, tails)) >= 10
 
 
+def test_a_run_says_which_format_it_has_and_by_which_lab_it_was_written(run):
+    values = read_json(run.path / "config.json")
+    assert values["format"] == FORMAT
+    assert {"lab", "torch", "numpy"} <= values["versions"].keys()
+    # Runs of before have no number, and are read.
+    del values["format"]
+    write_json(run.path / "config.json", values)
+    assert Run(run.path).config == small()
+    assert Run(run.path).trouble() == ""
+    write_json(run.path / "config.json", {**values, "format": FORMAT + 1})
+    with pytest.raises(RunError, match="later version") as error:
+        Run(run.path).config  # noqa: B018
+    assert one_sentence(error)
+    assert "later version" in Run(run.path).trouble()
+    assert not Run(run.path).opens()
+
+
+def test_a_run_without_settings_is_seen_and_can_be_deleted(run):
+    store = RunStore(run.path.parent)
+    (run.path / "config.json").unlink()
+    (found,) = store
+    assert "no config.json" in found.trouble()
+    store.delete(found)
+    assert list(store) == []
+
+
+@pytest.mark.parametrize("year", [1970, 1979, 2108, 2200])
+def test_a_file_of_a_year_that_zip_does_not_know_is_packed(run, year):
+    when = datetime(year, 6, 1, tzinfo=UTC).timestamp()
+    os.utime(run.path / "config.json", (when, when))
+    with zipfile.ZipFile(io.BytesIO(run.zipped())) as archive:
+        assert archive.testzip() is None
+        assert "run/config.json" in archive.namelist()
+
+
+def test_an_import_that_was_killed_is_swept(tmp_path):
+    store = RunStore(tmp_path)
+    (tmp_path / ".import-0123/snapshots").mkdir(parents=True)
+    (tmp_path / ".import-0123/data.npz").write_bytes(b"half")
+    lock = store.claim()
+    store.sweep()
+    lock.release()
+    assert not (tmp_path / ".import-0123").exists()
+
+
 # -- damage -----------------------------------------------------------------------------------
 
 GOOD_CONFIG = {"family": "nice", "config": SMALL}
@@ -342,6 +388,8 @@ BAD_STATUSES = {
     "null for a number": b'{"state": "running", "seconds": null}',
     "endless": b'{"state": "running", "step": Infinity}',
     "nested": b"[" * 100_000,
+    "below zero": b'{"state": "finished", "step": 5, "total": -3}',
+    "not a number": b'{"state": "finished", "step": 5, "seconds": NaN}',
 }
 
 

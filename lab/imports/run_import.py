@@ -121,10 +121,9 @@ def _check(run: Run) -> bool:
         raise DataError(f"Its settings cannot be used: {reason}") from error
     if (run.path / "data.npz").exists():
         run.own_data()
-    file = run.path / "model.safetensors"
-    if not file.exists():
+    if not run.weights.version():
         return False
-    weights = read_weights(file)
+    weights = read_weights(run.weights.file())
     if weights.family is not family or weights.config != config:
         raise DataError("Its weights are not of the model that its settings describe.")
     return True

@@ -55,8 +55,9 @@ class Status:
             known = [field for field in fields(cls) if field.name in (*values, "state")]
             status = cls(**{f.name: type(f.default)(values[f.name]) for f in known})
             # Also false for NaN: pages divide by these and show them as times.
-            counts = (status.step, status.total, status.seconds, status.skipped, status.created)
-            if not all(abs(count) <= MAX_COUNT for count in counts):
+            counts = (status.step, status.total, status.skipped)
+            times = (status.seconds, status.created)  # the clock of a machine may jump back
+            if not all(0 <= count <= MAX_COUNT for count in (*counts, *map(abs, times))):
                 raise ValueError("a count beyond all reason")
             return status
         except (OSError, ValueError, TypeError, KeyError, OverflowError):

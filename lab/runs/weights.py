@@ -83,4 +83,5 @@ class TrainedWeights:
         if not path.exists():
             return {}
         with np.load(path, allow_pickle=False) as target:
-            return {name: json.dumps(target[name].tolist()) for name in family.training.data.facts}
+            known = [name for name in family.training.data.facts if name in target.files]
+            return {name: json.dumps(target[name].tolist()) for name in known}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,13 @@ def make_runs(root: Path) -> None:
         run = Run.create(root / name, nice, nice.training.config(**SMALL))
         run.write_status(replace(run.status(), state="stopped", message=MARK))
         (run.path / file).write_bytes(content)
+    below = b'{"state": "finished", "step": 5, "total": -3}'
+    for name, content in (("lost-status", None), ("below-status", below)):
+        path = shutil.copytree(context.run.path, root / name)
+        (path / "status.json").unlink()
+        if content is not None:
+            (path / "status.json").write_bytes(content)
+    (shutil.copytree(context.run.path, root / "lost-config") / "config.json").unlink()
     strange = npz({"samples": npy(np.zeros((3, 9, 9), "f4")), "density": npy(np.zeros(5, "U9"))})
     for number, target in enumerate((strange, npz({}))):
         steps = {f"snapshots/{step:08d}__npz": strange for step in (0, 5)}

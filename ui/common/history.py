@@ -16,6 +16,8 @@ Arrays = dict[str, np.ndarray]
 def history_slider(view: View) -> None:
     """Draw the slider that goes back through the training."""
     total = view.status.total
+    if not total:
+        return
     st.slider(
         "History",
         0,

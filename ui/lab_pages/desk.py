@@ -16,6 +16,7 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
+from ui.common.deferred import deferred, say_what_failed
 from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
@@ -31,7 +32,10 @@ def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
         refuse(refused)
-    runs = [run for run in lab().runs() if run.opens()]
+    say_what_failed()
+    found = [(run, run.trouble()) for run in lab().runs()]
+    _unreadable([(run, why) for run, why in found if why])
+    runs = [run for run, why in found if not why]
     if not runs:
         st.info("There are no runs yet: open a family and press **Train**, or import one below.")
         return
@@ -58,6 +62,24 @@ def desk() -> None:
     elif ticked:
         _several(ticked[:COMPARED], len(ticked))
     _keep_fresh(statuses)
+
+
+def _unreadable(runs: Sequence[tuple[Run, str]]) -> None:
+    """List the runs that cannot be opened, and why; they can be deleted."""
+    if not runs:
+        return
+    with st.expander(f"Runs that cannot be read: {len(runs)}", icon=":material/warning:"):
+        for run, why in runs:
+            words, delete = st.columns([5, 1], vertical_alignment="center")
+            words.markdown(f"`{run.id}`: {plain(why)}")
+            delete.button(
+                "Delete",
+                key=f"{run.id}.delete",
+                disabled=not lab().may_change(run.id),
+                on_click=_delete,
+                args=(run.id,),
+                width="stretch",
+            )
 
 
 def _keep_fresh(statuses: dict[str, Status]) -> None:
@@ -155,7 +177,7 @@ def _one(run: Run, status: Status) -> None:
     )
     download.download_button(
         "Download (zip)",
-        run.zipped,
+        deferred(run.zipped, "The zip"),
         f"{run.id}.zip",
         "application/zip",
         on_click="ignore",
