@@ -347,9 +347,12 @@ class Lab:
         """Park what nobody looks at, stop what has had its time."""
         now = time.monotonic()
         with self._lock:
-            others_wait = bool(self._turns()[0])
+            ending = sum(worker.is_ending for worker in self._workers.values())
+            wanted = len(self._turns()[0]) - ending  # slots, for who waits
             for worker in self._workers.values():
-                worker.end(self.limits.verdict(worker, now, others_wait=others_wait))
+                if not worker.is_ending:
+                    worker.end(self.limits.verdict(worker, now, others_wait=wanted > 0))
+                    wanted -= worker.is_ending
 
     # -- making room --------------------------------------------------------------------------
 

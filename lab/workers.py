@@ -62,6 +62,11 @@ class Worker:
         with suppress(OSError):
             self.connection.send(command)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been told to end."""
+        return self.ending or self.stopping_since is not None
+
     def take(self, report: Report) -> None:
         """Take over what it reports."""
         self.view.take(report)

@@ -347,7 +347,7 @@ def test_a_pause_makes_room_for_others_though_its_page_is_open(lab, monkeypatch)
     until = time.monotonic() + 2.5
     wait_until(lambda: look() == ["paused"] * 2 and time.monotonic() > until)
     waiting = ben.submit(NICE, long())
-    wait_until(lambda: "stopped" in look() and is_training(lab, waiting))
+    wait_until(lambda: "stopped" in look() and ben.view(waiting).status.state == "running")
     status = lab.view(paused[look().index("stopped")]).status
     assert "paused" in status.message and "others waited" in status.message
     assert status.step > 0
