@@ -328,8 +328,7 @@ def test_a_run_that_nobody_looks_at_is_parked_and_goes_on_when_its_owner_comes_b
     assert Run(lab.view(run_id).run.path).checkpoints.last()["experiment"]["step"] == parked.step
     assert ben.view(run_id).status.state == "parked", "another's look does not start it"
     wait_until(lambda: run_id not in lab._workers)
-    ann.view(run_id)
-    wait_until(lambda: is_training(lab, run_id, beyond=parked.step))
+    wait_until(lambda: ann.view(run_id) and is_training(lab, run_id, beyond=parked.step))
 
 
 def test_a_pause_makes_room_for_others_though_its_page_is_open(lab, monkeypatch):  # noqa: F811
