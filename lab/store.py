@@ -299,7 +299,9 @@ def _written_by() -> dict[str, object]:
     return {"format": FORMAT, "versions": versions}
 
 
-def _check_format(values: dict) -> None:
+def _check_format(values: object) -> None:
+    if not isinstance(values, dict):
+        raise TypeError("no settings by name")
     found = values.get("format", 1)
     if type(found) is not int or found < 1:
         raise ValueError("no format")
