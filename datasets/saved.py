@@ -1,0 +1,91 @@
+"""A user's data as a run keeps it: an .npz file, checked again whenever it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from datasets.archives import open_zip
+from datasets.errors import DataError
+from datasets.files import write_atomic
+
+__all__ = ["check_saved", "read_saved", "read_texts", "save_arrays"]
+
+MAX_ARRAYS = 64  # in one .npz file
+_DAMAGED = "The saved data cannot be read: the file is damaged."
+
+
+def save_arrays(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray | str],
+    texts: Mapping[str, tuple[str, ...]],
+    *,
+    packed: bool = False,
+) -> None:
+    """Write an .npz file, whole or not at all.
+
+    Args:
+        path: The file.
+        arrays: Arrays of any shape, and single texts, by their names.
+        texts: Lists of texts, which become JSON.
+        packed: Whether to compress them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    fields = {name: np.array(value) for name, value in arrays.items()}
+    fields |= {name: np.array(json.dumps(value)) for name, value in texts.items()}
+    write = np.savez_compressed if packed else np.savez
+    write_atomic(Path(path), lambda file: write(file, **fields))
+
+
+def read_saved(
+    path: str | Path, limit: int, fields: tuple[str, ...], later: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """Read arrays from an .npz file that may have been damaged or swapped.
+
+    Args:
+        path: The file.
+        limit: The most bytes that its content may take.
+        fields: The names of the arrays.
+        later: Names of further ones, which files of older versions do not have.
+
+    Raises:
+        DataError: The file is missing, damaged, too large or holds other things.
+    """
+    try:
+        check_saved(path, limit)
+        with np.load(path, allow_pickle=False) as saved:
+            return {
+                field: saved[field] for field in (*fields, *(f for f in later if f in saved.files))
+            }
+    except DataError:
+        raise
+    # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
+    except Exception as error:
+        raise DataError(_DAMAGED) from error
+
+
+def check_saved(path: str | Path, limit: int) -> None:
+    """Refuse an .npz file whose content takes more than ``limit`` bytes, with a `DataError`."""
+    with open_zip(path, MAX_ARRAYS) as archive:
+        if sum(member.file_size for member in archive.infolist()) > limit:
+            raise DataError(f"The saved data is larger than {limit // 2**20} MB.")
+
+
+def read_texts(saved: np.ndarray) -> tuple[str, ...]:
+    """Return the texts of a list that was saved as JSON.
+
+    Raises:
+        DataError: It is something else.
+    """
+    try:
+        texts = json.loads(str(saved))
+    except (ValueError, RecursionError) as error:
+        raise DataError(_DAMAGED) from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise DataError(_DAMAGED)
+    return tuple(texts)
