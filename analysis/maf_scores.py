@@ -15,7 +15,7 @@ import torch
 
 from datasets import defects
 from datasets.capsules import rendered_test_image
-from datasets.defects import DefectSet, read_test_picture
+from datasets.defects import DefectSet, read_test_image
 from datasets.files import write_atomic
 from lab.runs.files import write_json
 from lab.store import Run
@@ -125,7 +125,7 @@ class Scoring:
         if data.masked:
             config = self.experiment.config
             wide = stretched(where, config.side, config.window).numpy()
-            pixel = detection.pixel_auroc(wide, data.masks)
+            pixel = detection.pixel_auroc(wide[data.known], data.masks[data.known])
         self.result = _evaluation(
             self.experiment.config,
             data.names(),
@@ -283,4 +283,4 @@ def image_of(run: Run, found: Evaluation, place: int, own: DefectSet | None = No
     folder = find(run.config)
     if folder is None:
         return rendered_test_image(place, side)
-    return read_test_picture(folder, found.names[place], side)
+    return read_test_image(folder, found.names[place], side)

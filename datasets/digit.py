@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from datasets.own import MAX_PIXELS, DataError, flatten
+from datasets.errors import DataError
+from datasets.image_files import MAX_PIXELS, flatten
 
 __all__ = ["mnist_like"]
 

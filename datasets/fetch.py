@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from datasets.errors import DataError
 from datasets.files import write_atomic
-from datasets.own import DataError
 
 __all__ = ["Job", "fetch", "md5"]
 
@@ -25,7 +25,8 @@ class Job:
 
     Attributes:
         path: Where it goes.
-        checksum: Of the file, in hexadecimal digits: SHA-256 (64 of them) or MD5 (32).
+        checksum: Of the file, in hexadecimal digits: SHA-256 (64 of them) or MD5 (32). Empty where
+            nobody has published one.
         most: The most bytes to take: a server may send without end.
         timeout: Seconds of silence after which a mirror is given up.
         tick: Called with the bytes that have come; what it raises ends the download.
@@ -106,7 +107,11 @@ def _copy(response: IO[bytes], file: IO[bytes], job: Job) -> None:
         digest.update(block)
         count += len(block)
         job.tick(count)
-    if digest.hexdigest() != job.checksum:
+    if getattr(response, "length", None):  # what the server announced and did not send
+        raise _Unreachable(f"broke off after {count:,} bytes")
+    if count > job.most:
+        raise _Unreachable("sent far more than announced")
+    if job.checksum and digest.hexdigest() != job.checksum:
         raise _Unreachable(f"sent another file than expected ({count:,} bytes, wrong checksum)")
 
 

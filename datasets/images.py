@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import os
-import pickle
-import tarfile
-import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -20,16 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.fetch import Job, fetch, md5
-from datasets.files import write_atomic
-from datasets.own import DataError, read_saved
-from datasets.own_images import OwnImages, fixed_fifth, holds_pictures
+from datasets.errors import DataError, DataMissing
+from datasets.fetch import Job, fetch
+from datasets.image_readers import (
+    CIFAR_BATCHES,
+    CIFAR_FOLDER,
+    read_batches,
+    read_idx,
+)
+from datasets.own_images import OwnImages, fixed_fifth, image_folders
 from datasets.plane import OWN
+from datasets.saved import read_saved, save_arrays
 from datasets.shapes import CLASSES, render_shapes
+from datasets.sources import PROJECT, data_roots, folder_state
 
 __all__ = [
     "IMAGES",
     "OWN",
+    "PROJECT",
     "DataMissing",
     "ImageSet",
     "ImageSource",
@@ -40,14 +41,9 @@ __all__ = [
     "load_images",
 ]
 
-PROJECT = Path(__file__).resolve().parent
 CACHE = PROJECT / "cache"
 
 Progress = Callable[[int, int], None]
-
-
-class DataMissing(DataError):
-    """The data set is not on this machine; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +197,6 @@ _FILES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "cifar10": ("", {"cifar-10-python.tar.gz": 170_498_071}),
 }
-_CIFAR_FOLDER = "cifar-10-batches-py"
-_CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _CIFAR_CLASSES = (
     "airplane",
     "automobile",
@@ -216,32 +210,6 @@ _CIFAR_CLASSES = (
     "truck",
 )
 _DIGITS = tuple("0123456789")
-_MOST = 64 * 2**20  # bytes of one unpacked file; the largest has 47 million
-
-
-def data_roots() -> list[Path]:
-    """Folders to look for data in: those in GENLAB_DATA that are there, then the project's own."""
-    named = os.environ.get("GENLAB_DATA", "").split(os.pathsep)
-    roots = [Path(name).expanduser() for name in named if name]
-    return [*(root for root in roots if root.is_dir()), PROJECT]
-
-
-def image_folders() -> list[Path]:
-    """Folders of the data roots that look like pictures to read with `read_image_folder`.
-
-    Only looks at a few entries of each, so a folder may still turn out to hold nothing of use.
-    """
-    found: list[Path] = []
-    for root in data_roots():
-        try:
-            inside = sorted(path for path in root.iterdir() if not path.name.startswith((".", "_")))
-        except OSError:
-            continue
-        here = [] if root == PROJECT else [root]
-        pictures = [folder for folder in [*here, *inside[:200]] if holds_pictures(folder)]
-        # A root is one set of pictures, or it holds some: never both.
-        found += [root] if pictures[:1] == [root] else pictures
-    return found
 
 
 def is_here(name: str) -> bool:
@@ -259,26 +227,26 @@ def load_images(name: str, own: OwnImages | None = None) -> ImageSet:
     """Load a set of images, on the CPU; without any network.
 
     Args:
-        name: A key of `IMAGES`, or "own" for the user's pictures.
-        own: The user's pictures; used only if `name` is "own".
+        name: A key of `IMAGES`, or "own" for the user's images.
+        own: The user's images; used only if `name` is "own".
 
     Returns:
         The set. The last few are kept in memory and shared.
 
     Raises:
-        DataMissing: The set is not on this machine, or the user has no pictures yet.
+        DataMissing: The set is not on this machine, or the user has no images yet.
         DataError: Its files are damaged; names the file.
         ValueError: There is no set of that name.
     """
     if name == OWN:
         return _own_set(own)
     if _source(name).built_in:
-        return _load(name, CACHE)
+        return _load(name, CACHE, "")
     damage: DataError | None = None
     for root in data_roots():
         try:
             if _lies_in(root, name):
-                return _load(name, root)
+                return _load(name, root, _state(root, name))
         except DataError as error:
             damage = damage or error
     raise damage or DataMissing(
@@ -297,7 +265,7 @@ def _lies_in(root: Path, name: str) -> bool:
     folder, files = _FILES[name]
     if all((root / folder / f).is_file() or _unpacked(root / folder / f) for f in files):
         return True
-    batches = [root / _CIFAR_FOLDER / batch for batch in _CIFAR_BATCHES]
+    batches = [root / CIFAR_FOLDER / batch for batch in CIFAR_BATCHES]
     return name == "cifar10" and all(batch.is_file() for batch in batches)
 
 
@@ -305,8 +273,15 @@ def _unpacked(path: Path) -> bool:
     return path.name in _IDX and path.with_suffix("").is_file()
 
 
+def _state(root: Path, name: str) -> str:
+    """A text that changes with the files of a set."""
+    folder, files = _FILES[name]
+    paths = [folder] if folder else [CIFAR_FOLDER, *files]
+    return "".join(folder_state(root / path) for path in paths)
+
+
 @lru_cache(maxsize=3)
-def _load(name: str, folder: Path) -> ImageSet:
+def _load(name: str, folder: Path, _state: str) -> ImageSet:
     if name == "digits":
         return _digits(folder)
     if name == "digits8":
@@ -318,8 +293,8 @@ def _load(name: str, folder: Path) -> ImageSet:
 
 def _own_set(own: OwnImages | None) -> ImageSet:
     if own is None:
-        raise DataMissing("There are no pictures of your own yet: upload some first.")
-    note = f"{len(own.images):,} pictures of your own, from {own.name}."
+        raise DataMissing("There are no images of your own yet: upload some first.")
+    note = f"{len(own.images):,} images of your own, from {own.name}."
     if own.skipped:
         shown = "; ".join(text.removesuffix(".") for text in own.skipped[:3])
         more = len(own.skipped) - 3
@@ -355,7 +330,7 @@ def _digits(cache: Path) -> ImageSet:
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(cache / ".lock", timeout=10):
-                write_atomic(path, lambda file: np.savez(file, images=images, labels=labels))
+                save_arrays(path, {"images": images, "labels": labels}, {})
         except (OSError, filelock.Timeout):
             pass  # a folder that cannot be written only costs time
     note = (
@@ -413,7 +388,7 @@ def _read_mnist(name: str, root: Path) -> ImageSet:
         DataError: One is damaged, or they do not belong together; names the file.
     """
     folder, files = _FILES[name]
-    images, labels, test, test_labels = (_read_idx(root / folder / file) for file in files)
+    images, labels, test, test_labels = (read_idx(root / folder / file) for file in files)
     for file, x, y in (("train-images", images, labels), ("t10k-images", test, test_labels)):
         if not len(x) == len(y) > 0 or x.shape[1:] != (28, 28) or y.max() > 9:
             raise DataError(f"The labels beside {root / folder / file}* do not belong to it.")
@@ -424,37 +399,6 @@ def _read_mnist(name: str, root: Path) -> ImageSet:
     y, held_out_y = (torch.from_numpy(a.astype(np.int64)) for a in (labels, test_labels))
     title = IMAGES[name].title
     return ImageSet(name, title, train, y, held_out, held_out_y, classes, note)
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    """Read bytes in LeCun's IDX format from `path` or, unpacked, from beside it."""
-    dimensions = 3 if "idx3" in path.name else 1
-    failed: list[tuple[Path, Exception]] = []
-    # The packed file first: a checksum guards it, while torchvision unpacks in place.
-    for candidate in (path, path.with_suffix("")):
-        if not candidate.is_file():
-            continue
-        try:
-            with gzip.open(candidate) if candidate == path else open(candidate, "rb") as file:
-                return _parse_idx(file.read(_MOST), dimensions)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            failed.append((candidate, error))
-    if not failed:
-        raise DataMissing(f"{path} is missing: download it again.")
-    damaged, why = failed[0]
-    raise DataError(f"{damaged} is damaged: delete it and download it again.") from why
-
-
-def _parse_idx(data: bytes, dimensions: int) -> np.ndarray:
-    """Parse the magic number 0 0 8 d, d big-endian sizes, and bytes."""
-    start = 4 * (1 + dimensions)
-    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < start:
-        raise ValueError("no IDX file of bytes")
-    shape = np.frombuffer(data, ">i4", dimensions, offset=4).tolist()
-    pixels = np.frombuffer(data, np.uint8, offset=start)
-    if min(shape) < 0 or len(pixels) != math.prod(shape):
-        raise ValueError("the IDX file has another size than it says")
-    return pixels.reshape(shape).copy()
 
 
 def read_cifar(root: Path, sums: dict[str, str] | None = None) -> ImageSet:
@@ -471,13 +415,7 @@ def read_cifar(root: Path, sums: dict[str, str] | None = None) -> ImageSet:
     if sums is None:
         cifar = _torchvision("cifar10")
         sums = dict([*cifar.train_list, *cifar.test_list])
-    packed = root / next(iter(_FILES["cifar10"][1]))
-    try:
-        parts = [_unpickle(path, data, sums) for path, data in _batch_files(root / _CIFAR_FOLDER)]
-    except DataError:
-        if not packed.is_file():
-            raise
-        parts = [_unpickle(path, data, sums) for path, data in _tar_files(packed)]
+    parts = read_batches(root, next(iter(_FILES["cifar10"][1])), sums)
     tensors = [torch.from_numpy(array) for part in parts for array in part]
     images, labels, test, y = torch.cat(tensors[:-2:2]), torch.cat(tensors[1:-2:2]), *tensors[-2:]
     note = (
@@ -486,42 +424,6 @@ def read_cifar(root: Path, sums: dict[str, str] | None = None) -> ImageSet:
     )
     title = IMAGES["cifar10"].title
     return ImageSet("cifar10", title, images, labels, test, y, _CIFAR_CLASSES, note)
-
-
-def _batch_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    for name in _CIFAR_BATCHES:
-        try:
-            with open(folder / name, "rb") as file:
-                yield folder / name, file.read(_MOST)
-        except OSError as error:
-            raise DataMissing(f"{folder / name} is missing: download it again.") from error
-
-
-def _tar_files(path: Path) -> list[tuple[Path, bytes]]:
-    """The batches in the archive, in their order; nothing is unpacked to disk."""
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                if folder == _CIFAR_FOLDER and name in _CIFAR_BATCHES and member.isfile():
-                    found[name] = archive.extractfile(member).read(_MOST)  # type: ignore[union-attr]
-        return [(path / name, found[name]) for name in _CIFAR_BATCHES]
-    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path} is damaged: delete it and download it again.") from error
-
-
-def _unpickle(path: Path, data: bytes, sums: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Images with shape (n, 3, 32, 32), uint8, and labels with shape (n,), of one batch."""
-    if md5(data).hexdigest() != sums[path.name]:
-        raise DataError(
-            f"{path} is not CIFAR-10's: its checksum differs, so it is not opened. Delete it and "
-            "download it again."
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy is not fond of pickles from Python 2
-        batch = pickle.loads(data, encoding="latin1")  # noqa: S301 - its checksum was compared
-    return batch["data"].reshape(-1, 3, 32, 32), np.array(batch["labels"], np.int64)
 
 
 def _torchvision(name: str) -> type:

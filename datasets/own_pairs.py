@@ -1,21 +1,21 @@
-"""The user's own two sets of pictures, to be translated into each other, checked before use."""
+"""The user's own two sets of images, to be translated into each other, checked before use."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from datasets.files import write_atomic
-from datasets.own import DataError, bare_name, read_saved, read_texts
+from datasets.errors import DataError
+from datasets.saved import read_saved, read_texts, save_arrays
+from datasets.sources import bare_name
 
 __all__ = ["MAX_PAIRS", "MIN_EACH", "OwnPairs"]
 
-MIN_EACH = 5  # pictures that each set needs to learn from
-MAX_PAIRS = 256 * 2**20  # bytes of all pictures at the size they are used in
+MIN_EACH = 5  # images that each set needs to learn from
+MAX_PAIRS = 256 * 2**20  # bytes of all images at the size they are used in
 MIN_SIDE, MAX_SIDE = 16, 256
 
 _PARTS = ("train_a", "train_b", "test_a", "test_b")
@@ -23,12 +23,12 @@ _PARTS = ("train_a", "train_b", "test_a", "test_b")
 
 @dataclass(frozen=True, eq=False)
 class OwnPairs:
-    """Two sets of pictures; nothing says which of the one belongs to which of the other.
+    """Two sets of images; nothing says which of the one belongs to which of the other.
 
     Attributes:
-        train_a: Pictures of A to learn from, shape (n, 3, size, size), uint8, RGB.
+        train_a: Images of A to learn from, shape (n, 3, size, size), uint8, RGB.
         train_b: The same of B; their number may differ.
-        test_a: Pictures of A that are held out.
+        test_a: Images of A that are held out.
         test_b: The same of B.
         domains: What A and B show.
         name: Where they came from, for titles.
@@ -51,19 +51,19 @@ class OwnPairs:
         parts = [getattr(self, name) for name in _PARTS]
         for part in parts:
             if part.dtype != np.uint8 or part.ndim != 4 or part.shape[1] != 3:
-                raise DataError("The data is not two stacks of RGB pictures of 8 bits.")
+                raise DataError("The data is not two stacks of RGB images of 8 bits.")
             if part.shape[2:] != parts[0].shape[2:] or part.shape[2] != part.shape[3]:
-                raise DataError("All pictures have the same size and are square here.")
+                raise DataError("All images have the same size and are square here.")
         if not MIN_SIDE <= self.size <= MAX_SIDE:
-            raise DataError(f"Pictures have {MIN_SIDE} to {MAX_SIDE} pixels a side here.")
+            raise DataError(f"Images have {MIN_SIDE} to {MAX_SIDE} pixels a side here.")
         if sum(part.nbytes for part in parts) > MAX_PAIRS:
-            raise DataError(f"The pictures need more than {MAX_PAIRS // 2**20} MB.")
+            raise DataError(f"The images need more than {MAX_PAIRS // 2**20} MB.")
         if len(self.domains) != 2:
             raise DataError("There are two sets here, A and B.")
         for name, train, test in zip("AB", parts[:2], parts[2:], strict=True):
             if len(train) < MIN_EACH or not len(test):
                 raise DataError(
-                    f"Set {name} has {len(train) + len(test)} pictures that can be used; at least "
+                    f"Set {name} has {len(train) + len(test)} images that can be used; at least "
                     f"{MIN_EACH} to learn from and 1 to test on are needed."
                 )
 
@@ -78,12 +78,8 @@ class OwnPairs:
         Raises:
             OSError: The file cannot be written.
         """
-        arrays = {name: getattr(self, name) for name in _PARTS}
-        for name in ("kind", "name"):
-            arrays[name] = np.array(getattr(self, name))
-        for name in ("domains", "skipped"):
-            arrays[name] = np.array(json.dumps(getattr(self, name)))
-        write_atomic(Path(path), lambda file: np.savez(file, **arrays))
+        arrays = {name: getattr(self, name) for name in (*_PARTS, "kind", "name")}
+        save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped})
 
     @classmethod
     def load(cls, path: str | Path) -> OwnPairs:
@@ -95,7 +91,7 @@ class OwnPairs:
         fields = ("kind", *_PARTS, "domains", "name", "skipped")
         saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields)
         if str(saved["kind"]) != cls.kind:
-            raise DataError("The saved data is not two sets of pictures.")
+            raise DataError("The saved data is not two sets of images.")
         domains, skipped = read_texts(saved["domains"]), read_texts(saved["skipped"])
         name = bare_name(str(saved["name"]))
         return cls(*(saved[part] for part in _PARTS), domains, name, skipped)

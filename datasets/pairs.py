@@ -7,7 +7,6 @@ unpacked, so there is no half-unpacked set.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,13 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.errors import DataError, DataMissing
 from datasets.fetch import Job, fetch
 from datasets.fruits import KINDS, render_fruits
-from datasets.images import PROJECT, DataMissing, data_roots
-from datasets.own import DataError, bare_name
-from datasets.own_images import Source, decode, fixed_fifth, folder_sources, zip_sources
+from datasets.own_images import Files, decode, fixed_fifth
 from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
 from datasets.plane import OWN
+from datasets.sources import (
+    PROJECT,
+    Source,
+    bare_name,
+    data_roots,
+    folder_sources,
+    folder_state,
+    is_image,
+    is_junk,
+    is_zip,
+    listed,
+    upload_source,
+    zip_sources,
+)
 
 __all__ = [
     "OWN",
@@ -50,8 +62,6 @@ MIRRORS = (
     "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/",
 )
 PARTS = ("trainA", "trainB", "testA", "testB")
-
-Files = Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +197,7 @@ def load_pairs(name: str, size: int, own: OwnPairs | None = None) -> PairSet:
             f"({PAIRS[name].megabytes:.0f} MB), or name the folder that holds {name}/trainA in "
             "GENLAB_DATA."
         )
-    return _known(name, where, size)
+    return _known(name, where, size, folder_state(where))
 
 
 def is_here(name: str) -> bool:
@@ -200,8 +210,8 @@ def pair_folders() -> list[Path]:
     found = []
     for root in data_roots():
         try:
-            inside = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-            found += [path for path in inside if _is_layout(path)]
+            inside = [root, *sorted(root.iterdir())]
+            found += [path for path in inside if _is_layout(path) and not is_junk(path.name)]
         except OSError:
             continue
     return found
@@ -239,13 +249,13 @@ def _fruits(size: int) -> PairSet:
 
 
 @lru_cache(maxsize=1)
-def _known(name: str, where: Path, size: int) -> PairSet:
+def _known(name: str, where: Path, size: int, _state: str) -> PairSet:
     skipped: list[str] = []
     if where.is_dir():
         sources = folder_sources(where, skipped)
     else:
-        sources = _archive_sources(where)
-    few, left = _thinned(sources, size)
+        sources = _archive_sources(where, skipped)
+    few, left = _thinned([s for s in sources if is_image(s[0][-1])], size)
     parts = _parts(few, size, skipped, MAX_LOADED)
     counts = [len(part) for part in parts]
     a, b = PAIRS[name].domains
@@ -259,25 +269,11 @@ def _known(name: str, where: Path, size: int) -> PairSet:
     return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *tensors, note)
 
 
-def _archive_sources(path: Path) -> list[Source]:
-    """Return the images in a downloaded archive by their place below its one folder."""
+def _archive_sources(path: Path, skipped: list[str]) -> list[Source]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".jpg")]
-    except (OSError, zipfile.BadZipFile) as error:
+        return zip_sources(path, skipped, unpacked=2**31)
+    except DataError as error:
         raise DataError(f"{path} is damaged: delete it and download it again.") from error
-    return [(tuple(name.split("/")[-2:]), _member_reader(path, name)) for name in sorted(names)]
-
-
-def _member_reader(path: Path, name: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(name)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise OSError("damaged in the archive") from error
-
-    return read
 
 
 def _thinned(sources: list[Source], size: int) -> tuple[list[Source], int]:
@@ -324,7 +320,7 @@ def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> Ow
     """Read two sets of images that were uploaded; a fixed fifth of each is held out.
 
     Args:
-        a: names and contents of the images of A, or of one zip of them.
+        a: names and contents of the images of A, or of zips of them.
         b: the same of B.
         size: pixels per side; each image is cropped to its central square and resized.
         domains: what A and B show.
@@ -351,10 +347,12 @@ def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> Ow
 
 
 def _uploaded(files: Files, skipped: list[str]) -> list[Source]:
-    """Return uploaded files as images of one class, whatever folders a zip has them in."""
-    if len(files) == 1 and files[0][0].lower().endswith(".zip"):
-        return [(place[-1:], read) for place, read in zip_sources(files[0][1], skipped)]
-    return [((bare_name(name),), lambda data=data: data) for name, data in files]
+    """Return uploaded files as images of one class, whatever folders zips have them in."""
+    sources: list[Source] = []
+    for name, data in files:
+        inside = zip_sources(data, skipped) if is_zip(name) else [upload_source(name, data)]
+        sources += [(place[-1:], read) for place, read in inside]
+    return sources
 
 
 def _own(
@@ -363,9 +361,7 @@ def _own(
     skipped: list[str],
     domains: tuple[str, str] = ("A", "B"),
 ) -> OwnPairs:
-    if len(skipped) > 200:
-        skipped = [*skipped[:200], f"{len(skipped) - 200:,} more files."]
-    return OwnPairs(*parts, domains, name, tuple(skipped))
+    return OwnPairs(*parts, domains, name, listed(skipped))
 
 
 def _parts(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import shutil
 import stat
 import tarfile
 import threading
+import unicodedata
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -18,20 +21,19 @@ import pytest
 from PIL import Image
 
 from datasets import capsules as drawing
-from datasets import defects
+from datasets import defects, sources
 from datasets.capsules import KINDS, render, rendered_capsules, write_capsules
 from datasets.defects import (
     GOOD,
-    MVTEC_CAPSULE,
     DefectSet,
-    Source,
-    download,
     find_sets,
     read_folder,
-    read_picture,
+    read_one,
+    read_test_image,
     read_zip,
-    unpack_zip,
 )
+from datasets.image_files import Limits
+from datasets.mvtec import MVTEC_CAPSULE, Source, download
 from datasets.own import DataError
 from datasets.synthetic import synthetic_defects
 
@@ -56,17 +58,6 @@ def zipped(folder: Path, prefix: str = "") -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(folder.rglob("*.png")):
             archive.write(path, prefix + path.relative_to(folder).as_posix())
-    return buffer.getvalue()
-
-
-def with_member(name: str, data: bytes = b"x", mode: int | None = None) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        info = zipfile.ZipInfo(name)
-        info.compress_type = zipfile.ZIP_DEFLATED
-        if mode is not None:
-            info.external_attr = mode << 16
-        archive.writestr(info, data)
     return buffer.getvalue()
 
 
@@ -118,8 +109,8 @@ def test_broken_files_are_left_out_and_named(folder):
     assert len(found.test) == 12
     assert [s.split(":")[0] for s in found.skipped] == [
         "train/good/001.png",
-        "ground_truth/crack/000_mask.png",
         "test/good/000.png",
+        "ground_truth/crack/000_mask.png",
     ]
 
 
@@ -157,7 +148,7 @@ def test_without_its_parts_a_folder_is_refused(folder, gone, message):
 def test_too_few_good_pictures_are_refused(folder):
     for path in sorted((folder / "train" / "good").iterdir())[3:]:
         path.unlink()
-    with pytest.raises(DataError, match="holds 3 pictures"):
+    with pytest.raises(DataError, match="holds 3 images"):
         read_folder(folder, 64)
 
 
@@ -202,18 +193,169 @@ def test_arrays_that_do_not_fit_are_refused(capsules):
 def test_one_picture_from_its_bytes(capsules):
     buffer = io.BytesIO()
     Image.fromarray(capsules.test[0].transpose(1, 2, 0)).save(buffer, "PNG")
-    assert np.array_equal(read_picture(buffer.getvalue(), 64), capsules.test[0])
+    assert np.array_equal(read_one(buffer.getvalue(), 64), capsules.test[0])
     for bad in (b"", b"GIF89a", buffer.getvalue()[:500]):
         with pytest.raises(DataError):
-            read_picture(bad, 64)
+            read_one(bad, 64)
 
 
 def test_a_picture_with_too_many_pixels_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(defects, "MAX_PIXELS", 100)
+    monkeypatch.setattr(defects, "LIMITS", Limits(pixels=100))
     buffer = io.BytesIO()
     Image.new("L", (11, 10)).save(buffer, "PNG")
     with pytest.raises(DataError, match="megapixels"):
-        read_picture(buffer.getvalue(), 8)
+        read_one(buffer.getvalue(), 8)
+
+
+# -- masks ------------------------------------------------------------------------------------
+
+TRUTH = np.zeros((64, 64), bool)
+TRUTH[20:37, 11:42] = True
+
+
+def masked_set(root: Path, *names: str, mask: np.ndarray = TRUTH, image: str = "0.png") -> Path:
+    """A set with one defective image and its mask under some names."""
+    rng = np.random.default_rng(0)
+    for place in [*(f"train/good/{i}.png" for i in range(4)), "test/good/1.png",
+                  f"test/crack/{image}"]:  # fmt: skip
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(root / place)
+    (root / "ground_truth" / "crack").mkdir(parents=True)
+    for name in names:
+        Image.fromarray(mask).save(root / "ground_truth" / name)
+    return root
+
+
+@pytest.mark.parametrize("name", [
+    "0_mask.png", "0_mask.PNG", "0_mask.bmp", "0_mask.TIF", "0_mask.tiff", "0_mask.gif", "0.bmp",
+    "0.PNG", "0_MASK.png", "0_Mask.Bmp", "0_mask.jpg", "0_mask.JPEG", "0.jfif", "0_mask.webp",
+])  # fmt: skip
+def test_masks_have_any_ending(tmp_path, name):
+    mask = TRUTH.astype(np.uint8) * 255
+    root = masked_set(tmp_path)
+    buffer = io.BytesIO()
+    kind = {"jpg": "JPEG", "jpeg": "JPEG", "jfif": "JPEG", "tif": "TIFF"}
+    ending = name.rpartition(".")[2].lower()
+    Image.fromarray(mask).save(buffer, kind.get(ending, ending))
+    (root / "ground_truth" / "crack" / name).write_bytes(buffer.getvalue())
+    found = read_folder(root, 64)
+    assert found.skipped == ()
+    assert found.known.all()
+    assert (found.masks[0] != TRUTH).mean() < 0.005
+    assert np.array_equal(read_test_image(root, "crack/0.png", 64)[1], found.masks[0])
+
+
+def test_of_two_masks_the_one_that_says_so_is_taken_and_the_other_named(tmp_path):
+    root = masked_set(tmp_path, "crack/0_mask.png", "crack/7_mask.png")
+    Image.fromarray(~TRUTH).save(root / "ground_truth" / "crack" / "0.png")
+    found = read_folder(root, 64)
+    assert np.array_equal(found.masks[0], TRUTH)
+    assert [text.split(":")[0] for text in found.skipped] == [
+        "ground_truth/crack/7_mask.png",
+        "ground_truth/crack/0.png",
+    ]
+
+
+ODD_MASKS = {
+    "empty": (np.zeros((64, 64), bool), "Marks nothing", False),
+    "full": (np.ones((64, 64), bool), "Marks the whole image", True),
+    "half the size": (TRUTH[::2, ::2], "32 × 32 pixels for an image of 64 × 64.*resized", True),
+    "twice the size": (TRUTH.repeat(2, 0).repeat(2, 1), "128 × 128 .*resized", True),
+    "another shape": (TRUTH[:, :32], "32 × 64 pixels .*not used", False),
+}
+
+
+@pytest.mark.parametrize("case", ODD_MASKS)
+def test_odd_masks_are_named(case, tmp_path):
+    mask, message, known = ODD_MASKS[case]
+    found = read_folder(masked_set(tmp_path, "crack/0_mask.png", mask=mask), 64)
+    (text,) = found.skipped
+    assert re.match(f"ground_truth/crack/0_mask.png: .*{message}", text)
+    assert found.known.tolist() == [known, True]
+    assert found.masks[0].any() == (known and bool(mask.any()))
+    if known and not mask.all():
+        assert (found.masks[0] != TRUTH).mean() < 0.03
+
+
+def test_a_mask_of_a_good_image_is_named_if_it_marks_anything(tmp_path):
+    root = masked_set(tmp_path, "crack/0_mask.png")
+    (root / "ground_truth" / "good").mkdir()
+    Image.fromarray(TRUTH & False).save(root / "ground_truth" / "good" / "1_mask.png")
+    assert read_folder(root, 64).skipped == ()
+    Image.fromarray(TRUTH).save(root / "ground_truth" / "good" / "1_mask.png")
+    found = read_folder(root, 64)
+    assert "a good image" in found.skipped[0]
+    assert not found.masks[1].any()
+    assert found.known.all()
+
+
+def test_a_defect_of_a_single_pixel_does_not_vanish(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[40, 9] = True
+    found = read_folder(masked_set(tmp_path, "crack/0_mask.png", mask=mask), 16)
+    assert np.argwhere(found.masks[0]).tolist() == [[10, 2]]
+
+
+def test_what_stands_elsewhere_is_named_and_junk_is_not(tmp_path):
+    root = masked_set(tmp_path, "crack/0_mask.png", "0_mask.png")
+    for place in ("train/good/day 1/x.png", "test/crack/deep/x.png", "test/loose.png",
+                  "train/bad/x.png", "x.png", "ground_truth/crack/deep/0_mask.png"):  # fmt: skip
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / "test" / "good" / "1.png", root / place)
+    honest = read_folder(root, 16)
+    assert {text.split(":")[0] for text in honest.skipped} == {
+        "train/good/day 1", "test/crack/deep", "test/loose.png", "train/bad/x.png", "x.png",
+        "ground_truth/crack/deep", "ground_truth/0_mask.png",
+    }  # fmt: skip
+    whole = read_zip(zipped(root), 16)
+    assert {text.split(":")[0] for text in whole.skipped} == {
+        "train/good/day 1/x.png", "test/crack/deep/x.png", "test/loose.png", "train/bad/x.png",
+        "x.png", "ground_truth/crack/deep/0_mask.png", "ground_truth/0_mask.png",
+    }  # fmt: skip
+    for junk in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+        for part in ("train", "train/good", "test", "test/crack", "ground_truth", "."):
+            (root / part / junk).mkdir()
+            shutil.copy(root / "test" / "good" / "1.png", root / part / junk / "0.png")
+    (root / "test" / "Thumbs.db").write_bytes(b"")
+    (root / "test" / "crack" / "._0.png").write_bytes(b"")
+    for found in (read_folder(root, 16), read_zip(zipped(root), 16)):
+        same(found, honest)
+        assert not any(junk in str(found.skipped) for junk in ("ipynb", "MACOSX", "eaDir", "._"))
+
+
+def test_names_in_two_forms_of_unicode_belong_together(tmp_path):
+    image, mask = (unicodedata.normalize(form, "é_0") for form in ("NFC", "NFD"))
+    root = masked_set(tmp_path, f"crack/{mask}_mask.png", image=f"{image}.png")
+    found = read_folder(root, 64)
+    assert found.known.all()
+    assert np.array_equal(found.masks[0], TRUTH)
+    (root / "test" / "crack" / f"{image}.png").rename(root / "test" / "crack" / f"{mask}.png")
+    assert np.array_equal(read_test_image(root, found.files[0], 64)[1], TRUTH)
+
+
+def test_a_saved_set_is_for_everyone_to_read_and_remembers_which_masks_are_known(
+    tmp_path, capsules
+):
+    known = capsules.known.copy()
+    known[-1] = False
+    old = os.umask(0o022)
+    try:
+        replace(capsules, known=known).save(tmp_path / "data.npz")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "data.npz").stat().st_mode) == 0o644
+    assert np.array_equal(DefectSet.load(tmp_path / "data.npz").known, known)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_sets_saved_before_masks_were_known_one_by_one_are_read(tmp_path, capsules, masked):
+    capsules.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as saved:
+        arrays = {name: saved[name] for name in saved.files if name != "known"}
+    np.savez(tmp_path / "old.npz", masked=np.array(masked), **arrays)
+    found = DefectSet.load(tmp_path / "old.npz")
+    assert found.masked == masked
+    assert np.array_equal(found.known, ~found.defective | masked)
 
 
 # -- zip files --------------------------------------------------------------------------------
@@ -224,54 +366,78 @@ def test_a_zip_is_read_like_its_folder(folder, prefix):
     same(read_zip(zipped(folder, prefix), 64), read_folder(folder, 64))
 
 
+def packed(folder: Path, *more: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    """The zip of a folder with more members."""
+    buffer = io.BytesIO(zipped(folder))
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        for info, data in more:
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "name", ["../evil.png", "a/../../evil.png", "/evil.png", "C:\\evil.png", "..\\evil.png"]
 )
-def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
+def test_names_that_lead_elsewhere_are_named_and_nothing_is_written(
+    folder, tmp_path, monkeypatch, name
+):
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
-    with pytest.raises(DataError, match="leads elsewhere"):
-        unpack_zip(with_member(name), inside)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    monkeypatch.chdir(inside)
+    before = set(tmp_path.rglob("*"))
+    found = read_zip(packed(folder, (zipfile.ZipInfo(name), b"x")), 64)
+    same(found, read_folder(folder, 64))
+    assert [s.split(": ")[1] for s in found.skipped] == ["A path that leads out of the archive."]
+    assert set(tmp_path.rglob("*")) == before
 
 
-def test_links_are_refused(tmp_path):
-    with pytest.raises(DataError, match="link"):
-        unpack_zip(with_member("a.png", b"/etc/passwd", stat.S_IFLNK | 0o777), tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_links_are_no_images(folder):
+    info = zipfile.ZipInfo("train/good/link.png")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    found = read_zip(packed(folder, (info, b"/etc/passwd")), 64)
+    same(found, read_folder(folder, 64))
+    assert found.skipped[0].startswith("train/good/link.png: The file is not a PNG")
 
 
-def test_bombs_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match="times its size"):
-        unpack_zip(with_member("a.png", bytes(2**23)), tmp_path)
+def test_bombs_are_refused(folder, monkeypatch):
+    bomb = zipfile.ZipInfo("train/good/bomb.png")
+    found = read_zip(packed(folder, (bomb, bytes(70 * 2**20))), 64)
+    assert found.skipped == ("train/good/bomb.png: The file has 64 MB, at most 64 MB are taken.",)
     monkeypatch.setattr(defects, "MAX_UNPACKED", 1000)
-    with pytest.raises(DataError, match="unpacks to more"):
-        unpack_zip(with_member("a.png", bytes(1001)), tmp_path)
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="larger"):
+        read_zip(io.BytesIO(zipped(folder)), 64)
 
 
-def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path):
-    data = bytearray(with_member("a.png", bytes(range(256)) * 100))
+def test_a_member_that_lies_about_its_size_is_left_out(folder):
+    name = "train/good/x.png"
+    data = bytearray(packed(folder, (zipfile.ZipInfo(name), bytes(range(256)) * 100)))
     true = (25_600).to_bytes(4, "little")
     while (at := data.find(true)) >= 0:
         data[at : at + 4] = (100).to_bytes(4, "little")
-    with pytest.raises(DataError):
-        unpack_zip(bytes(data), tmp_path)
-    assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) <= 100
+    assert read_zip(bytes(data), 64).skipped[0].startswith(f"{name}: ")
 
 
-def test_too_many_files_are_refused(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(defects, "MAX_FILES", 5)
+def test_too_many_files_are_refused(monkeypatch, folder):
+    monkeypatch.setattr(sources, "MAX_FILES", 5)
     with pytest.raises(DataError, match="more than 10 files"):
-        unpack_zip(zipped(folder), tmp_path / "out")
+        read_zip(zipped(folder), 64)
+    with pytest.raises(DataError, match="At most 5 files"):
+        read_folder(folder, 64)
 
 
-def test_what_is_no_zip_is_refused(tmp_path, folder):
+def test_what_is_no_zip_or_no_set_is_refused(folder, tmp_path):
     for bad in (b"", b"PK", zipped(folder)[:-200]):
         with pytest.raises(DataError, match="zip"):
-            unpack_zip(bad, tmp_path / "out")
+            read_zip(bad, 64)
     with pytest.raises(DataError, match="train/good"):
-        unpack_zip(with_member("a/b/c.png"), tmp_path / "other")
+        read_zip(packed(tmp_path / "none", (zipfile.ZipInfo("a/b/c.png"), b"")), 64)
+    twice = zipped(folder, "a/"), zipped(folder, "b/")
+    buffer = io.BytesIO(twice[0])
+    with zipfile.ZipFile(buffer, "a") as archive, zipfile.ZipFile(io.BytesIO(twice[1])) as other:
+        for name in other.namelist():
+            archive.writestr(name, other.read(name))
+    with pytest.raises(DataError, match="several sets: a, b"):
+        read_zip(buffer.getvalue(), 64)
 
 
 # -- download ---------------------------------------------------------------------------------
@@ -303,7 +469,8 @@ def test_a_download_is_unpacked_with_progress(folder, server, tmp_path):
     found = download(source, root, progress=lambda *done: told.append(done))
     assert found == root / "pills"
     same(read_folder(found, 64), read_folder(folder, 64))
-    assert told[-1][0] == told[-1][1] == (served / "pills.tar.xz").stat().st_size
+    assert told[0][0] <= (served / "pills.tar.xz").stat().st_size < told[-1][1]
+    assert told[-1][0] == told[-1][1] == 5 * 2**20
     assert [p.name for p in root.iterdir()] == ["pills"]
     (served / "pills.tar.xz").unlink()
     assert download(source, root) == found, "what is there is not fetched again"

@@ -154,7 +154,7 @@ ANY_ARRAYS = {
     "read_texts",
     "Duel.update",
     "CycleGANTraining.translate",
-    "read_test_picture",
+    "read_test_image",
 }
 
 

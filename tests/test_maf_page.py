@@ -25,7 +25,7 @@ from analysis.maf_scores import (
 from cli.train import main
 from datasets import capsules
 from datasets.capsules import rendered_capsules, rendered_test_image
-from datasets.defects import DefectSet, read_folder, read_test_picture, save_layout
+from datasets.defects import DefectSet, read_folder, read_test_image, save_layout
 from datasets.own import DataError
 from datasets.own_images import load_own
 from figures import detection_charts, maf_pictures
@@ -114,11 +114,11 @@ def test_a_test_image_comes_without_the_others(tmp_path, data):
         np.testing.assert_array_equal(mask, whole.masks[place])
     read = read_folder(save_layout(data, tmp_path / "set"), 16)
     for place in (0, len(read.test) - 1):
-        image, mask = read_test_picture(tmp_path / "set", read.files[place], 16)
+        image, mask = read_test_image(tmp_path / "set", read.files[place], 16)
         np.testing.assert_array_equal(image, read.test[place])
         np.testing.assert_array_equal(mask, read.masks[place])
     with pytest.raises(DataError, match="not there"):
-        read_test_picture(tmp_path / "set", "crack/999.png", 16)
+        read_test_image(tmp_path / "set", "crack/999.png", 16)
 
 
 def test_images_of_a_run_with_own_data_are_those(run, data):

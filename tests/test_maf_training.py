@@ -19,7 +19,7 @@ from datasets.capsules import rendered_capsules
 from datasets.defects import DefectSet
 from datasets.own import DataError
 from figures import maf_figures
-from metrics import anomaly_map
+from metrics import anomaly_map, detection
 from models.layers import ActNorm
 from training import maf
 from training.core.config import ConfigError
@@ -364,11 +364,23 @@ def test_an_evaluation_says_what_it_found_and_writes_it(variant, capsules, tmp_p
 
 
 def test_without_masks_there_is_no_pixel_auroc(capsules, tmp_path):
-    bare = replace(capsules, masks=np.zeros_like(capsules.masks), masked=False)
+    bare = replace(capsules, masks=np.zeros_like(capsules.masks), known=~capsules.defective)
     found = evaluate(make("image", bare))
     assert math.isnan(found.pixel_auroc)
     write_scores(found, tmp_path)
     assert json.loads((tmp_path / "detection.json").read_text())["pixel_auroc"] is None
+
+
+def test_an_image_without_a_mask_is_left_out_of_the_pixel_auroc(capsules):
+    """Its defect must count neither as good pixels nor as defective ones."""
+    experiment = make("image", capsules)
+    whole = evaluate(experiment)
+    known = np.arange(len(capsules.test)) % 3 > 0
+    masks = np.where(known[:, None, None], capsules.masks, False)
+    experiment = make("image", replace(capsules, masks=masks, known=known))
+    wanted = detection.pixel_auroc(whole.maps[known], experiment.data.masks[known])
+    assert evaluate(experiment).pixel_auroc == pytest.approx(wanted, abs=1e-9)
+    assert wanted != pytest.approx(whole.pixel_auroc, abs=1e-6)
 
 
 def test_figures_are_written(capsules, tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,16 +16,20 @@ import pytest
 from PIL import Image
 
 from datasets import images
+from datasets.defects import find_sets
+from datasets.image_files import read_image
 from datasets.images import OWN, DataMissing, image_folders, load_images
 from datasets.own import DataError, OwnData
 from datasets.own_images import (
     OwnImages,
     load_own,
-    read_image,
     read_image_files,
     read_image_folder,
     read_image_zip,
+    read_uploads,
 )
+from datasets.pairs import pair_folders, read_pairs_folder
+from datasets.sources import folder_state
 
 
 def assert_sentence(error: BaseException) -> None:
@@ -129,14 +135,13 @@ def huge_png() -> bytes:
 
 BAD_IMAGES = {
     "empty": (b"", "empty"),
-    "text": (b"This is no picture.", "not a PNG, JPEG or WebP"),
+    "text": (b"This is no picture.", "not a PNG, JPEG, WebP"),
     "truncated png": (encoded(noise(0, (90, 90)))[:-500], "damaged"),
     "truncated jpeg": (encoded(noise(0, (90, 90)), "JPEG")[:-500], "damaged"),
     "1 x 1": (encoded(Image.new("RGB", (1, 1))), "1 × 1 pixels"),
     "3 x 300": (encoded(Image.new("RGB", (3, 300))), "3 × 300 pixels"),
     "huge": (huge_png(), "more than 16 megapixels"),
-    "gif": (encoded(halves("L"), "GIF"), "not a PNG"),
-    "tiff": (encoded(halves("L"), "TIFF"), "not a PNG"),
+    "pdf": (encoded(halves("L"), "PDF"), "not a PNG"),
     "21 MB": (bytes(21 * 2**20), "at most 20 MB"),
 }
 
@@ -293,13 +298,11 @@ def test_folders_that_cannot_be_used(tmp_path, monkeypatch):
     same.mkdir()
     for i in range(20):
         (same / f"{i}.png").write_bytes(picture(0))
-    with pytest.raises(DataError, match="All pictures are the same"):
+    with pytest.raises(DataError, match="All images are the same"):
         read_image_folder(same, 12, 3)
     for i in range(341):
         (same / f"x{i}.png").write_bytes(b"")
-    with pytest.raises(
-        DataError, match="361 pictures of 256 × 256 pixels need 68 MB, at most 64 MB"
-    ):
+    with pytest.raises(DataError, match="361 images of 256 × 256 pixels need 68 MB, at most 64 MB"):
         read_image_folder(same, 256, 3)
 
 
@@ -384,8 +387,8 @@ def locked() -> bytes:
 BAD_ZIPS = {
     "empty": (b"", "not a zip archive"),
     "text": (b"no archive", "not a zip archive"),
-    "no files": (zipped({}), "At least 20 pictures are needed, there are 0"),
-    "no pictures": (zipped({f"{i}.txt": b"x" for i in range(30)}), "there are 0.*Not a PNG"),
+    "no files": (zipped({}), "At least 20 images are needed, there are 0"),
+    "no pictures": (zipped({f"{i}.txt": b"x" for i in range(30)}), "there are 0.*not that of an"),
     "truncated": (zipped(FILES)[:-30], "not a zip archive"),
     "password": (locked(), "password"),
     "bzip2": (zipped(FILES, zipfile.ZIP_BZIP2), "unusual way"),
@@ -417,6 +420,140 @@ def test_single_files():
     assert own.classes == ("all",)
     assert own.skipped[0].startswith("b.png: ")
     assert np.array_equal(own.images[7, 0], np.asarray(noise(7).convert("L")))
+
+
+# What systems add and what they call things
+
+
+@pytest.mark.parametrize("junk", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN"])
+def test_junk_is_passed_over_at_every_door(junk, root):
+    pets = root / "pets"
+    for name in ("cat", "dog"):
+        put_pictures(pets / name, 12, first=20 * (name == "dog"))
+        put_pictures(pets / name / junk, 1)
+        (pets / name / "Thumbs.db").write_bytes(b"junk")
+    honest = read_image_folder(pets, 8, 3)
+    put_pictures(pets / junk, 30)
+    for letter in "AB":
+        put_pictures(root / "pairs" / f"train{letter}", 6)
+        put_pictures(root / "pairs" / f"train{letter}" / junk, 6)
+    for name in ("trainA", "trainB", "train/good", "test/good"):
+        put_pictures(root / junk / name, 6)
+    packed = zipped({str(p.relative_to(pets)): p.read_bytes() for p in pets.rglob("*.*g")})
+    for own in (read_image_folder(pets, 8, 3), read_image_zip(packed, "a.zip", 8, 3)):
+        assert own.classes == ("cat", "dog")
+        assert np.array_equal(own.images, honest.images)
+        assert own.skipped == ()
+    own = read_pairs_folder(root / "pairs", 16)
+    assert len(own.train_a) + len(own.test_a) == 6
+    assert own.skipped == ()
+    found = [*image_folders(), *pair_folders(), *find_sets().values()]
+    assert not [path for path in found if junk in path.parts]
+
+
+def test_two_forms_of_unicode_are_one_class(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "éléphant") for form in ("NFC", "NFD"))
+    files = {f"{composed}/{i}.png": picture(i) for i in range(12)}
+    files |= {f"{apart}/{i + 12}.png": picture(i + 12) for i in range(12)}
+    for place, data in files.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(data)
+    for own in (read_image_zip(zipped(files), "a.zip", 8, 3), read_image_folder(tmp_path, 8, 3)):
+        assert own.classes == (composed,)
+        assert len(own.images) == 24
+
+
+def packed_as(names: list[str], encoding: str) -> bytes:
+    """A zip of images in classes, whose names are in an encoding that it does not mention."""
+    plain = [f"{number:0{len(name.encode(encoding))}}" for number, name in enumerate(names)]
+    files = {f"{place}/{i}.png": picture(i + 20 * n)
+             for n, place in enumerate(plain) for i in range(12)}  # fmt: skip
+    data = zipped(files)
+    for place, name in zip(plain, names, strict=True):
+        data = data.replace(f"{place}/".encode(), name.encode(encoding) + b"/")
+    return data
+
+
+@pytest.mark.parametrize("names, encoding", [
+    (["猫", "犬"], "cp932"),
+    (["ネコ科", "表とソ連"], "cp932"),  # the second bytes of 表 and ソ are backslashes
+    (["ねこ 01", "いぬ 02"], "cp932"),
+    (["ﾈｺﾁｬﾝ", "ｲﾇﾁｬﾝ"], "cp932"),
+    (["クラスA", "クラスB"], "cp932"),
+    (["Größe", "Höhe"], "cp437"),
+    (["éléphant", "tigre"], "cp437"),
+    (["Äpfel", "Öle"], "cp437"),
+    (["señal", "naïve"], "cp437"),
+    (["Größe", "猫", "слон"], "utf-8"),  # as macOS packs them
+])  # fmt: skip
+def test_names_in_zips_are_read_as_they_were_written(names, encoding):
+    own = read_image_zip(packed_as(names, encoding), "a.zip", 8, 3)
+    assert own.classes == tuple(sorted(unicodedata.normalize("NFC", name) for name in names))
+
+
+def test_several_zips_are_one_set():
+    cats, dogs = ({name: data for name, data in FILES.items() if name.startswith(kind)}
+                  for kind in ("cat", "dog"))  # fmt: skip
+    whole = read_image_zip(zipped(FILES), "a.zip", 12, 3)
+    with_folders = [("a.zip", zipped(cats)), ("b.ZIP", zipped(dogs))]
+    flat = [("cat.zip", zipped({name[4:]: data for name, data in cats.items()})),
+            ("C:\\dog.zip", zipped({name[4:]: data for name, data in dogs.items()}))]  # fmt: skip
+    for files in (with_folders, flat):
+        own = read_uploads(files, 12, 3)
+        assert own.classes == ("cat", "dog")
+        assert np.array_equal(own.images, whole.images)
+        assert own.name == "2 zips"
+    assert read_uploads([("a.zip", zipped(FILES))], 12, 3).name == "a.zip"
+    loose = [(f"{i}.png", picture(i)) for i in range(24)]
+    assert read_uploads(loose, 12, 3).classes == ("all",)
+    with pytest.raises(DataError, match="not both"):
+        read_uploads([*loose, *flat], 12, 3)
+
+
+def test_images_in_a_sub_folder_are_named(tmp_path):
+    put_pictures(tmp_path / "cat", 24)
+    put_pictures(tmp_path / "cat" / "more", 1)
+    put_pictures(tmp_path / "cat" / "more" / "deep", 1)
+    (tmp_path / "empty").mkdir()
+    files = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*.png")}
+    own = read_image_folder(tmp_path, 8, 3)
+    assert len(own.images) == 24
+    assert [text.split(":")[0] for text in own.skipped] == ["cat/more/deep", "empty",
+                                                            "cat/more/000.png"]  # fmt: skip
+    own = read_image_zip(zipped(files | {"dog/0.png": picture(0)}), "a.zip", 8, 3)
+    assert [text.split(":")[0] for text in own.skipped] == [
+        "cat/more/000.png",
+        "cat/more/deep/000.png",
+    ]
+
+
+def test_a_folder_that_changes_is_read_again(tmp_path):
+    put_pictures(tmp_path / "cat", 3)
+    states = [folder_state(tmp_path)]
+    assert folder_state(tmp_path) == states[0]
+
+    def change(what) -> None:
+        what()
+        states.append(folder_state(tmp_path))
+
+    first = tmp_path / "cat" / "000.png"
+    change(lambda: put_pictures(tmp_path / "dog", 1))
+    change(lambda: (tmp_path / "dog" / "000.png").rename(tmp_path / "dog" / "x.png"))
+    change(lambda: (tmp_path / "dog" / "x.png").unlink())
+    change(lambda: first.write_bytes(picture(99) + b"x"))
+    change(lambda: os.utime(first, (1, 1)))
+    assert all(one != two for one, two in itertools.pairwise(states))
+    assert states[3] == states[0]
+    assert folder_state(tmp_path / "none") == folder_state(tmp_path / "none")
+
+
+def test_what_is_missing_is_not_called_damaged(tmp_path):
+    for name in ("data.npz", "pets.zip"):
+        for read in (load_own, lambda path: read_image_zip(path, path.name, 8, 3)):
+            with pytest.raises(DataError, match=f"^There is no file {name}.$"):
+                read(tmp_path / name)
+    with pytest.raises(DataError, match="no such folder"):
+        read_image_folder(tmp_path / "pets", 8, 3)
 
 
 def test_own_without_pictures():

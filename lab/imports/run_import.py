@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from datasets.archives import open_zip
-from datasets.own import MAX_ARRAYS, DataError
+from datasets.errors import DataError
+from datasets.saved import MAX_ARRAYS
 from lab.imports.weights_import import read_weights
 from lab.store import Run, RunError, RunStore
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from datasets.image_files import SUFFIXES
 from datasets.own import DataError, OwnData, read_own
 from datasets.plane import OWN
 from registry import FAMILIES, Family
@@ -53,8 +54,8 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
     held: OwnData | None = st.session_state.get(OWN_KEY)
     file = st.file_uploader(
         "A CSV of points, or an image",
-        type=["csv", "txt", "tsv", "png", "jpg", "jpeg", "webp"],
-        help="Two columns of numbers; or PNG, JPEG, WebP, whose dark pixels become the density.",
+        type=["csv", "txt", "tsv", *SUFFIXES],
+        help="Two columns of numbers; or an image, whose dark pixels become the density.",
     )
     if file is not None:
         try:
@@ -65,8 +66,10 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
     if held is None:
         st.info("Upload a file, then press Train.")
     elif held.kind == "points":
+        taken = f", x from {plain(held.columns[0])}, y from {plain(held.columns[1])}"
         st.caption(
-            f"{len(held.array):,} points from {plain(held.name)}; a fifth is held out as test set."
+            f"{len(held.array):,} points from {plain(held.name)}{taken if held.columns else ''}; "
+            "a fifth is held out as test set."
         )
     else:
         height, width = held.array.shape

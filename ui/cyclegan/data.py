@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from datasets.image_files import SUFFIXES
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import (
@@ -22,6 +23,7 @@ from datasets.pairs import (
     read_pairs_zip,
     read_two_sets,
 )
+from datasets.sources import folder_state
 from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.plain import left_out, plain, refuse
@@ -106,7 +108,7 @@ def _own_pairs(size: int) -> OwnPairs | None:
             elif chosen == ZIP:
                 own = _one_zip(size)
             else:
-                own = _folder(str(folders[chosen]), size)
+                own = _folder(folders[chosen], size, folder_state(folders[chosen]))
         except DataError as error:
             refuse(error)
             return None
@@ -126,7 +128,7 @@ def _two_uploads(size: int) -> OwnPairs | None:
         names.append(name.strip() or letter)
         files = place.file_uploader(
             f"Images of {letter}, or a zip of them",
-            type=["zip", "png", "jpg", "jpeg", "webp"],
+            type=["zip", *SUFFIXES],
             accept_multiple_files=True,
             key=f"own_pairs.files_{letter}",
         )
@@ -165,8 +167,8 @@ def _kept(size: int) -> OwnPairs | None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images")
-def _folder(path: str, size: int) -> OwnPairs:
-    return read_pairs_folder(Path(path), size)
+def _folder(path: Path, size: int, state: str) -> OwnPairs:
+    return read_pairs_folder(path, size)
 
 
 def _describe(own: OwnPairs) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 import torch
-from PIL import Image
 
-from datasets.own_images import read_image
+from datasets.image_files import central_square, read_image
 from lab.store import Run
 from lab.view import View
 from models.cyclegan import CycleGAN
@@ -89,12 +88,7 @@ def squared(data: bytes, name: str, side: int) -> np.ndarray:
     Raises:
         DataError: it is no image that can be used; the message says why.
     """
-    image = read_image(data, name, at_least=2 * side).convert("RGB")
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    image = image.crop((left, top, left + short, top + short))
-    image = image.resize((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image).transpose(2, 0, 1)
+    return central_square(read_image(data, name, at_least=2 * side), side, 3)
 
 
 def shade_of(found: Translator) -> tuple[str, float, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from datasets.image_files import SUFFIXES
 from datasets.own import DataError
 from figures.cyclegan_figures import difference, heat, shown
 from figures.pictures import png
@@ -66,9 +67,7 @@ def choose_image(found: Translator) -> Chosen | None:
         return _test_image(found, right)
     file = None
     if source == "Upload":
-        file = st.file_uploader(
-            "An image", type=["png", "jpg", "jpeg", "webp"], key="cyclegan.upload"
-        )
+        file = st.file_uploader("An image", type=list(SUFFIXES), key="cyclegan.upload")
     else:
         file = st.camera_input("An image from your webcam", key="cyclegan.webcam")
     side = right.select_slider(

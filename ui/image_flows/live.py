@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import streamlit as st
 
+from datasets.image_files import SUFFIXES
 from datasets.images import IMAGES, OWN, download, image_folders, is_here
 from datasets.own import DataError
-from datasets.own_images import (
-    OwnImages,
-    read_image_files,
-    read_image_folder,
-    read_image_zip,
-)
+from datasets.own_images import OwnImages, read_image_folder, read_uploads
+from datasets.sources import folder_state
 from figures.charts import curves
 from figures.image_figures import film_of_images, labelled_rows, tile
 from figures.pictures import png
@@ -165,7 +164,7 @@ def _own_images() -> OwnImages | None:
             images = (
                 _uploaded(pixels, channels)
                 if chosen == UPLOAD
-                else _folder(str(folders[chosen]), pixels, channels)
+                else _folder(folders[chosen], pixels, channels, folder_state(folders[chosen]))
             )
         except DataError as error:
             refuse(error)
@@ -185,22 +184,19 @@ def _own_images() -> OwnImages | None:
 def _uploaded(size: int, channels: int) -> OwnImages | None:
     files = st.file_uploader(
         "A zip of folders, or images",
-        type=["zip", "png", "jpg", "jpeg", "webp"],
+        type=["zip", *SUFFIXES],
         accept_multiple_files=True,
         key="own_images.files",
     )
     if not files:
         return st.session_state.get(OWN_KEY)
-    if len(files) == 1 and files[0].name.lower().endswith(".zip"):
-        images = read_image_zip(files[0].getvalue(), files[0].name, size, channels)
-    else:
-        images = read_image_files([(f.name, f.getvalue()) for f in files], size, channels)
+    images = read_uploads([(file.name, file.getvalue()) for file in files], size, channels)
     st.session_state[OWN_KEY] = images
     return images
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the images")
-def _folder(path: str, size: int, channels: int) -> OwnImages:
+def _folder(path: Path, size: int, channels: int, state: str) -> OwnImages:
     return read_image_folder(path, size, channels)
 
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 
 from analysis.image_latents import context_of, decode, encode
 from datasets.digit import mnist_like
+from datasets.image_files import SUFFIXES, read_image
 from datasets.own import DataError
-from datasets.own_images import read_image
 from figures.image_charts import class_bars
 from figures.image_figures import tile
 from figures.pictures import png
@@ -33,7 +33,7 @@ def show_upload(desk: Desk) -> None:
     st.markdown(f"{what} The parts beside this one then offer it as a start.")
     file = st.file_uploader(
         f"An image of a {desk.word}" if desk.digits else "An image",
-        type=["png", "jpg", "jpeg", "webp"],
+        type=list(SUFFIXES),
         key=desk.key("upload"),
     )
     if file is not None:

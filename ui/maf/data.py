@@ -7,17 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
-from datasets.defects import (
-    MAX_UPLOAD,
-    MVTEC_CAPSULE,
-    DefectSet,
-    download,
-    find_sets,
-    read_folder,
-    read_zip,
-)
+from datasets.defects import MAX_UPLOAD, DefectSet, find_sets, read_folder, read_zip
+from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
 from datasets.plane import OWN
+from datasets.sources import folder_state
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
@@ -121,7 +115,10 @@ def _own_set(side: int) -> DefectSet | None:
         folders = find_sets()
         chosen = st.selectbox("From", [UPLOAD, *folders], key="own_defects.from")
         try:
-            data = _uploaded(side) if chosen == UPLOAD else _folder(str(folders[chosen]), side)
+            if chosen == UPLOAD:
+                data = _uploaded(side)
+            else:
+                data = _folder(folders[chosen], side, folder_state(folders[chosen]))
         except DataError as error:
             refuse(error)
             return None
@@ -135,6 +132,8 @@ def _own_set(side: int) -> DefectSet | None:
 def _describe(data: DefectSet) -> None:
     good = int((~data.defective).sum())
     masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
+    if data.masked and not data.known.all():
+        masks = f"with masks but for {int((~data.known).sum())}, whose pixels are not evaluated"
     st.caption(
         f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
         f"{good:,} good and {len(data.kinds) - good:,} defective "
@@ -162,5 +161,5 @@ def _uploaded(side: int) -> DefectSet | None:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the images")
-def _folder(path: str, side: int) -> DefectSet:
+def _folder(path: Path, side: int, state: str) -> DefectSet:
     return read_folder(path, side)

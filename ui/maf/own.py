@@ -8,7 +8,8 @@ import numpy as np
 import streamlit as st
 
 from analysis.maf_scores import Evaluation
-from datasets.defects import read_picture
+from datasets.defects import read_one
+from datasets.image_files import SUFFIXES, check_size
 from datasets.own import DataError
 from figures.maf_pictures import framed, framed_heat, sheet
 from figures.pictures import png
@@ -19,7 +20,6 @@ from ui.maf.model import evaluation, trained
 from ui.maf.results import heat_span, score_name, score_unit
 
 SIDE = 384
-LIMIT = 20 * 2**20  # bytes
 
 
 def score_own(view: View, version: float) -> None:
@@ -34,7 +34,7 @@ def score_own(view: View, version: float) -> None:
     )
     file = st.file_uploader(
         "An image",
-        type=["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"],
+        type=list(SUFFIXES),
         key=f"{view.run.id}.own",
     )
     if file is None:
@@ -42,11 +42,10 @@ def score_own(view: View, version: float) -> None:
         return
     try:
         data = file.getvalue()
-        if len(data) > LIMIT:
-            raise DataError("The file has more than 20 MB.")
-        pixels = read_picture(data, found.config.side)
+        check_size(data)
+        pixels = read_one(data, found.config.side)
     except DataError as error:
-        refuse(f"{file.name}: {error}.")
+        refuse(f"{file.name}: {error}")
         return
     if (scored := _score(view, version, found, pixels)) is not None:
         _show(found, file.name, pixels, *scored)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from analysis.image_checks import other_sets
 from analysis.vae_latents import CORRUPTIONS, SCORES, Detection, Scores, corrupt, detect, score
+from datasets.image_files import SUFFIXES
 from datasets.own import DataError
 from figures.detection_charts import histogram, roc
 from figures.image_figures import labelled_rows, tile
@@ -218,7 +219,7 @@ def _one(desk: VAEDesk) -> None:
 def _upload(desk: VAEDesk) -> None:
     file = st.file_uploader(
         f"An image of a {desk.word}",
-        type=["png", "jpg", "jpeg", "webp"],
+        type=list(SUFFIXES),
         key=desk.key("upload"),
         help=f"It then stands under Which as my own {desk.word}, here and in the latent space.",
     )
