@@ -155,6 +155,8 @@ def _create(options: argparse.Namespace) -> Run:
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
     path, flags = options.data, {flag.name: getattr(options, flag.name) for flag in kind.flags}
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}.")
     if path.suffix == ".npz":
         return kind.load(path)
     try:

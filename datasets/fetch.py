@@ -7,16 +7,18 @@ import http.client
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+import filelock
+
 from datasets.errors import DataError
 from datasets.files import write_atomic
 
-__all__ = ["Job", "fetch", "md5"]
+__all__ = ["Job", "fetch", "fetch_all", "md5"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,30 @@ def md5(data: bytes = b"") -> hashlib._Hash:
 
 def _hasher(checksum: str) -> Callable[[], hashlib._Hash]:
     return hashlib.sha256 if len(checksum) == 64 else md5
+
+
+def fetch_all(title: str, lock: Path, jobs: Iterable[Job], mirrors: Sequence[str]) -> None:
+    """Download the files of a set, one process at a time; see :func:`fetch`.
+
+    Args:
+        title: What the set is called.
+        lock: A file in the folder that the set goes into.
+        jobs: Its files; each is asked for when the one before is there.
+        mirrors: Addresses that end in a slash, in the order to try.
+
+    Raises:
+        DataError: No mirror gave a file with the right checksum, or it cannot be saved; says why.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(lock, timeout=3600):
+            for job in jobs:
+                fetch(title, job, mirrors)
+    except filelock.Timeout as error:
+        raise DataError(f"{title} is being downloaded by another process.") from error
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise DataError(f"{title} cannot be saved in {lock.parent}: {why}.") from error
 
 
 def fetch(title: str, job: Job, mirrors: Sequence[str]) -> None:

