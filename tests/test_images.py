@@ -201,6 +201,16 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def test_files_that_change_are_read_again(root):
+    put_mnist(root, packed=False)
+    assert len(load_images("mnist").train) == 12
+    assert load_images("mnist") is load_images("mnist")
+    raw = root / "MNIST" / "raw"
+    (raw / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((9, 28, 28))))
+    (raw / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(9)))
+    assert len(load_images("mnist").train) == 9
+
+
 @pytest.mark.parametrize("name, folder", [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 @pytest.mark.parametrize("packed", [True, False])
 def test_torchvisions_layout_is_used_as_it_is(root, name, folder, packed):

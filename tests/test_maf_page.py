@@ -346,6 +346,13 @@ def test_any_folder_in_the_layout_can_be_chosen(tmp_path, monkeypatch, data):
     said = " ".join(c.value for c in tester.caption)
     assert "12 good images to learn from in screws; to test on 3 good and 5 defective" in said
     assert "broken.png" in " ".join(m.value for m in tester.markdown)
+    good = tmp_path / "screws" / "train" / "good"
+    (good / "later.png").write_bytes((good / "000.png").read_bytes())
+    (tmp_path / "screws" / "ground_truth" / "crack" / "000_mask.png").unlink()
+    tester.run()
+    said = " ".join(c.value for c in tester.caption)
+    assert "13 good images to learn from" in said, "images added later are seen"
+    assert "with masks but for 1, whose pixels are not evaluated" in said
 
 
 def test_the_built_in_set_says_what_it_is():

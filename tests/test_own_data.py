@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from datasets.own import MAX_SIDE, DataError, OwnData, read_density, read_points
 
@@ -402,3 +403,25 @@ def test_a_missing_file_is_not_called_damaged(tmp_path):
 def test_points_saved_before_columns_had_names_are_read(tmp_path):
     (tmp_path / "own.npz").write_bytes(saved_points(NORMAL))
     assert OwnData.load(tmp_path / "own.npz").columns == ()
+
+
+def _points() -> None:
+    import streamlit as st
+
+    from registry import FAMILIES
+    from training.nice import NICEConfig
+    from ui.form import own_points
+
+    own, ready = own_points(FAMILIES["nice"], NICEConfig(dataset="own"))
+    st.text(f"{ready} {own.columns if own else None}")
+
+
+def test_the_page_says_which_columns_were_taken():
+    tester = AppTest.from_function(_points, default_timeout=60).run()
+    data = columns("id", "X [mm]", "y")
+    tester.file_uploader[0].upload("a.csv", data, "text/csv").run()
+    assert not tester.exception
+    assert tester.text[0].value == "True ('X [mm]', 'y')"
+    assert "x from X" in tester.caption[0].value
+    tester.file_uploader[0].upload("b.csv", commas(","), "text/csv").run()
+    assert "4 columns of numbers" in tester.error[0].value

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from datasets import images
 from datasets.defects import find_sets
@@ -709,3 +710,29 @@ def test_a_real_folder_of_classes(cifar_jpg):
     with Image.open(cifar_jpg / "train" / "airplane" / "0000.jpg") as image:
         first = own.images[~own.held_out & (own.labels == 0)][0]
         assert np.array_equal(first.transpose(1, 2, 0), np.asarray(image))
+
+
+def _choice() -> None:
+    import streamlit as st
+
+    from registry import FAMILIES
+    from training.glow import CONFIG
+    from ui.images import image_data
+
+    own, ready = image_data(FAMILIES["glow"], CONFIG(dataset="own"))
+    st.text(f"{ready} {own.classes if own else None} {len(own.images) if own else 0}")
+
+
+def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
+    put_pictures(root / "pets" / "cat", 24)
+    tester = AppTest.from_function(_choice, default_timeout=60).run()
+    zips = [(f"{kind}.zip", zipped({n: d for n, d in FILES.items() if n.startswith(kind)}),
+             "application/zip") for kind in ("cat", "dog")]  # fmt: skip
+    tester.file_uploader[0].set_value(zips).run()
+    assert not tester.exception
+    assert tester.text[0].value == "True ('cat', 'dog') 24"
+    tester.selectbox(key="own_images.from").set_value("pets").run()
+    assert tester.text[0].value == "True ('cat',) 24"
+    put_pictures(root / "pets" / "dog", 3, first=50)
+    tester.run()
+    assert tester.text[0].value == "True ('cat', 'dog') 27"

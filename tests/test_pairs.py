@@ -221,6 +221,15 @@ def test_a_folder_below_a_root_is_a_set(root):
     assert loaded.masks_a is None
 
 
+def test_images_added_later_are_seen(root):
+    written(root, layout(inside="apple2orange/"))
+    assert len(load_pairs("apple2orange", 32).train_a) == 8
+    first = next((root / "apple2orange" / "trainA").iterdir())
+    (first.parent / "later.png").write_bytes(first.read_bytes())
+    assert len(load_pairs("apple2orange", 32).train_a) == 9
+    assert load_pairs("apple2orange", 32) is load_pairs("apple2orange", 32)
+
+
 def test_a_set_that_does_not_fit_into_memory_is_thinned_and_says_so(root, monkeypatch):
     written(root, layout(inside="apple2orange/"))
     monkeypatch.setattr(pairs, "MAX_LOADED", 10 * 3 * 32 * 32)
