@@ -234,7 +234,7 @@ def _flat(image: Image.Image, data: bytes, white: float) -> tuple[Image.Image, f
         # What Pillow inverts in 8 bits it leaves as it is in more.
         return Image.fromarray(255 - grey if tags.get(262) == 0 else grey), used
     if lower is not None:
-        image, used = _brightened(image, _upright(lower), white)
+        image, used = _brightened(image, lower, white)
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))
@@ -286,17 +286,23 @@ def _lower_bytes(image: Image.Image, data: bytes) -> Image.Image | None:
     return other
 
 
-def _sixteen_bits(upper: Image.Image, lower: Image.Image) -> np.ndarray:
-    return np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+def _band(upper: Image.Image, lower: Image.Image, number: int) -> np.ndarray:
+    """One colour with all its bytes, (H, W), uint16; one at a time, for they are large."""
+    high, low = (np.asarray(image.getchannel(number)) for image in (upper, lower))
+    return high.astype(np.uint16) << 8 | low
 
 
 def _brightened(upper: Image.Image, lower: Image.Image, white: float) -> tuple[Image.Image, float]:
     """Scale colours of 16 bits that leave the upper ones unused, as 12 bits in 16 do."""
-    pixels = np.array(upper)
-    if int(pixels[..., :3].max()) >= 64 and not white:
+    if max(high for _, high in upper.getextrema()[:3]) >= 64 and not white:
         return upper, 65_535.0
-    pixels[..., :3], white = _eight_bits(_sixteen_bits(upper, lower)[..., :3], white)
-    return Image.fromarray(pixels, upper.mode), white
+    lower = _upright(lower)
+    largest = max(int(_band(upper, lower, number).max()) for number in range(3))
+    white = max(white, next(w for w in _WHITES[1:] if largest <= w))
+    bands = [_eight_bits(_band(upper, lower, number), white)[0] for number in range(3)]
+    lower.close()  # what it holds is as large as the image
+    rest = [upper.getchannel("A")] if upper.mode == "RGBA" else []
+    return Image.merge(upper.mode, [*map(Image.fromarray, bands), *rest]), white
 
 
 # -- masks -------------------------------------------------------------------------------------
@@ -347,7 +353,8 @@ def _values(image: Image.Image, data: bytes) -> np.ndarray:
     if image.mode == "P":
         return _palette_values(image)
     if lower is not None:
-        return _sixteen_bits(image, _upright(lower))[..., :3].max(-1)
+        lower = _upright(lower)
+        return np.maximum.reduce([_band(image, lower, number) for number in range(3)])
     return np.asarray(image.convert("RGB")).max(-1)
 
 

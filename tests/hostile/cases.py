@@ -295,7 +295,27 @@ case("a TIFF of 3,600 megapixels", PICTURES, lambda c: tiff(60_000, 60_000))
 case("a TIFF with a strip of 2 GB", PICTURES, lambda c: tiff(6000, 6000))
 case("a BMP of 900 megapixels", PICTURES, lambda c: bmp(30_000, 30_000), "megapixels")
 case("a BMP of less than nothing", PICTURES, lambda c: bmp(-20, -20))
+for mode in ("F", "I"):
+    case(
+        f"16 megapixels of {mode} in a TIFF",
+        PICTURES,
+        lambda c, m=mode: encoded(Image.new(m, (4000, 4000)), "TIFF", compression="tiff_deflate"),
+        heavy=True,
+    )
+case(
+    "a GIF of 900 megapixels",
+    PICTURES,
+    lambda c: encoded(Image.new("L", (20, 20)), "GIF").replace(
+        b"a\x14\0\x14\0", b"a\x30\x75\x30\x75"
+    ),
+    "megapixels",
+)
+case("a JPEG of 500 scans", PICTURES, lambda c: noise_jpeg() + b"\xff\xda" * 500, "scans")
 case("no bytes", PICTURES, lambda c: b"")
+
+
+def noise_jpeg() -> bytes:
+    return encoded(Image.open(io.BytesIO(noise())), "JPEG")
 
 
 @cache
