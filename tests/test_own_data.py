@@ -407,10 +407,10 @@ def test_points_saved_before_columns_had_names_are_read(tmp_path):
 
 def _points() -> None:
     import streamlit as st
-    from ui.common.form import own_points
 
     from registry import FAMILIES
     from training.nice import NICEConfig
+    from ui.common.form import own_points
 
     own, ready = own_points(FAMILIES["nice"], NICEConfig(dataset="own"))
     st.text(f"{ready} {own.columns if own else None}")

@@ -714,10 +714,10 @@ def test_a_real_folder_of_classes(cifar_jpg):
 
 def _choice() -> None:
     import streamlit as st
-    from ui.image_flows.live import image_data
 
     from registry import FAMILIES
     from training.glow import CONFIG
+    from ui.image_flows.live import image_data
 
     own, ready = image_data(FAMILIES["glow"], CONFIG(dataset="own"))
     st.text(f"{ready} {own.classes if own else None} {len(own.images) if own else 0}")
