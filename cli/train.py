@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from cli import compare, torchrun
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 from datasets.plane import OWN
 from lab.driver import Report, drive
 from lab.store import Run, RunError

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from datasets.capsule_defects import (
+from datasets.defects import GOOD, DefectSet, save_layout
+from datasets.rendered.capsule_defects import (
     BLACK,
     BODY,
     CAP,
@@ -28,7 +29,6 @@ from datasets.capsule_defects import (
     draw_defect,
     places,
 )
-from datasets.defects import GOOD, DefectSet, save_layout
 
 OVERSAMPLING = 2
 _LIGHT = (-0.15, -0.55, 0.82)

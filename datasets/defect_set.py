@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from datasets.errors import DataError
-from datasets.saved import read_saved, save_arrays
+from datasets.files.errors import DataError
+from datasets.files.saved import read_saved, save_arrays
 
 __all__ = ["GOOD", "MAX_UNPACKED", "SETS", "DefectSet", "fitted_mask"]
 

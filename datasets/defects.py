@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from datasets.archives import ZipInput
 from datasets.defect_set import GOOD, MAX_UNPACKED, SETS, DefectSet, fitted_mask
-from datasets.errors import DataError
-from datasets.image_files import Limits, read_image, read_mask, shown, squeezed
-from datasets.sources import (
+from datasets.files.archives import ZipInput
+from datasets.files.errors import DataError
+from datasets.files.images import Limits, read_image, read_mask, shown, squeezed
+from datasets.files.sources import (
     Place,
     Source,
     data_roots,
@@ -27,7 +27,7 @@ from datasets.sources import (
     listed,
     zip_sources,
 )
-from datasets.stacks import Read, read_stack
+from datasets.files.stacks import Read, read_stack
 
 __all__ = [
     "GOOD",

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from datasets.errors import DataError
-from datasets.image_files import MAX_PIXELS, flatten
+from datasets.files.errors import DataError
+from datasets.files.images import MAX_PIXELS, flatten
 
 __all__ = ["mnist_like"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.errors import DataError, DataMissing
-from datasets.fetch import Job, fetch_all
-from datasets.image_readers import (
+from datasets.files.errors import DataError, DataMissing
+from datasets.files.fetch import Job, fetch_all
+from datasets.files.formats import (
     CIFAR_BATCHES,
     CIFAR_FOLDER,
     read_batches,
@@ -22,10 +22,10 @@ from datasets.image_readers import (
     read_digits8,
     read_idx,
 )
+from datasets.files.sources import PROJECT, data_roots, folder_state
 from datasets.own_images import OwnImages, fixed_fifth, image_folders
 from datasets.plane import OWN
-from datasets.shapes import CLASSES, render_shapes
-from datasets.sources import PROJECT, data_roots, folder_state
+from datasets.rendered.shapes import CLASSES, render_shapes
 
 __all__ = [
     "IMAGES",

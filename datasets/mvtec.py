@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from datasets.defect_set import GOOD, MAX_UNPACKED, SETS
-from datasets.errors import DataError
-from datasets.fetch import Job, fetch
-from datasets.sources import data_roots
+from datasets.files.errors import DataError
+from datasets.files.fetch import Job, fetch
+from datasets.files.sources import data_roots
 
 __all__ = ["MVTEC_CAPSULE", "Source", "download"]
 

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from datasets.errors import DataError
-from datasets.image_files import MAX_BYTES, check_size, read_image
-from datasets.saved import read_saved, read_texts, save_arrays
-from datasets.sources import bare_name, is_image
-from datasets.tables import MAX_MAGNITUDE, MAX_POINTS, read_table
+from datasets.files.errors import DataError
+from datasets.files.images import MAX_BYTES, check_size, read_image
+from datasets.files.saved import read_saved, read_texts, save_arrays
+from datasets.files.sources import bare_name, is_image
+from datasets.files.tables import MAX_MAGNITUDE, MAX_POINTS, read_table
 
 __all__ = ["DataError", "OwnData", "read_density", "read_own", "read_points"]
 
@@ -123,7 +123,7 @@ def _check_density(weights: np.ndarray) -> None:
 
 
 def read_points(data: bytes, name: str) -> OwnData:
-    """Read a table of points from the bytes of a CSV file; see :func:`~datasets.tables.read_table`.
+    """Read a table of points from a CSV file; see :func:`~datasets.files.tables.read_table`.
 
     Args:
         data: The file's content, at most 20 MB.
@@ -144,8 +144,8 @@ def read_points(data: bytes, name: str) -> OwnData:
 def read_density(data: bytes, name: str) -> OwnData:
     """Read an image whose dark places become probability mass.
 
-    It is read as :func:`~datasets.image_files.read_image` does, made grey and shrunk to at most 128
-    pixels on its longer side. A pixel's mass is its darkness, 1 minus luminance; below 2 % (the
+    It is read as :func:`~datasets.files.images.read_image` does, made grey and shrunk to at most
+    128 pixels on its longer side. A pixel's mass is its darkness, 1 minus luminance; below 2 % (the
     speckle that JPEG leaves on white) it is 0.
 
     Args:

@@ -16,15 +16,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from datasets.archives import ZipInput
 from datasets.defect_set import MAX_UNPACKED as MAX_DEFECTS
 from datasets.defect_set import DefectSet
-from datasets.errors import DataError
-from datasets.image_files import MIN_SIDE, shown
-from datasets.own import OwnData
-from datasets.own_pairs import OwnPairs
-from datasets.saved import read_saved, read_texts, save_arrays
-from datasets.sources import (
+from datasets.files.archives import ZipInput
+from datasets.files.errors import DataError
+from datasets.files.images import MIN_SIDE, shown
+from datasets.files.saved import read_saved, read_texts, save_arrays
+from datasets.files.sources import (
     MAX_FILES,
     PROJECT,
     Place,
@@ -39,7 +37,9 @@ from datasets.sources import (
     upload_source,
     zip_sources,
 )
-from datasets.stacks import read_stack
+from datasets.files.stacks import read_stack
+from datasets.own import OwnData
+from datasets.own_pairs import OwnPairs
 
 __all__ = [
     "Item",

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from datasets.errors import DataError
-from datasets.saved import read_saved, read_texts, save_arrays
-from datasets.sources import bare_name
+from datasets.files.errors import DataError
+from datasets.files.saved import read_saved, read_texts, save_arrays
+from datasets.files.sources import bare_name
 
 __all__ = ["MAX_PAIRS", "MIN_EACH", "OwnPairs"]
 

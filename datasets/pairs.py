@@ -16,13 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.errors import DataError, DataMissing
-from datasets.fetch import Job, fetch_all
-from datasets.fruits import KINDS, render_fruits
-from datasets.own_images import Files, decode, fixed_fifth
-from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
-from datasets.plane import OWN
-from datasets.sources import (
+from datasets.files.errors import DataError, DataMissing
+from datasets.files.fetch import Job, fetch_all
+from datasets.files.sources import (
     PROJECT,
     Source,
     bare_name,
@@ -36,6 +32,10 @@ from datasets.sources import (
     upload_source,
     zip_sources,
 )
+from datasets.own_images import Files, decode, fixed_fifth
+from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
+from datasets.plane import OWN
+from datasets.rendered.fruits import KINDS, render_fruits
 
 __all__ = [
     "OWN",

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 from datasets.own import OwnData
 from datasets.toy import NOISE_MAX, NOISE_MIN, TOY, Box, Density, PixelDensity, make
 

@@ -22,7 +22,7 @@ from test_browser import (  # noqa: F401 - the last three are fixtures
     until,
 )
 
-from datasets.fruits import APPLE, render_fruits
+from datasets.rendered.fruits import APPLE, render_fruits
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

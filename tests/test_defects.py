@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from datasets import capsules as drawing
-from datasets import defects, sources
+from datasets import defects
 from datasets.capsules import KINDS, render, rendered_capsules, write_capsules
 from datasets.defects import (
     GOOD,
@@ -32,10 +32,11 @@ from datasets.defects import (
     read_test_image,
     read_zip,
 )
-from datasets.image_files import Limits
+from datasets.files import sources
+from datasets.files.images import Limits
 from datasets.mvtec import MVTEC_CAPSULE, Source, download
 from datasets.own import DataError
-from datasets.synthetic import synthetic_defects
+from datasets.rendered.synthetic import synthetic_defects
 
 
 @pytest.fixture(scope="module")

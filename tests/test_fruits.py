@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.fruits import (
+from datasets.rendered.fruits import (
     APPLE,
     KINDS,
     ORANGE,

@@ -14,7 +14,7 @@ from analysis.gan_latents import directions, path, plane
 from datasets.images import ImageSet, load_images
 from datasets.own import OwnData
 from datasets.own_images import OwnImages, fixed_fifth
-from datasets.shapes import CLASSES, render_shapes
+from datasets.rendered.shapes import CLASSES, render_shapes
 from lab.store import Run
 from models.gan import GAN, dcgan, dcgan_side, image_gan, plane_gan
 from registry import FAMILIES

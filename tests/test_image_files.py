@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from datasets.defects import read_folder, read_one, read_zip
-from datasets.image_files import SUFFIXES, read_image, read_mask
+from datasets.files.images import SUFFIXES, read_image, read_mask
 from datasets.own import DataError, read_own
 from datasets.own_images import read_image_files, read_image_folder, read_image_zip
 from datasets.pairs import read_pairs_folder, read_two_sets

@@ -18,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 
 from datasets import images
 from datasets.defects import find_sets
-from datasets.image_files import read_image
+from datasets.files.images import read_image
+from datasets.files.sources import folder_state
 from datasets.images import OWN, DataMissing, image_folders, load_images
 from datasets.own import DataError, OwnData
 from datasets.own_images import (
@@ -30,7 +31,6 @@ from datasets.own_images import (
     read_uploads,
 )
 from datasets.pairs import pair_folders, read_pairs_folder
-from datasets.sources import folder_state
 
 
 def assert_sentence(error: BaseException) -> None:
@@ -716,10 +716,10 @@ def _choice() -> None:
     import streamlit as st
 
     from registry import FAMILIES
-    from training.glow import CONFIG
+    from training.glow import GlowConfig
     from ui.image_flows.live import image_data
 
-    own, ready = image_data(FAMILIES["glow"], CONFIG(dataset="own"))
+    own, ready = image_data(FAMILIES["glow"], GlowConfig(dataset="own"))
     st.text(f"{ready} {own.classes if own else None} {len(own.images) if own else 0}")
 
 

@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datasets.archives import open_zip
-from datasets.errors import DataError
-from datasets.saved import MAX_ARRAYS
+from datasets.files.archives import open_zip
+from datasets.files.errors import DataError
+from datasets.files.saved import MAX_ARRAYS
 from lab.imports.weights_import import read_weights
 from lab.store import Run, RunError, RunStore
 

@@ -55,7 +55,7 @@ from hostile.files import (
 from PIL import Image
 
 from datasets import defects, mvtec
-from datasets.image_files import read_image
+from datasets.files.images import read_image
 from datasets.own import read_own
 from datasets.own_images import load_own, read_image_zip
 from datasets.pairs import read_pairs_zip

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from datasets.fruits import found_masks, is_kind, overlap
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import (
     PAIRS,
@@ -19,6 +18,7 @@ from datasets.pairs import (
     read_pairs_folder,
     read_pairs_zip,
 )
+from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
 from training.core.config import RunConfig
 from training.core.family import DataKind

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from datasets.image_files import SUFFIXES
+from datasets.files.images import SUFFIXES
 from datasets.own import DataError, OwnData, read_own
 from datasets.plane import OWN
 from registry import FAMILIES, Family

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from datasets.image_files import SUFFIXES
+from datasets.files.images import SUFFIXES
+from datasets.files.sources import folder_state
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import (
@@ -23,7 +24,6 @@ from datasets.pairs import (
     read_pairs_zip,
     read_two_sets,
 )
-from datasets.sources import folder_state
 from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.plain import left_out, plain, refuse

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import streamlit as st
 import torch
 
-from datasets.fruits import KINDS, found_masks, is_kind, overlap
 from datasets.own import DataError
 from datasets.pairs import PairSet, load_pairs
+from datasets.rendered.fruits import KINDS, found_masks, is_kind, overlap
 from lab.store import Run
 from lab.view import View
 from training.core.images import signed

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from datasets.image_files import central_square, read_image
+from datasets.files.images import central_square, read_image
 from lab.store import Run
 from lab.view import View
 from models.cyclegan import CycleGAN

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from datasets.image_files import SUFFIXES
+from datasets.files.images import SUFFIXES
 from datasets.own import DataError
 from figures.cyclegan_figures import difference, heat, shown
 from figures.pictures import png

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from datasets.image_files import SUFFIXES
+from datasets.files.images import SUFFIXES
+from datasets.files.sources import folder_state
 from datasets.images import IMAGES, OWN, download, image_folders, is_here
 from datasets.own import DataError
 from datasets.own_images import OwnImages, read_image_folder, read_uploads
-from datasets.sources import folder_state
 from figures.charts import curves
 from figures.image_figures import film_of_images, labelled_rows, tile
 from figures.pictures import png

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from analysis.image_latents import context_of, decode, encode
 from datasets.digit import mnist_like
-from datasets.image_files import SUFFIXES, read_image
+from datasets.files.images import SUFFIXES, read_image
 from datasets.own import DataError
 from figures.image_charts import class_bars
 from figures.image_figures import tile

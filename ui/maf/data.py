@@ -8,10 +8,10 @@ import streamlit as st
 
 from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
 from datasets.defects import MAX_UPLOAD, DefectSet, find_sets, read_folder, read_zip
+from datasets.files.sources import folder_state
 from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
 from datasets.plane import OWN
-from datasets.sources import folder_state
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS

@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.maf_scores import Evaluation
 from datasets.defects import read_one
-from datasets.image_files import SUFFIXES, check_size
+from datasets.files.images import SUFFIXES, check_size
 from datasets.own import DataError
 from figures.maf_pictures import framed, framed_heat, sheet
 from figures.pictures import png

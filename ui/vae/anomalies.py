@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.image_checks import other_sets
 from analysis.vae_latents import CORRUPTIONS, SCORES, Detection, Scores, corrupt, detect, score
-from datasets.image_files import SUFFIXES
+from datasets.files.images import SUFFIXES
 from datasets.own import DataError
 from figures.detection_charts import histogram, roc
 from figures.image_figures import labelled_rows, tile

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 
 __all__ = ["ZipInput", "member_names", "open_zip"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.archives import open_zip
-from datasets.errors import DataError
 from datasets.files import write_atomic
+from datasets.files.archives import open_zip
+from datasets.files.errors import DataError
 
 __all__ = ["check_saved", "read_saved", "read_texts", "save_arrays"]
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import filelock
 
-from datasets.errors import DataError
 from datasets.files import write_atomic
+from datasets.files.errors import DataError
 
 __all__ = ["Job", "fetch", "fetch_all", "md5"]
 

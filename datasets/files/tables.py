@@ -16,7 +16,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 
 __all__ = ["MAX_MAGNITUDE", "MAX_POINTS", "read_table"]
 

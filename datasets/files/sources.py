@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from datasets.archives import ZipInput, member_names, open_zip
-from datasets.errors import DataError
-from datasets.image_files import MAX_BYTES, SUFFIXES, shown
+from datasets.files.archives import ZipInput, member_names, open_zip
+from datasets.files.errors import DataError
+from datasets.files.images import MAX_BYTES, SUFFIXES, shown
+from paths import ROOT
 
 __all__ = [
     "MAX_FILES",
@@ -36,7 +37,7 @@ __all__ = [
     "zip_sources",
 ]
 
-PROJECT = Path(__file__).resolve().parent
+PROJECT = ROOT / "datasets"
 MAX_FILES = 20_000
 MAX_UNPACKED = 400 * 2**20
 MAX_DEPTH = 12  # folders in folders of an archive

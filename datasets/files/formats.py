@@ -14,9 +14,9 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from datasets.errors import DataError, DataMissing
-from datasets.fetch import md5
-from datasets.saved import read_saved, save_arrays
+from datasets.files.errors import DataError, DataMissing
+from datasets.files.fetch import md5
+from datasets.files.saved import read_saved, save_arrays
 
 __all__ = [
     "CIFAR_BATCHES",

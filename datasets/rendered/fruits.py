@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.colours import rgb_of
+from datasets.rendered.colours import rgb_of
 
 APPLE, ORANGE = "apple", "orange"
 KINDS = (APPLE, ORANGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.colours import rgb_of
+from datasets.rendered.colours import rgb_of
 
 __all__ = ["CLASSES", "render_shapes"]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from datasets.defect_set import GOOD
-
 __all__ = ["KINDS", "Defect", "Look", "draw_defect", "places"]
 
 KINDS = ("crack", "faulty_imprint", "poke", "scratch", "squeeze")
@@ -48,7 +46,7 @@ class Look:
 class Defect:
     """What a defect changes: the outline, the print, or paint on top."""
 
-    kind: str = GOOD
+    kind: str = "good"
     dents: list[tuple[float, float, float, float]] = field(default_factory=list)  # x, width, depth
     creases: np.ndarray | None = None
     erased: np.ndarray | None = None
@@ -83,7 +81,7 @@ def draw_defect(kind: str, side: int, rng: np.random.Generator, look: Look) -> D
         "faulty_imprint": _faulty_imprint,
         "squeeze": _squeeze,
     }
-    return make[kind](side, rng, look) if kind != GOOD else Defect()
+    return make[kind](side, rng, look) if kind != "good" else Defect()
 
 
 def _spot(rng: np.random.Generator, *, margin: float = 0.03) -> np.ndarray:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from datasets.errors import DataError
-from datasets.image_files import Limits, central_square, read_image, shown, squeezed
-from datasets.sources import Source
+from datasets.files.errors import DataError
+from datasets.files.images import Limits, central_square, read_image, shown, squeezed
+from datasets.files.sources import Source
 
 __all__ = ["Read", "read_stack"]
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from PIL import ExifTags, Image
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 
 __all__ = [
     "MAX_BYTES",
