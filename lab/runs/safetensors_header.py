@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 from training.core.former import current_weights
 
 MAX_BYTES = 512 * 2**20

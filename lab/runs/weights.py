@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from datasets.errors import DataError
+from datasets.files.errors import DataError
 from datasets.files import write_atomic
 from lab.runs.files import RunError
 from lab.runs.safetensors_header import check_fit, read_header

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.defects import DefectSet
-from datasets.synthetic import synthetic_defects
+from datasets.rendered.synthetic import synthetic_defects
 from metrics import anomaly_map, detection
 from metrics.anomaly_map import Calibration
 from models.flow import Flow
