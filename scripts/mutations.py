@@ -355,7 +355,7 @@ RUNS = [
     ),
     _m(
         "a resume keeps rows from after the checkpoint",
-        "Run.start_metrics",
+        "Metrics.start",
         'row["step"] <= step',
         'row["step"] >= 0',
         "test_store.py::test_metrics_after_a_step_are_dropped_on_a_resume",
@@ -369,7 +369,7 @@ RUNS = [
     ),
     _m(
         "a checkpoint may run code",
-        "last_checkpoint",
+        "last_with_note",
         "weights_only=True",
         "weights_only=False",
         "test_store.py::test_a_damaged_checkpoint_is_refused_and_never_run",
@@ -538,11 +538,11 @@ DOORS = [
         "test_store.py",
     ),
     _m(
-        "tensors of a file may overlap",
-        "_check_places",
-        "entry.begin != end",
+        "what could not be saved is called finished",
+        "_end",
+        'state == "finished" and self.record.problem',
         "False",
-        "test_weights.py",
+        "test_store.py::test_a_training_goes_on_when_the_disk_is_full_but_does_not_call_itself_finished",
     ),
     _m(
         "weights that are no numbers are taken",
@@ -598,15 +598,15 @@ LAB = [
     ),
     _m(
         "more train at a time than there are slots",
-        "Lab._start_next",
-        "free.remove(device)",
+        "Workers.free",
+        "free.remove(worker.device)",
         "pass",
         "test_lab.py::test_two_train_at_once_and_the_others_wait_in_line",
     ),
     _m(
         "single runs wait behind comparisons",
-        "Lab._enqueue",
-        "patient or other not in self._patient",
+        "Queue.add",
+        "patient or v.run.id not in self._patient",
         "True",
         "test_compare.py::test_runs_of_a_comparison_let_single_ones_pass_and_stop_together",
     ),
