@@ -31,6 +31,7 @@ def curves(
     log: bool = False,
     dots: bool | None = None,
     height: int = 220,
+    domain: tuple[float, float] | None = None,
 ) -> Chart:
     """Draw measured columns over the optimiser steps.
 
@@ -44,6 +45,7 @@ def curves(
         log: logarithmic vertical axis; values that are not positive are left out.
         dots: mark each value; left out, it is done where there is a single curve.
         height: in pixels.
+        domain: ends of the vertical axis; left out, the values decide.
     """
     table = [
         (row["step"], row[column], name)
@@ -56,6 +58,8 @@ def curves(
     lowest = floor[0] if floor else math.inf
     dots = len(names) == 1 if dots is None else dots
     scale = {"type": "log", "nice": True} if log else _linear_scale(frame, total, lowest)
+    if domain is not None:
+        scale = {"domain": list(domain)}
     lines = {
         "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
         "encoding": {

@@ -17,10 +17,11 @@ from training.vae_plane import PlaneVAE
 from ui.common.family_page import Parts, family_page, variant
 from ui.common.page import begin_page
 from ui.image_flows.live import image_data
+from ui.image_flows.sheets import film_of, sheet_of
 from ui.vae.anomalies import anomalies
 from ui.vae.checks import checks
 from ui.vae.latent import latent_space
-from ui.vae.live import draw_vae, film_of, plane_of_run, sheet_of
+from ui.vae.live import draw_vae, plane_of_run
 from ui.vae.plane import PLANE_VAE
 
 PARTS = Parts(

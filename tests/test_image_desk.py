@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from datasets.own_images import OwnImages, fixed_fifth
 from lab.store import Run, Status
 from registry import FAMILIES
 from ui.image_flows.desk import Desk, Mine
-from ui.image_flows.model import Trained
 from ui.image_flows.upload import fit_digit, like_the_data
 
 EXPLORE = ("Sample", "Interpolate", "Attributes", "Levels", "Your own {}", "Surprise")
@@ -134,8 +134,8 @@ def desk(shape: tuple[int, int, int], name: str) -> Desk:
     images = torch.zeros(2, *shape, dtype=torch.uint8)
     labels = torch.tensor([0, 1])
     images = ImageSet(name, name, images, labels, images, labels, ("a", "b"), "")
-    trained = Trained(torch.nn.Identity(), None, ("a", "b"), (shape[1],) * 2, 64, images, "", 0)
-    return Desk("run", 1.0, trained, "light")
+    sides = shape[1], shape[1]
+    return Desk(Run("run"), 1.0, "light", torch.nn.Identity(), ("a", "b"), sides, images, "")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
@@ -178,7 +178,7 @@ def test_a_digit_fits_the_smaller_set():
 
 def test_an_upload_is_laid_into_the_frame_that_the_flow_was_trained_with():
     padded = desk((1, 28, 28), "digits")
-    padded = Desk("run", 1.0, Trained(**{**vars(padded.trained), "crop": (28, 32)}), "light")
+    padded = replace(padded, crop=(28, 32))
     mine = Mine("a", np.full((1, 28, 28), 7, np.uint8))
     laid = padded.padded(mine.pixels)
     assert laid.shape == (1, 1, 32, 32)

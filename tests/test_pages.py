@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import streamlit as st
@@ -46,7 +47,8 @@ def opened(family: Family, **address: str) -> AppTest:
     tester.switch_page(f"pages/{family.page}.py")
     if family.page != family.stem:
         address["on"] = family.stem
-    if not (ROOT / "assets" / "runs" / family.stem / "config.json").exists():
+    shipped = ROOT / "assets" / "runs" / family.stem / "config.json"
+    if "run" not in address and not shipped.exists():
         address["run"] = made(family).id
     for name, value in address.items():
         tester.query_params[name] = value
@@ -105,6 +107,20 @@ def test_a_page_keeps_the_contract(stem: str) -> None:
     assert any(block.value.startswith(("class ", "def ")) for block in tester.code)
     assert sum(block.value.count("\n") for block in tester.code) > 30
     assert "`models/" in words(tester)
+
+
+@pytest.mark.parametrize("stem", ["nice", "glow", "vae", "gan", "dcgan", "cyclegan"])
+def test_while_a_run_trains_its_page_says_which_weights_it_looks_into_and_offers_newer(stem: str):
+    family = FAMILIES[stem]
+    run = made(family)
+    model = run.experiment().model
+    run.write_status(replace(run.status(), state="running"))
+    tester = healthy(opened(family, run=run.id))
+    assert "Weights of step 0." in words(tester)
+    run.weights.save(model, 7)
+    assert "Weights of step 0." in words(healthy(tester)), "nothing changes under one's hands"
+    tester.button(key=f"{run.id}.weights.newer").click()
+    assert "Weights of step 7." in words(healthy(tester))
 
 
 @pytest.mark.parametrize("family", PAGES, ids=lambda family: family.stem)

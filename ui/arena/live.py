@@ -24,10 +24,11 @@ from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
 from ui.common.deferred import deferred
+from ui.common.history import POLL
 from ui.common.lab import lab
-from ui.common.pace import POLL
 from ui.common.page import show_image, theme
 from ui.common.run_words import STATE_WORDS, badge, duration
+from ui.common.tables import markdown
 
 TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at once
 FILES = {"nll": "NLL curves", "samples": "Samples"}
@@ -155,9 +156,8 @@ def _table(rows: list[Row]) -> None:
     """Draw a column per model, a row per number: so it fits on narrow screens, too."""
     lines = table(rows)
     names = [line.pop("Model") for line in lines]
-    body = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    body += [f"| {what} | " + " | ".join(line[what] for line in lines) + " |" for what in lines[0]]
-    st.markdown("\n".join(body))
+    body = [(what, *(line[what] for line in lines)) for what in lines[0]]
+    st.markdown(markdown(("", *names), body))
     floors = [row.kl_floor for row in rows if row.kl_floor is not None]
     floor = f"{floors[0]:.3f}" if floors else "a little above zero"
     count = len(lab().devices)

@@ -13,10 +13,10 @@ from training.core.config import RunConfig
 from training.core.family import Own
 from ui.common.downloads import Files, take_away
 from ui.common.form import config_form
-from ui.common.history import weights_shown
 from ui.common.page import show_source, theory
 from ui.common.run_panel import training_panel
 from ui.common.run_words import drawing
+from ui.common.trained import weights_shown
 from ui.common.weights import load_weights
 
 

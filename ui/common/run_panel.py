@@ -19,8 +19,8 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
 from ui.common.form import choice_label, knob_widget, url_problems, use_config
+from ui.common.history import POLL
 from ui.common.lab import lab
-from ui.common.pace import POLL
 from ui.common.plain import plain, refuse
 from ui.common.run_words import (
     badge,

@@ -9,9 +9,10 @@ from figures.cyclegan_figures import framed, shown, verdicts
 from figures.pictures import colour_bar, png
 from lab.view import View
 from models.cyclegan import receptive_field
-from ui.common.page import show_image, theme
+from ui.common.page import show_image
 from ui.common.plain import plain
-from ui.cyclegan.model import Translator, shade_of, translator_of
+from ui.common.widgets import KEPT, choice
+from ui.cyclegan.model import Translator, translator_of
 from ui.cyclegan.translate import choose_image
 
 KINDS = ("The image itself", "Translated", "There and back")
@@ -30,22 +31,20 @@ def see_inside(view: View, version: float) -> None:
         return
     a, b = map(plain, found.domains)
     left, right = st.columns(2)
-    of_b = right.segmented_control(
+    of_b = choice(
         "Ask the discriminator of",
         [False, True],
+        found.key("discriminator"),
+        right,
+        True,
         format_func=lambda is_b: b if is_b else a,
-        default=True,
-        required=True,
-        key=found.key("discriminator"),
-        persist_state="session",
     )
-    kind = left.segmented_control(
+    kind = choice(
         "It is shown",
         KINDS,
-        default=KINDS[1],
-        required=True,
-        key=found.key("shown"),
-        persist_state="session",
+        found.key("shown"),
+        left,
+        KINDS[1],
         help="Translated: by the generator whose work this discriminator scores.",
     )
     image = _made(found, chosen.image, kind, of_b)
@@ -67,7 +66,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     row = _place(controls[0], "Row of the verdict", height, found.key(f"row.{height}"))
     column = _place(controls[1], "Column of the verdict", width, found.key(f"column.{width}"))
     reach = [receptive_field(found.model.discriminator_a, place) for place in (row, column)]
-    drawn = _images(*shade_of(found), image.tobytes(), row, column, scores, image, reach)
+    drawn = found.painted(_images, image, row, column, scores, reach)
     size = image.shape[1]
     inside = [min(last, size - 1) - max(first, 0) + 1 for first, last in reach]
     words = (
@@ -80,7 +79,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     places = st.columns(3)
     for place, part, caption, alt in zip(places, drawn, words, alts, strict=True):
         show_image(place, part, alt, caption)
-    show_image(places[1], colour_bar("fake, 0", "real, 1", theme()), "Colours of the verdicts")
+    show_image(places[1], colour_bar("fake, 0", "real, 1", found.shade), "Colours of the verdicts")
     st.caption(
         "The 70 pixels are those of the convolutions. Through the instance norms each verdict also "
         "knows mean and variance of the whole image. "
@@ -97,24 +96,20 @@ def _place(where, label: str, count: int, key: str) -> int:
     """Draw a slider over places 1 to ``count``; return the chosen one, from 0."""
     if count < 2:
         return 0
-    return where.slider(label, 1, count, (count + 1) // 2, key=key, persist_state="session") - 1
+    return where.slider(label, 1, count, (count + 1) // 2, key=key, **KEPT) - 1
 
 
-@st.cache_data(max_entries=48, show_spinner=False)
 def _images(
-    run_id: str,
-    version: float,
-    shade: str,
-    pixels: bytes,
+    found: Translator,
+    image: np.ndarray,
     row: int,
     column: int,
-    _scores: np.ndarray,
-    _image: np.ndarray,
-    _reach: list[tuple[int, int]],
+    scores: np.ndarray,
+    reach: list[tuple[int, int]],
 ) -> list[bytes]:
     parts = (
-        shown(_image),
-        verdicts(_scores, (row, column), shade),
-        framed(_image, _reach[0], _reach[1], shade),
+        shown(image),
+        verdicts(scores, (row, column), found.shade),
+        framed(image, *reach, found.shade),
     )
     return [png(part) for part in parts]

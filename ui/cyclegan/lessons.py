@@ -10,13 +10,13 @@ import torch
 from datasets.own import DataError
 from datasets.pairs import PairSet, load_pairs
 from datasets.rendered.fruits import KINDS, found_masks, is_kind, overlap
-from lab.store import Run
 from lab.view import View
 from training.core.images import signed
 from training.core.unpaired import compared
 from training.cyclegan import FINAL
 from ui.common.form import use_config
 from ui.common.plain import plain
+from ui.common.tables import markdown
 from ui.cyclegan.model import Translator, translator_of
 
 
@@ -90,20 +90,20 @@ def checks(view: View, version: float) -> None:
     """Show what translations of test images measure, beside doing nothing and real images."""
     found = translator_of(view, version)
     try:
-        rows, count = _measured(found.run_id, version, found, view.run)
+        rows, count = found.kept(_measured, words="Measuring")
     except DataError as error:
         st.info(f"{error} Without the images there is nothing to measure here.")
         return
     a, b = map(plain, found.domains)
     ways = {"ab": f"{a} to {b}", "ba": f"{b} to {a}"}
-    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
+    lines = []
     for name, (label, form) in MEASURES.items():
         for way, words in ways.items():
             key = name.format(side=way[0], way=way)
             if any(key in numbers for numbers in rows.values()):
                 cells = [form.format(n[key]) if key in n else "" for n in rows.values()]
-                lines.append(f"| {label}, {words} | " + " | ".join(cells) + " |")
-    st.markdown("\n".join(lines))
+                lines.append((f"{label}, {words}", *cells))
+    st.markdown(markdown(("", *rows), lines))
     words = (
         f"The first {count} test images of either set. **Doing nothing** gives every image back "
         "as it is: perfect cycles, and nothing translated."
@@ -127,16 +127,13 @@ MEASURES = {
 }
 
 
-@st.cache_data(max_entries=16, show_spinner="Measuring")
-def _measured(
-    run_id: str, version: float, _found: Translator, _run: Run
-) -> tuple[dict[str, dict[str, float]], int]:
+def _measured(found: Translator) -> tuple[dict[str, dict[str, float]], int]:
     """Return numbers by who translates, and how many images of either set they are of."""
-    pairs = load_pairs(_run.config.dataset, _found.size, _run.own_data())
+    pairs = load_pairs(found.run.config.dataset, found.size, found.run.own_data())
 
     @torch.no_grad()
     def carry(x: torch.Tensor, to_b: bool) -> torch.Tensor:
-        net = _found.model.a_to_b if to_b else _found.model.b_to_a
+        net = found.model.a_to_b if to_b else found.model.b_to_a
         return net(signed(x) if x.dtype == torch.uint8 else x)
 
     def nothing(x: torch.Tensor, _: bool) -> torch.Tensor:

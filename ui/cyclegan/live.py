@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
-from figures.charts import curves
 from figures.cyclegan_figures import triptych
 from figures.image_figures import film_of_images, labelled_rows
 from figures.pictures import png
 from lab.store import Run
 from lab.view import View
 from metrics.cyclegan_health import translation_health
-from ui.common.history import (
-    Arrays,
-    chosen_frame,
-    history_slider,
-    rows_of_the_moment,
-    target_of,
-    tenths,
-)
-from ui.common.page import show_image, theme
+from ui.common.cached import painted
+from ui.common.curves import draw_curves, last_with
+from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live, tenths
+from ui.common.page import show_image
+from ui.gan.health import show_light
 
 SHEET = 640  # pixels that a triptych is wide
 ROWS = 6  # of the sheet over the training
 WAYS = {"ab": ("a", "aba"), "ba": ("b", "bab")}
-LIGHTS = {
-    "unknown": (":gray-badge[:material/hourglass_empty: Too early]", st.info),
-    "balanced": (":green-badge[:material/balance: Balanced]", st.info),
-    "won": (":red-badge[:material/gavel: A discriminator has won]", st.warning),
-    "collapse": (":red-badge[:material/filter_center_focus: Collapse]", st.warning),
-    "inversion": (":orange-badge[:material/invert_colors: Colours inverted]", st.warning),
-}
 LOSSES = {
     "adversarial": ("adversarial_ab", "adversarial_ba", "A to B", "B to A"),
     "discriminator": ("discriminator_a", "discriminator_b", "of A", "of B"),
@@ -43,52 +31,42 @@ LOSSES = {
 }
 
 
-def draw_cyclegan(view: View) -> None:
+@live
+def draw_cyclegan(moment: Moment) -> None:
     """Draw both round trips, the health, all losses, and a slider through the history of a run."""
-    shade = theme()
-    target = target_of(view)
-    if target is None or view.snapshot is None:
-        st.caption("The first snapshot comes with the first step.")
-        return
-    step, snapshot = chosen_frame(view)
-    names = [str(name) for name in target["classes"]]
+    view, step = moment.view, moment.step
+    names = [str(name) for name in moment.target["classes"]]
     for place, way, first, second in zip(st.columns(2), WAYS, names, names[::-1], strict=True):
-        drawn = _triptych_png(view.run.id, step, shade, way, snapshot, target)
         words = f"**{first.capitalize()} to {second} and back**, test images, step {step:,}"
-        show_image(place, drawn, f"From {first} to {second} and back at step {step}", words)
-    history_slider(view)
+        alt = f"From {first} to {second} and back at step {step}"
+        show_image(place, moment.painted(_triptych_png, way), alt, words)
+    history_slider(moment)
     left, right = st.columns([1, 1])
     with left:
-        _health(view)
+        found = translation_health(view.rows, view.status.total)
+        show_light(found, discriminator="A discriminator", collapse="Collapse")
     with right:
         _numbers(view, names)
-    _curves(view, shade)
-    steps = _steps_of_the_sheet(view)
+    _curves(moment)
+    steps = tuple(_steps_of_the_sheet(view))
     if len(steps) > 1:
         st.caption("The same test images over the training, both ways")
-        sheet = _growth_png(view.run.id, tuple(steps), shade, _epoch_of(view), view.run)
+        by = view.run.id, steps, moment.shade
+        sheet = painted(_growth_png, by, view.run, steps, moment.shade, _epoch_of(view))
         show_image(st, sheet, "Translations over the training")
 
 
-def _health(view: View) -> None:
-    found = translation_health(view.rows, view.status.total)
-    badge, box = LIGHTS[found.state]
-    st.markdown(f"**Health** {badge}")
-    box(found.words + (f"\n\n**What to try.** {found.advice}" if found.advice else ""))
-
-
 def _numbers(view: View, names: list[str]) -> None:
-    measured = [row for row in view.rows if "cycle_error_a" in row]
-    if not measured:
+    last = last_with(view.rows, "cycle_error_a")
+    if last is None:
         return
-    last = measured[-1]
     error = (last["cycle_error_a"] + last["cycle_error_b"]) / 2
     places = st.columns(3)
     places[0].metric(
         "Cycle error",
         f"{error:.1%}",
-        help="Mean absolute difference between test images and what comes back, in shares of the "
-        f"range of grey levels; both ways, at step {last['step']:,}.",
+        help="Mean absolute difference between test images and what comes back, as a fraction of "
+        f"the range of grey levels; both ways, at step {last['step']:,}.",
     )
     if "hue_ab" in last:
         hue = min(last["hue_ab"], last["hue_ba"])
@@ -96,7 +74,7 @@ def _numbers(view: View, names: list[str]) -> None:
         places[1].metric(
             "Other hue",
             f"{hue:.0%}",
-            help="Share of translated test images whose mean hue inside the input's mask is the "
+            help="Fraction of translated test images whose mean hue inside the input's mask is the "
             f"other fruit's: above 15 degrees an orange, below an apple. {names[0].capitalize()} "
             f"to {names[1]} {last['hue_ab']:.0%}, back {last['hue_ba']:.0%}; the smaller is shown. "
             "On 16 of each while it trains, on 100 at the end.",
@@ -112,20 +90,11 @@ def _numbers(view: View, names: list[str]) -> None:
         places[1].metric("Speed [pairs/s]", f"{view.rate * view.run.config.batch:,.1f}")
 
 
-def _curves(view: View, shade: str) -> None:
-    rows = rows_of_the_moment(view)
+def _curves(moment: Moment) -> None:
     for place, (kind, (a, b, first, second)) in zip(st.columns(4), LOSSES.items(), strict=True):
-        drawn = curves(
-            rows,
-            {a: first, b: second},
-            unit=f"{kind} loss",
-            theme=shade,
-            total=view.status.total,
-            dots=False,
-            height=200,
-        )
+        names, unit = {a: first, b: second}, f"{kind} loss"
         alt = f"The {kind} losses over the training"
-        place.vega_lite_chart(*drawn, key=f"{view.run.id}.{kind}", alt=alt)
+        draw_curves(moment, place, kind, names, unit, alt, dots=False, height=200)
 
 
 def _epoch_of(view: View) -> int:
@@ -135,7 +104,7 @@ def _epoch_of(view: View) -> int:
 
 def _steps_of_the_sheet(view: View) -> list[int]:
     """Return the untrained snapshot, that of epoch 1 and some of the tenths, spread evenly."""
-    steps, epoch = tenths(view), _epoch_of(view)
+    steps, epoch = tenths(view.status.total, view.run), _epoch_of(view)
     first = [epoch] if epoch in view.run.snapshots.steps() else []
     later = [step for step in steps if step > max(first, default=0)]
     most = ROWS - 1 - len(first)
@@ -144,29 +113,18 @@ def _steps_of_the_sheet(view: View) -> list[int]:
     return [*steps[:1], *first, *later]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _triptych_png(
-    run_id: str,
-    step: int,
-    shade: str,
-    way: str,
-    _snapshot: Arrays,
-    _target: Arrays,
-) -> bytes:
-    return png(_triptych(way, _snapshot, _target, shade))
+def _triptych_png(moment: Moment, way: str) -> bytes:
+    return png(_triptych(way, moment.snapshot, moment.target, moment.shade))
 
 
-def _triptych(
-    way: str, snapshot: Mapping[str, np.ndarray], target: Arrays, shade: str
-) -> Image.Image:
+def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str) -> Image.Image:
     start, back = WAYS[way]
     images = target[start], snapshot[way], snapshot[back]
     return triptych(images, ("real", "translated", "and back"), shade, SHEET)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _growth_png(run_id: str, steps: tuple[int, ...], shade: str, epoch: int, _run: Run) -> bytes:
-    frames = [_run.snapshots.load(step) for step in steps]
+def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes:
+    frames = [run.snapshots.load(step) for step in steps]
     rows = [np.concatenate([frame["ab"], frame["ba"]]) for frame in frames]
     labels = ["epoch 1" if step == epoch else f"step {step:,}" for step in steps]
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=1100))
@@ -192,7 +150,6 @@ def sheet_of(way: str):
     """Return what makes a PNG of the last round trips of a run in one direction."""
 
     def make(run: Run, shade: str) -> bytes:
-        target, snapshot = run.snapshots.target(), run.snapshots.load(run.snapshots.steps()[-1])
-        return png(_triptych(way, snapshot, target, shade))
+        return png(_triptych(way, last_snapshot(run), run.snapshots.target(), shade))
 
     return make

@@ -14,7 +14,8 @@ from figures.pictures import png
 from lab.view import View
 from ui.common.page import show_image
 from ui.common.plain import plain, refuse
-from ui.cyclegan.model import MINE, Translator, shade_of, squared, translator_of
+from ui.common.widgets import KEPT, choice, download
+from ui.cyclegan.model import MINE, Translator, squared, translator_of
 
 SOURCES = ("Test image", "Upload", "Webcam")
 LARGEST = 256  # pixels along each side that a page translates within a second or two
@@ -46,7 +47,7 @@ def translate(view: View, version: float) -> None:
     for to_b in ways:
         _one_way(found, chosen, to_b)
     st.caption(
-        "Difference: how far the translation is from the image, in shares of the range of grey "
+        "Difference: how far the translation is from the image, in percent of the range of grey "
         f"levels, the mean over red, green and blue; {LIMIT:.0%} and more have the last colour. "
         "The number with the round trip is the same for what came back."
     )
@@ -55,14 +56,7 @@ def translate(view: View, version: float) -> None:
 def choose_image(found: Translator) -> Chosen | None:
     """Let the visitor choose an image; ``None`` while there is none."""
     left, right = st.columns([1, 1.4], vertical_alignment="bottom")
-    source = left.segmented_control(
-        "Image",
-        SOURCES,
-        default=SOURCES[0],
-        required=True,
-        key=found.key("source"),
-        persist_state="session",
-    )
+    source = choice("Image", SOURCES, found.key("source"), left)
     if source == "Test image":
         return _test_image(found, right)
     file = None
@@ -75,7 +69,7 @@ def choose_image(found: Translator) -> Chosen | None:
         sorted({found.size, 64, 128, 192, LARGEST}),
         found.size,
         key=found.key("side"),
-        persist_state="session",
+        **KEPT,
         help=f"It has learned from images of {found.size} pixels: there it does best. Its "
         "convolutions take any size.",
     )
@@ -101,7 +95,7 @@ def _test_image(found: Translator, where) -> Chosen:
         options,
         format_func=lambda place: f"{found.domains[place[0]]} {place[1] + 1}",
         key=found.key("which"),
-        persist_state="session",
+        **KEPT,
     )
     name = f"{found.domains[side]} {i + 1}"
     return Chosen(found.real[side][i], name, side)
@@ -109,9 +103,7 @@ def _test_image(found: Translator, where) -> Chosen:
 
 def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
     start, end = found.domains if to_b else found.domains[::-1]
-    drawn, there, apart, back = _images(
-        *shade_of(found), chosen.image.tobytes(), to_b, found, chosen.image
-    )
+    drawn, there, apart, back = found.painted(_images, chosen.image, to_b, words="Translating")
     words = (
         f"**{plain(chosen.name)}**",
         f"**As {plain(end)}**",
@@ -127,36 +119,23 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
     for place, image, caption, alt in zip(st.columns(4), drawn, words, alts, strict=True):
         show_image(place, image, alt, caption)
     stem = chosen.name.rpartition(".")[0] or chosen.name
-    st.download_button(
+    download(
         f"The image as {plain(end)} (PNG)",
         there,
         f"{stem}-as-{end}.png".replace(" ", "-"),
         "image/png",
-        on_click="ignore",
-        icon=":material/download:",
         key=found.key(f"download.{to_b}"),
     )
 
 
-@st.cache_data(max_entries=48, show_spinner="Translating")
 def _images(
-    run_id: str,
-    version: float,
-    shade: str,
-    pixels: bytes,
-    to_b: bool,
-    _found: Translator,
-    _image: np.ndarray,
+    found: Translator, image: np.ndarray, to_b: bool
 ) -> tuple[list[bytes], bytes, float, float]:
     """Return four images, the translation in its own size, and two mean differences."""
-    there = _found.carry(_image, to_b)
-    back = _found.carry(there, not to_b)
-    apart = difference(_image, there)
-    drawn = [shown(_image), shown(there), heat(apart, LIMIT, shade), shown(back)]
+    there = found.carry(image, to_b)
+    back = found.carry(there, not to_b)
+    apart = difference(image, there)
+    drawn = [shown(image), shown(there), heat(apart, LIMIT, found.shade), shown(back)]
     own_size = png(shown(there, there.shape[1]))
-    return (
-        [png(image) for image in drawn],
-        own_size,
-        float(apart.mean()),
-        float(difference(_image, back).mean()),
-    )
+    off = float(difference(image, back).mean())
+    return [png(one) for one in drawn], own_size, float(apart.mean()), off

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import streamlit as st
 import torch
-from PIL import Image
+from torch import Tensor
 
 from analysis.gan_latents import directions, path, plane
-from analysis.image_checks import nearest
-from figures.image_charts import strips
 from figures.image_figures import labelled_rows, tile
 from figures.pictures import png
 from lab.view import View
+from ui.common.widgets import KEPT, choice, choose_part, download
 from ui.gan.model import Studio, at_studio, real_images
 from ui.image_flows.desk import sheet
+from ui.image_flows.nearest import (
+    PAIRS,
+    YARDSTICK,
+    Neighbours,
+    look_for_copies,
+    neighbours,
+    show_nearest,
+)
 
 FRAMES = 12  # of a film, from one sample to the next
 STEPS = 10  # of a strip between two samples, and for four
-PAIRS = 30  # samples beside their nearest real images
-YARDSTICK = 200  # test images whose nearest training images tell what is usual
 REACH = 3.0  # how far the sliders go along a direction
 
 
@@ -34,22 +40,13 @@ def explore(view: View, version: float) -> None:
         "Nearest real images": _nearest,
         "Drag two directions": _drag,
     }
-    chosen = st.segmented_control(
-        "Explore",
-        list(parts),
-        default="Sample",
-        required=True,
-        key=studio.key("part"),
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    parts[chosen](studio)
+    choose_part(studio, "Explore", parts, "part")
 
 
 def _number(studio: Studio, label: str, first: int, where) -> int:
     """Let the visitor choose a sample by its number."""
     key = studio.key(label)
-    return where.number_input(label, 0, 2**31 - 1, first, key=key, persist_state="session")
+    return where.number_input(label, 0, 2**31 - 1, first, key=key, **KEPT)
 
 
 # -- sample --------------------------------------------------------------------------------------
@@ -65,7 +62,7 @@ def _sample(studio: Studio) -> None:
             1.0,
             0.05,
             key=studio.key("scale"),
-            persist_state="session",
+            **KEPT,
             help="1 is what it was trained with. Below, images come closer to one of them all; "
             "above, from where the generator never was.",
         )
@@ -73,15 +70,12 @@ def _sample(studio: Studio) -> None:
     with shown:
         words = f"Samples {first:,} to {first + 59:,}. Each number stands for the same latents "
         words += "whatever the weights; the parts beside this one take it."
-        sheet(_samples_png(*studio.where, first, spread, studio), "Samples", words)
+        sheet(studio.painted(_samples_png, first, spread), "Samples", words)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _samples_png(
-    run_id: str, version: float, shade: str, first: int, spread: float, _studio: Studio
-) -> bytes:
-    z = spread * _studio.latents(list(range(first, first + 60)))
-    return png(tile(_studio.paint(z), 10, shade))
+def _samples_png(studio: Studio, first: int, spread: float) -> bytes:
+    z = spread * studio.latents(list(range(first, first + 60)))
+    return png(tile(studio.paint(z), 10, studio.shade))
 
 
 # -- interpolate ---------------------------------------------------------------------------------
@@ -94,50 +88,28 @@ def _interpolate(studio: Studio) -> None:
         "sphere where latents of so many dimensions lie."
     )
     left, *places = st.columns([1.2, 1, 1, 1, 1])
-    count = left.segmented_control(
-        "Between", [2, 4], default=2, required=True, key=studio.key("corners")
-    )
+    count = choice("Between", [2, 4], studio.key("corners"), left)
     numbers = [_number(studio, f"Sample {i + 1}", 3 * i + 1, places[i]) for i in range(int(count))]
-    drawn = _between_png(*studio.where, tuple(numbers), studio)
+    drawn = studio.painted(_between_png, numbers)
     sheet(drawn, f"Images between {count} samples", "The chosen samples, and what lies between.")
-    way = st.segmented_control(
-        "Film along the", ["arc", "line"], default="arc", required=True, key=studio.key("way")
-    )
-    gif = _between_gif(*studio.where, tuple(numbers), way == "arc", studio)
+    way = choice("Film along the", ["arc", "line"], studio.key("way"))
+    gif = studio.painted(_between_gif, numbers, way == "arc")
     st.image(gif, alt=f"A film from sample to sample along the {way}", width="content")
-    st.download_button(
-        "Film (GIF)",
-        gif,
-        f"{studio.run.id}-between.gif",
-        "image/gif",
-        on_click="ignore",
-        icon=":material/download:",
-        key=studio.key("film"),
-    )
+    name = f"{studio.run.id}-between.gif"
+    download("Film (GIF)", gif, name, "image/gif", key=studio.key("film"))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _between_png(
-    run_id: str, version: float, shade: str, numbers: tuple[int, ...], _studio: Studio
-) -> bytes:
-    corners = _studio.latents(list(numbers))
+def _between_png(studio: Studio, numbers: list[int]) -> bytes:
+    corners = studio.latents(numbers)
     steps = STEPS if len(numbers) == 2 else 4
-    rows = [_studio.paint(path(corners, steps, spherical=spherical)) for spherical in (False, True)]
-    return png(labelled_rows(np.concatenate(rows), len(rows[0]), ["line", "arc"], shade))
+    rows = [studio.paint(path(corners, steps, spherical=spherical)) for spherical in (False, True)]
+    return png(labelled_rows(np.concatenate(rows), len(rows[0]), ["line", "arc"], studio.shade))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _between_gif(
-    run_id: str,
-    version: float,
-    shade: str,
-    numbers: tuple[int, ...],
-    spherical: bool,
-    _studio: Studio,
-) -> bytes:
-    corners = _studio.latents([*numbers, numbers[0]])  # and back, so that it can go round
-    images = _studio.paint(path(corners, FRAMES, spherical=spherical))[:-1]
-    frames = [tile(image[None], 1, shade, width=140) for image in images]
+def _between_gif(studio: Studio, numbers: list[int], spherical: bool) -> bytes:
+    corners = studio.latents([*numbers, numbers[0]])  # and back, so that it can go round
+    images = studio.paint(path(corners, FRAMES, spherical=spherical))[:-1]
+    frames = [tile(image[None], 1, studio.shade, width=140) for image in images]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=90, loop=0)
     return buffer.getvalue()
@@ -147,41 +119,19 @@ def _between_gif(
 
 
 def _nearest(studio: Studio) -> None:
-    st.markdown(
-        "**Look for copies.** Below each sample is the training image that is closest to it, pixel "
-        "by pixel. A generator that had learned images by heart would show pairs that are the "
-        "same, and distances far below those of test images, which it cannot have copied."
-    )
-    images = real_images(studio)
-    if images is None:
+    look_for_copies("A generator")
+    if real_images(studio) is None:
         return
     first = _number(studio, "Number of the first sample", 0, st.columns(4)[0])
-    drawn, samples, usual = _neighbours(*studio.where, first, studio, images)
-    sheet(drawn, "Samples and the training images nearest to them")
-    title = "distance to the nearest training image (L2, pixels 0 to 1)"
-    chart = strips({"test images": usual, "samples": samples}, title, studio.shade)
-    st.vega_lite_chart(*chart, key=studio.key("nearest"), alt="Distances to training images")
-    st.caption(
-        f"{PAIRS} samples, the closest first, among {len(images.train):,} training images. Median "
-        f"distance: samples {np.median(samples):.2f}, test images {np.median(usual):.2f}."
-    )
+    found = studio.painted(_neighbours, first, words="Comparing with all training images")
+    show_nearest(studio, found, "")
 
 
-@st.cache_data(max_entries=8, show_spinner="Comparing with all training images")
-def _neighbours(
-    run_id: str, version: float, shade: str, first: int, _studio: Studio, _images
-) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """Return pairs as PNG, and the distances of samples and of test images."""
-    painted = torch.from_numpy(_studio.paint(_studio.latents(list(range(first, first + PAIRS)))))
-    found = nearest(painted, _images.train)
-    order = found.distance.argsort()
-    above = painted[order].numpy().reshape(-1, 10, *painted.shape[1:])
-    below = _images.train[found.index[order]].numpy().reshape(above.shape)
-    rows = np.stack([above, below], 1).reshape(-1, *painted.shape[1:])
-    usual = nearest(_images.test[:YARDSTICK], _images.train).distance
-    names = ["sample", "nearest"] * (PAIRS // 10)
-    drawn = png(labelled_rows(rows, 10, names, shade))
-    return drawn, found.distance.numpy(), usual.numpy()
+def _neighbours(studio: Studio, first: int) -> Neighbours:
+    images, numbers = studio.real()[0], list(range(first, first + PAIRS))
+    samples = torch.from_numpy(studio.paint(studio.latents(numbers)))
+    test = images.test[:YARDSTICK]
+    return neighbours(samples, images.train, test, Tensor.numpy, studio.shade)
 
 
 # -- drag ----------------------------------------------------------------------------------------
@@ -199,38 +149,28 @@ def _drag(studio: Studio) -> None:
         first = st.slider("Along the first", -REACH, REACH, 0.0, 0.1, key=studio.key("first"))
         second = st.slider("Along the second", -REACH, REACH, 0.0, 0.1, key=studio.key("second"))
     with one:
-        drawn = _dragged_png(*studio.where, number, seed, first, second, studio)
+        drawn = studio.painted(_dragged_png, number, seed, first, second)
         sheet(drawn, "The image where the sliders stand", "Where the sliders stand.")
     with many:
-        drawn = _plane_png(*studio.where, number, seed, studio)
+        drawn = studio.painted(_plane_png, number, seed)
         words = "The whole plane: the first direction from left to right, the second from below."
         sheet(drawn, "Images all over the plane of the two directions", words)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _dragged_png(
-    run_id: str,
-    version: float,
-    shade: str,
-    number: int,
-    seed: int,
-    first: float,
-    second: float,
-    _studio: Studio,
-) -> bytes:
-    ways = directions(_studio.model.latent, seed)
-    base = _studio.latents([number])[0]
-    z = plane(base, ways, torch.tensor([first]), torch.tensor([second]))
-    image: Image.Image = tile(_studio.paint(z), 1, shade, width=140)
-    return png(image)
+def _dragged_png(studio: Studio, number: int, seed: int, first: float, second: float) -> bytes:
+    return _pushed_png(studio, number, seed, torch.tensor([first]), torch.tensor([second]), 140)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _plane_png(
-    run_id: str, version: float, shade: str, number: int, seed: int, _studio: Studio
-) -> bytes:
+def _plane_png(studio: Studio, number: int, seed: int) -> bytes:
     places = torch.linspace(-REACH, REACH, 7)
     second, first = torch.meshgrid(places.flip(0), places, indexing="ij")
-    ways = directions(_studio.model.latent, seed)
-    z = plane(_studio.latents([number])[0], ways, first.flatten(), second.flatten())
-    return png(tile(_studio.paint(z), 7, shade, width=360))
+    return _pushed_png(studio, number, seed, first.flatten(), second.flatten(), 360)
+
+
+def _pushed_png(
+    studio: Studio, number: int, seed: int, first: Tensor, second: Tensor, width: int
+) -> bytes:
+    """Return a square of images, each pushed so far along two directions."""
+    ways = directions(studio.model.latent, seed)
+    z = plane(studio.latents([number])[0], ways, first, second)
+    return png(tile(studio.paint(z), math.isqrt(len(z)), studio.shade, width=width))

@@ -11,42 +11,33 @@ from torch import Tensor
 
 from datasets.images import ImageSet
 from datasets.own import DataError
-from lab.store import Run
 from lab.view import View
 from models.gan import GAN
 from training.core.image_flow import CHUNK
 from training.core.image_gan import shown
 from ui.common.page import theme
+from ui.common.trained import Bench, trained_model
 from ui.image_flows.model import images_of
 
 
 @dataclass(frozen=True)
-class Studio:
+class Studio(Bench):
     """A trained generator with what is needed to play with it.
 
     Attributes:
-        run: what it comes from.
-        version: of its weights.
-        shade: ``"light"`` or ``"dark"``.
         model: on the CPU, in float32, without gradients, its running statistics in use.
         inner: pixels per side of an image without its frame.
-        step: optimiser step of the weights.
     """
 
-    run: Run
-    version: float
-    shade: str
     model: GAN
     inner: int
-    step: int
 
-    @property
-    def where(self) -> tuple[str, float, str]:
-        """Return what an image of this studio is cached by."""
-        return self.run.id, self.version, self.shade
+    NAME = "studio"
 
-    def key(self, name: str) -> str:
-        return f"{self.run.id}.studio.{name}"
+    def real(self) -> tuple[ImageSet, str]:
+        """Return real images, and why they are not those of the run, as ``images_of`` does."""
+        channels = int(self.run.snapshots.target()["shape"][0])
+        return images_of(self.run, (channels, self.inner, self.inner))
 
     def latents(self, numbers: list[int]) -> Tensor:
         """Return the latents of samples by their numbers, ``(n, latent)``."""
@@ -60,25 +51,15 @@ class Studio:
 
 
 def at_studio(view: View, version: float) -> Studio:
-    """Return the generator of a run with its weights of a version, and say which they are."""
-    model, inner, step = _trained(view.run.id, version, view.run)
-    st.caption(f"Weights of step {step:,}.")
-    return Studio(view.run, version, theme(), model, inner, step)
-
-
-@st.cache_resource(max_entries=6, show_spinner="Loading the weights")
-def _trained(run_id: str, version: float, _run: Run) -> tuple[GAN, int, int]:
-    target = _run.snapshots.target()
-    model = _run.family.training.blank(_run.config, target)
-    step = _run.weights.load_into(model)
-    return model.eval().requires_grad_(False), int(target["crop"][0]), step
+    """Return the generator of a run with its weights of a version."""
+    run, inner = view.run, int(view.run.snapshots.target()["crop"][0])
+    return Studio(run, version, theme(), trained_model(run, version), inner)
 
 
 def real_images(studio: Studio) -> ImageSet | None:
     """Return real images of the set that a run was trained on, or say why there are none."""
-    channels = int(studio.run.snapshots.target()["shape"][0])
     try:
-        images, stand_in = images_of(studio.run, (channels, studio.inner, studio.inner))
+        images, stand_in = studio.real()
     except DataError as error:
         st.info(f"{error} Without the images there is nothing to compare samples with.")
         return None

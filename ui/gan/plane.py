@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import streamlit as st
 import torch
+from PIL import Image
 
-from datasets.plane import load_plane
-from figures.charts import curves
 from figures.gan_charts import mode_bars
 from figures.gan_figures import LAYERS, duel_image, duel_report, film_of_duel, real_and_fake
-from figures.palette import palette
-from figures.pictures import contact_sheet, hues, png, points_image, warp_svg
+from figures.pictures import hues, png, warp_svg
 from lab.store import Run
 from lab.view import View
-from metrics.gan_health import Health, health
+from metrics.gan_health import health
 from metrics.plane import SAMPLES, Truth
 from training.core.gan_losses import LOSSES
 from training.gan import LATTICE, PlaneGAN
+from ui.common.cached import kept
+from ui.common.curves import draw_curves, last_with
 from ui.common.family_page import Parts
 from ui.common.form import own_points
-from ui.common.history import (
-    Arrays,
-    chosen_frame,
-    history_slider,
-    rows_of_the_moment,
-    target_of,
-    tenths,
-)
+from ui.common.history import Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image, theme
+from ui.common.tables import markdown
+from ui.common.trained import trained_experiment
+from ui.common.widgets import HIDDEN, KEPT
+from ui.gan.health import show_light
+from ui.plane_flows.points import (
+    SHEET,
+    count_and_generator,
+    draw_tenths,
+    paint_points,
+    plane_of,
+    show_points,
+    take_points,
+)
 
-SHEET = 200  # pixels along each side of a thumbnail
-LIGHTS = {
-    "unknown": (":gray-badge[:material/hourglass_empty: Too early]", st.info),
-    "balanced": (":green-badge[:material/balance: Balanced]", st.info),
-    "won": (":red-badge[:material/gavel: Discriminator has won]", st.warning),
-    "collapse": (":red-badge[:material/filter_center_focus: Mode collapse]", st.warning),
-    "oscillation": (":orange-badge[:material/sync: Oscillation]", st.warning),
-}
 SCORES = {
     "modes": ("Modes covered", "{:.0f}", "A mode counts as covered when it gets at least a tenth "
               "of the samples that it should."),
-    "good": ("Good samples", "{:.1%}", "Share of samples within 3 standard deviations of a mode. "
-             "The rest of a perfect generator's lie in the tails."),
+    "good": ("Good samples", "{:.1%}", "Fraction of samples within 3 standard deviations of a "
+             "mode. The rest of a perfect generator's lie in the tails."),
     "kl_to_truth": ("KL [nats]", "{:.3f}", "KL(truth || samples) over a histogram of "
                     "40 x 40 bins, half a count added to each."),
     "js_to_truth": ("JS [nats]", "{:.4f}", "Jensen-Shannon divergence over the same "
@@ -55,14 +53,9 @@ SCORES = {
 # -- live --------------------------------------------------------------------------------------
 
 
-def draw_duel(view: View) -> None:
+@live
+def draw_duel(moment: Moment) -> None:
     """Draw the duel, its health, its numbers and a slider through its history."""
-    shade = theme()
-    target = target_of(view)
-    if target is None or view.snapshot is None:
-        st.caption("The first snapshot comes with the first step.")
-        return
-    step, snapshot = chosen_frame(view)
     left, right = st.columns([1.25, 1])
     with left:
         layers = st.pills(
@@ -71,53 +64,46 @@ def draw_duel(view: View) -> None:
             default=LAYERS,
             selection_mode="multi",
             key="gan.layers",
-            persist_state="session",
-            label_visibility="collapsed",
+            **KEPT,
+            **HIDDEN,
         )
-        drawn = _duel_png(view.run.id, step, shade, tuple(sorted(layers)), snapshot, target)
         words = (
-            f"**Step {step:,}.** Orange: real, and where the discriminator says so. Blue: fake, "
-            "and the latent square bent by the generator, the denser the more opaque. Arrows: "
-            "where the gradient pushes a fake point."
+            f"**Step {moment.step:,}.** Orange: real, and where the discriminator says so. Blue: "
+            "fake, and the latent square bent by the generator, the denser the more opaque. "
+            "Arrows: where the gradient pushes a fake point."
         )
-        show_image(st, drawn, f"The duel at step {step}", words)
+        drawn = moment.painted(_duel_png, tuple(sorted(layers)))
+        show_image(st, drawn, f"The duel at step {moment.step}", words)
     with right:
-        show_health(view, _modes(view))
-        _scores(view)
-        show_beliefs(view, shade)
-    history_slider(view)
-    _curves(view, shade)
-    steps = tenths(view)
-    if len(steps) > 1:
-        sheet = _tenths_png(view.run.id, tuple(steps), shade, view.run, target)
-        show_image(st, sheet, "Real and fake points at every tenth")
+        show_health(moment, _modes(moment.run))
+        _scores(moment)
+        show_beliefs(moment)
+    history_slider(moment)
+    _curves(moment)
+    draw_tenths(moment, _tenths, "real", "Real and fake points at every tenth")
 
 
-def show_health(view: View, modes: int = 0) -> Health:
-    """Draw the health light of a duel and return what it shows."""
+def show_health(moment: Moment, modes: int = 0) -> None:
+    """Draw the health light of a duel, and what its loss is about."""
+    view = moment.view
     found = health(view.rows, view.status.total, modes)
-    badge, box = LIGHTS[found.state]
-    st.markdown(f"**Health** {badge}")
-    box(found.words + (f"\n\n**What to try.** {found.advice}" if found.advice else ""))
-    loss = view.live.get("loss", view.run.config.loss)
-    st.caption(LOSSES[loss].about)
-    return found
+    show_light(found, discriminator="Discriminator", collapse="Mode collapse")
+    st.caption(LOSSES[view.live.get("loss", view.run.config.loss)].about)
 
 
-def _modes(view: View) -> int:
-    truth = truth_of(view.run.id, view.run)
+def _modes(run: Run) -> int:
+    truth = truth_of(run)
     return len(truth.weights) if truth is not None and truth.mixture is not None else 0
 
 
-def _scores(view: View) -> None:
-    measured = [row for row in view.rows if "diversity" in row]
-    truth = truth_of(view.run.id, view.run)
-    if truth is None:
+def _scores(moment: Moment) -> None:
+    if truth_of(moment.run) is None:
         st.caption("Nobody knows the true density of these points, so samples have no score.")
         return
-    if not measured:
+    last = last_with(moment.view.rows, "diversity")
+    if last is None:
         return
-    last, perfect = measured[-1], floor_of(view.run.id, view.run)
+    perfect = floor_of(moment.run)
     names = [name for name in SCORES if name in last]
     for place, name in zip(st.columns(2) * 2, names, strict=False):
         label, form, help = SCORES[name]
@@ -132,106 +118,69 @@ def _scores(view: View) -> None:
         )
 
 
-def show_beliefs(view: View, shade: str) -> None:
+def show_beliefs(moment: Moment) -> None:
     """Draw how real the discriminator takes real and fake examples to be."""
-    drawn = curves(
-        rows_of_the_moment(view),
-        {"d_fake": "fake", "d_real": "real"},
-        unit="taken for real",
-        theme=shade,
-        total=view.status.total,
-        height=170,
-    )
     alt = "How real the discriminator takes real and fake examples to be"
-    st.vega_lite_chart(*drawn, key=f"{view.run.id}.beliefs", alt=alt)
+    names = {"d_fake": "fake", "d_real": "real"}
+    draw_curves(moment, st, "beliefs", names, "taken for real", alt, height=170)
 
 
-def draw_losses(view: View, shade: str, where) -> None:
+def draw_losses(moment: Moment, where) -> None:
     """Draw the losses of discriminator and generator."""
-    drawn = curves(
-        rows_of_the_moment(view),
-        {"g_loss": "generator", "d_loss": "discriminator"},
-        unit="loss",
-        theme=shade,
-        total=view.status.total,
-    )
-    where.vega_lite_chart(*drawn, key=f"{view.run.id}.loss", alt="Losses of both networks")
+    names = {"g_loss": "generator", "d_loss": "discriminator"}
+    draw_curves(moment, where, "loss", names, "loss", "Losses of both networks")
 
 
-def _curves(view: View, shade: str) -> None:
+def _curves(moment: Moment) -> None:
     left, right = st.columns(2)
-    draw_losses(view, shade, left)
-    rows = rows_of_the_moment(view)
-    if not any("js_to_truth" in row for row in rows):
-        return
-    drawn = curves(
-        rows,
-        {"js_to_truth": "JS", "kl_to_truth": "KL"},
-        unit="distance to the truth [nats]",
-        theme=shade,
-        total=view.status.total,
-        log=True,
-    )
-    right.vega_lite_chart(*drawn, key=f"{view.run.id}.distance", alt="KL and JS to the truth")
+    draw_losses(moment, left)
+    if last_with(moment.rows, "js_to_truth"):
+        names, unit = {"js_to_truth": "JS", "kl_to_truth": "KL"}, "distance to the truth [nats]"
+        draw_curves(moment, right, "distance", names, unit, "KL and JS to the truth", log=True)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _duel_png(
-    run_id: str, step: int, shade: str, layers: tuple[str, ...], _snapshot: Arrays, _target: Arrays
-) -> bytes:
-    return png(duel_image(_snapshot, _target, layers, shade))
+def _duel_png(moment: Moment, layers: tuple[str, ...]) -> bytes:
+    return png(duel_image(moment.snapshot, moment.target, layers, moment.shade))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _tenths_png(
-    run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target: Arrays
-) -> bytes:
-    first = points_image(_target["samples"], tuple(_target["box"]), palette(shade).data, shade)
-    images = [first.resize((SHEET, SHEET))]
-    images += [
-        real_and_fake(_run.snapshots.load(step)["samples"], _target, shade, SHEET) for step in steps
-    ]
-    # The sheet keeps its size while the training goes on.
-    missing = 11 - len(steps)
-    blank = points_image(np.zeros((0, 2)), (0, 1, 0, 1), palette(shade).data, shade, SHEET)
-    labels = ["real", *(f"step {step:,}" for step in steps), *[""] * missing]
-    return contact_sheet(images + [blank] * missing, labels, shade)
+def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
+    target = run.snapshots.target()
+    images = [paint_points(target["samples"], target["box"], "data", shade)]
+    frames = [run.snapshots.load(step)["samples"] for step in steps]
+    return images + [real_and_fake(frame, target, shade, SHEET) for frame in frames]
 
 
 # -- the truth ---------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def truth_of(run_id: str, _run: Run) -> Truth | None:
+def truth_of(run: Run) -> Truth | None:
     """Return what is known of the density that a run learns."""
-    config = _run.config
-    return Truth.of(load_plane(config.dataset, config.noise, _run.own_data()))
+    return kept(Truth.of, (str(run.path),), plane_of(run))
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def floor_of(run_id: str, _run: Run) -> Mapping[str, float]:
+def floor_of(run: Run) -> Mapping[str, float]:
     """Return what a perfect generator scores, under the names of the metrics of a run."""
-    found = dict(truth_of(run_id, _run).floor())
-    return {"kl_to_truth": found.pop("kl"), "js_to_truth": found.pop("js"), **found}
+    return kept(_floor, (str(run.path),), run)
+
+
+def _floor(run: Run) -> Mapping[str, float]:
+    return _named(truth_of(run).floor())
+
+
+def _named(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores under the names of the metrics of a run."""
+    return {{"kl": "kl_to_truth", "js": "js_to_truth"}.get(k, k): v for k, v in scores.items()}
 
 
 # -- inside, explore, check ----------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _trained(run_id: str, version: float, _run: Run) -> PlaneGAN:
-    experiment = _run.experiment("cpu")
-    experiment.step = _run.weights.load_into(experiment.model)
-    experiment.model.eval().requires_grad_(False)
-    return experiment
-
-
 def see_inside(view: View, version: float) -> None:
     """Show which latents become which points, and how sure the discriminator is along a line."""
-    experiment, shade = _trained(view.run.id, version, view.run), theme()
+    experiment, shade = trained_experiment(view.run, version), theme()
     st.caption(
-        f"Weights of step {experiment.step:,}. The generator is a map of the latent plane into the "
-        "plane of the data: nothing can be torn, so between two modes there is always a bridge."
+        "The generator is a map of the latent plane into the plane of the data: nothing can be "
+        "torn, so between two modes there is always a bridge."
     )
     latent, data = st.columns(2)
     reach = 1.0 if view.run.config.prior == "uniform" else 2.6
@@ -256,8 +205,8 @@ def _maps(shade: str, experiment: PlaneGAN, first: float, second: float) -> tupl
     lattice = experiment.lattice.view(LATTICE, LATTICE, 2)
     # Lines with corners between the crossings: a straight piece between two would lie.
     lines = torch.cat([lattice, lattice.transpose(0, 1)])  # (2 k, k, 2)
-    shares = torch.linspace(0, 1, 5)[:-1, None]
-    pieces = lines[:, :-1, None] * (1 - shares) + lines[:, 1:, None] * shares
+    parts = torch.linspace(0, 1, 5)[:-1, None]
+    pieces = lines[:, :-1, None] * (1 - parts) + lines[:, 1:, None] * parts
     lines = torch.cat([pieces.flatten(1, 2), lines[:, -1:]], 1)
     latents = experiment.latents[:600]
     chosen = torch.tensor([[first, second]])
@@ -274,11 +223,10 @@ def _maps(shade: str, experiment: PlaneGAN, first: float, second: float) -> tupl
 
 def explore(view: View, version: float) -> None:
     """Let one draw samples and take them along."""
-    experiment, shade = _trained(view.run.id, version, view.run), theme()
+    experiment, shade = trained_experiment(view.run, version), theme()
     controls, shown, real = st.columns([1, 1.4, 1.4])
     with controls:
-        count = st.select_slider("Samples", [200, 500, 1000, 2000, 5000, 10000], 2000)
-        seed = st.number_input("Seed of the latents", 0, 2**31 - 1, 0)
+        count, generator = count_and_generator()
         spread = st.slider(
             "Scale of the latents",
             0.1,
@@ -288,67 +236,52 @@ def explore(view: View, version: float) -> None:
             help="1 is what it was trained with. Below, samples come from the middle of the latent "
             "plane; above, from where the generator never was.",
         )
-    z = spread * experiment.model.draw(count, torch.Generator().manual_seed(seed))
-    x = experiment.model(z)
-    box, colours = experiment.window, palette(shade)
-    drawn = png(points_image(x.numpy(), box, colours.model, shade))
-    show_image(shown, drawn, "Samples", f"**{count:,} samples**")
-    others = experiment.plane.held_out(count, torch.Generator().manual_seed(seed))[:count]
-    drawn = png(points_image(others.numpy(), box, colours.data, shade))
-    show_image(real, drawn, "Real points", f"**{len(others):,} real points**")
-    restored = experiment.plane.restore(x).numpy()
-    controls.download_button(
-        "Samples as CSV",
-        lambda: "x1,x2\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in restored),
-        f"{view.run.id}-samples.csv",
-        "text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        help="In the data's own units.",
-    )
+    x = experiment.model(spread * experiment.model.draw(count, generator))
+    box, words = experiment.window, f"**{count:,} samples**"
+    show_points(shown, x, box, "model", shade, "Samples", words)
+    others = experiment.plane.held_out(count, generator)[:count]
+    words = f"**{len(others):,} real points**"
+    show_points(real, others, box, "data", shade, "Real points", words)
+    take_points(controls, view.run, x)
 
 
 def checks(view: View, version: float) -> None:
     """Show the numbers of fresh samples beside those of a perfect and of a trivial generator."""
-    truth = truth_of(view.run.id, view.run)
+    truth = truth_of(view.run)
     if truth is None:
         st.info(
             "Nobody knows the true density of your own points, so there is nothing to compare "
             "samples with. Choose one of the lab's sets to see the numbers."
         )
         return
-    rows, shares = _measured(view.run.id, version, view.run)
-    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
+    by = view.run.id, version
+    rows, found = kept(_measured, by, view.run, version, words="Measuring")
+    lines = []
     for name in rows["this generator"]:
         label, form, _ = SCORES[name]
-        cells = [form.format(numbers[name]) for numbers in rows.values()]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    st.markdown("\n".join(lines))
+        lines.append((label, *(form.format(numbers[name]) for numbers in rows.values())))
+    st.markdown(markdown(("", *rows), lines))
     st.caption(
         f"{SAMPLES:,} fresh samples of each. Perfect: samples of the truth, the floor of these "
         "numbers. Trivial: one Gaussian with the mean and the standard deviations of the data."
     )
-    if shares is not None:
-        chart = mode_bars(shares, truth.weights.numpy(), theme())
-        alt = "Share of the samples at each mode"
+    if found is not None:
+        chart = mode_bars(found, truth.weights.numpy(), theme())
+        alt = "Fraction of the samples at each mode"
         st.vega_lite_chart(*chart, key=f"{view.run.id}.modes", alt=alt)
 
 
-@st.cache_data(max_entries=32, show_spinner="Measuring")
-def _measured(
-    run_id: str, version: float, _run: Run
-) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
-    """Return the scores by who made the samples, and the share of the samples at each mode."""
-    experiment, truth = _trained(run_id, version, _run), truth_of(run_id, _run)
+def _measured(run: Run, version: float) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
+    """Return scores by who made the samples, and the fraction of the samples at each mode."""
+    experiment, truth = trained_experiment(run, version), truth_of(run)
     fresh = torch.Generator().manual_seed(6)
     x = experiment.model(experiment.model.draw(SAMPLES, fresh))
     trivial = torch.randn(SAMPLES, 2, generator=fresh)
-    found = {"this generator": truth.score(x), "a trivial one": truth.score(trivial)}
     found = {
-        who: {"kl_to_truth": numbers.pop("kl"), "js_to_truth": numbers.pop("js"), **numbers}
-        for who, numbers in found.items()
+        "this generator": _named(truth.score(x)),
+        "a trivial one": _named(truth.score(trivial)),
+        "a perfect one": dict(floor_of(run)),
     }
-    found["a perfect one"] = dict(floor_of(run_id, _run))
     if truth.mixture is None:
         return found, None
     modes = truth.modes_of(x)
@@ -367,10 +300,9 @@ def film_of(run: Run, shade: str) -> bytes:
 
 def figure_of(run: Run, _shade: str) -> bytes:
     """Return the duel, its losses and what came of it on one page, on white."""
-    step = run.snapshots.steps()[-1]
-    config = run.config
+    step, config = run.snapshots.steps()[-1], run.config
     title = f"GAN on {config.dataset}, {config.loss} loss, step {step:,}, seed {config.seed}"
-    return duel_report(run.snapshots.target(), run.snapshots.load(step), run.metrics.rows(), title)
+    return duel_report(run.snapshots.target(), last_snapshot(run), run.metrics.rows(), title)
 
 
 DUEL = Parts(

@@ -27,6 +27,8 @@ from datasets.images import ImageSet
 from figures.gan_charts import class_shares
 from lab.view import View
 from paths import ROOT
+from ui.common.cached import kept
+from ui.common.tables import markdown
 from ui.gan.model import Studio, at_studio, real_images
 
 
@@ -52,16 +54,29 @@ def checks(view: View, version: float) -> None:
 
 
 def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
-    ours, real, noise, right = _measured(*studio.where[:2], studio, images, classifier)
-    st.markdown(
-        "| | samples | real training images | noise |\n|---|---:|---:|---:|\n"
-        f"| Fréchet distance to test images, in a small classifier's features | "
-        f"{ours.distance:.1f} | {real.distance:.1f} | {noise.distance:.1f} |\n"
-        f"| Share of whose class it is sure (above {SURE:.0%}) | "
-        f"{ours.sure:.1%} | {real.sure:.1%} | {noise.sure:.1%} |\n"
-        f"| Classes that they amount to, of {len(images.classes)} | "
-        f"{ours.spread:.1f} | {real.spread:.1f} | {noise.spread:.1f} |"
+    ours, real, noise, right = kept(
+        _measured,
+        (studio.run.id, studio.version),
+        studio,
+        images,
+        classifier,
+        words="Comparing samples with real images",
     )
+    rows = (
+        (
+            "Fréchet distance to test images, in a small classifier's features",
+            *(f"{found.distance:.1f}" for found in (ours, real, noise)),
+        ),
+        (
+            f"Fraction of whose class it is sure (above {SURE:.0%})",
+            *(f"{found.sure:.1%}" for found in (ours, real, noise)),
+        ),
+        (
+            f"Classes that they amount to, of {len(images.classes)}",
+            *(f"{found.spread:.1f}" for found in (ours, real, noise)),
+        ),
+    )
+    st.markdown(markdown(("", "samples", "real training images", "noise"), rows))
     st.caption(
         f"{COMPARED:,} samples, at most as many images of each kind; the classifier was trained on "
         f"the same {len(images.train):,} images and gets {right:.1%} of the test images right. "
@@ -70,19 +85,18 @@ def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
     )
     shares = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
     chart = class_shares(images.classes, shares, studio.shade)
-    st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Share of each class")
+    st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Fraction of each class")
 
 
-@st.cache_data(max_entries=16, show_spinner="Comparing samples with real images")
 def _measured(
-    run_id: str, version: float, _studio: Studio, _images: ImageSet, _classifier: Classifier
+    studio: Studio, images: ImageSet, classifier: Classifier
 ) -> tuple[Quality, Quality, Quality, float]:
     eval_generator = torch.Generator().manual_seed(8)
-    z = _studio.model.draw(COMPARED, eval_generator)
-    x = torch.from_numpy(np.ascontiguousarray(_studio.paint(z)))
-    ours = compare(_classifier, x, some(_images.test, COMPARED))
-    real, noise = yardsticks(_classifier, _images, COMPARED)
-    return ours, real, noise, accuracy(_classifier, _images)
+    z = studio.model.draw(COMPARED, eval_generator)
+    x = torch.from_numpy(np.ascontiguousarray(studio.paint(z)))
+    ours = compare(classifier, x, some(images.test, COMPARED))
+    real, noise = yardsticks(classifier, images, COMPARED)
+    return ours, real, noise, accuracy(classifier, images)
 
 
 def _offer(studio: Studio, images: ImageSet, path: Path, why: str) -> None:

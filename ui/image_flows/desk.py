@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.image_latents import bits, log_mean_exp, log_prob_by_class, posterior
+from datasets.images import ImageSet
 from datasets.own import DataError
 from figures.pictures import png
+from lab.store import Run
 from lab.view import View
 from training.core.image_flow import bits_per_dim
 from training.core.images import crop, dequantise, quantise
+from ui.common.cached import kept
 from ui.common.page import theme
-from ui.image_flows.model import Trained, trained_flow
+from ui.common.trained import Bench, trained_model
+from ui.common.widgets import KEPT, among
+from ui.image_flows.model import images_of
 
 DIGITS = ("mnist", "digits", "digits8")
 MINE = "mine"  # among the classes to choose from: the visitor's own image
@@ -57,54 +62,55 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A trained flow, and which one it is for the caches.
+class Desk(Bench):
+    """A trained model of images, with real ones to play with.
 
     Attributes:
-        run_id: of its run.
-        version: of its weights.
-        trained: the flow with its images.
-        shade: ``"light"`` or ``"dark"``.
+        model: the flow.
+        classes: names of the classes of its data; those it is conditioned on, if it is.
+        crop: pixels per side of the images and of the padded ones that it sees.
+        images: real images, padded.
+        stand_in: why ``images`` are not those that it was trained on, or an empty string.
     """
 
-    run_id: str
-    version: float
-    trained: Trained
-    shade: str
+    model: nn.Module
+    classes: tuple[str, ...]
+    crop: tuple[int, int]
+    images: ImageSet
+    stand_in: str
+
+    NAME = "desk"
+
+    @property
+    def dims(self) -> int:
+        """Pixels times channels that count for bits/dim."""
+        return self.images.shape[0] * self.crop[0] ** 2
 
     @property
     def conditional(self) -> bool:
-        return self.trained.flow.context > 0
+        return self.model.context > 0
 
     @property
     def digits(self) -> bool:
-        return self.trained.images.name in DIGITS
+        return self.images.name in DIGITS
 
     @property
     def fits(self) -> bool:
         """Whether the real images have the classes that the flow was conditioned on."""
-        return not self.conditional or self.trained.images.classes == self.trained.classes
+        return not self.conditional or self.images.classes == self.classes
 
     @property
     def word(self) -> str:
         return "digit" if self.digits else "image"
 
-    @property
-    def where(self) -> tuple[str, float, str]:
-        """Return what an image of this desk is cached by."""
-        return self.run_id, self.version, self.shade
-
-    def key(self, name: str) -> str:
-        return f"{self.run_id}.desk.{name}"
-
     def shown(self, x: Tensor) -> np.ndarray:
         """Return images with values in [0, 1], or uint8, as bytes without their padding."""
-        x = crop(x, *self.trained.crop)
+        x = crop(x, *self.crop)
         return x.numpy() if x.dtype == torch.uint8 else quantise(x)
 
     def padded(self, pixels: np.ndarray) -> Tensor:
         """Return one image ``(C, H, W)`` as the flow takes it, ``(1, C, S, S)``."""
-        inner, side = self.trained.crop
+        inner, side = self.crop
         before = (side - inner) // 2
         frame = (before, side - inner - before) * 2
         return torch.nn.functional.pad(torch.from_numpy(pixels.copy())[None], frame)
@@ -112,39 +118,42 @@ class Desk:
     @property
     def mine_key(self) -> str:
         """Return where the visitor's own image is kept: for all flows that take such images."""
-        return f"mine.{self.trained.images.shape[0]}x{self.trained.crop[0]}.{self.digits}"
+        return f"mine.{self.images.shape[0]}x{self.crop[0]}.{self.digits}"
 
     @property
     def mine(self) -> Mine | None:
         return st.session_state.get(self.mine_key)
 
 
-def at_desk(view: View, version: float) -> Desk | None:
+AnyDesk = TypeVar("AnyDesk", bound=Desk)
+
+
+def at_desk(view: View, version: float, kind: type[AnyDesk] = Desk) -> AnyDesk | None:
     """Return the desk of a run, or say why there is none."""
+    run = view.run
     try:
-        trained = trained_flow(view, version)
+        classes, sides, images, stand_in = kept(_data_of, (run.id, version), run)
     except DataError as error:
         st.info(f"{error} Without the images there is nothing to look into here.")
         return None
-    words = f"Weights of step {trained.step:,}."
-    if trained.stand_in:
-        words += f" {trained.stand_in}"
-    st.caption(words)
-    return Desk(view.run.id, version, trained, theme())
+    if stand_in:
+        st.caption(stand_in)
+    model = trained_model(run, version)
+    return kind(run, version, theme(), model, classes, sides, images, stand_in)
 
 
-def choose_part(desk: Desk, what: str, parts: dict[str, Callable[[Desk], None]]) -> None:
-    """Let the visitor choose one of some parts, and draw only that."""
-    chosen = st.segmented_control(
-        what,
-        list(parts),
-        default=next(iter(parts)),
-        required=True,
-        key=desk.key(what),
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    parts[chosen](desk)
+def _data_of(run: Run) -> tuple[tuple[str, ...], tuple[int, int], ImageSet, str]:
+    """Return classes, sides of an image and of a padded one, real images and why others stand in.
+
+    Raises:
+        DataError: the images are not here, and no others fit.
+    """
+    target = run.snapshots.target()
+    channels, height, width = (int(n) for n in target["shape"])
+    inner, side = (int(n) for n in target.get("crop", (height, width)))
+    images, stand_in = images_of(run, (channels, inner, inner))
+    classes = tuple(str(name) for name in target["classes"])
+    return classes, (inner, side), images.pad_to(side), stand_in
 
 
 def sheet(image: Image.Image | bytes, alt: str, caption: str = "") -> None:
@@ -167,37 +176,33 @@ def choose_base(desk: Desk, name: str, first: int, where) -> Base:
         first: the class that is chosen at first.
         where: ``st`` or a column.
     """
-    images = desk.trained.images
+    images = desk.images
     options: list[int | str] = images.test_labels.unique().tolist()
     if desk.mine is not None:
         options.append(MINE)
     key = desk.key(f"{name}.class")
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = first if first in options else options[0]
+    among(key, options, first)
     chosen = where.selectbox(
         name,
         options,
         format_func=lambda k: f"my own {desk.word}" if k == MINE else images.classes[k],
         key=key,
-        persist_state="session",
+        **KEPT,
     )
     if chosen == MINE:
         label = rate(desk, desk.mine).label if desk.conditional else 0
         return Base(desk.padded(desk.mine.pixels), label)
     places = (images.test_labels == chosen).nonzero()[:, 0]
     key = desk.key(f"{name}.number")
-    if st.session_state.get(key, 0) not in range(1, len(places) + 1):
-        st.session_state[key] = 1
-    number = where.number_input(
-        f"Which of {len(places):,}", 1, len(places), key=key, persist_state="session"
-    )
+    among(key, range(1, len(places) + 1), 1)
+    number = where.number_input(f"Which of {len(places):,}", 1, len(places), key=key, **KEPT)
     place = int(places[number - 1])
     return Base(images.test[place : place + 1], int(chosen))
 
 
 def draw_lots(desk: Desk, *names: str) -> None:
     """Choose other test images at random; a callback, before the widgets are drawn."""
-    labels = desk.trained.images.test_labels
+    labels = desk.images.test_labels
     random = np.random.default_rng()
     for name in names:
         label = int(random.choice(labels.unique().numpy()))
@@ -209,7 +214,7 @@ def draw_lots(desk: Desk, *names: str) -> None:
 def choose_two(desk: Desk) -> tuple[Base, Base]:
     """Let the visitor choose two test images, or have two drawn at random."""
     left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
-    classes = len(desk.trained.images.classes)
+    classes = len(desk.images.classes)
     start = choose_base(desk, "From", min(3, classes - 1), left)
     end = choose_base(desk, "To", min(8, classes - 1), right)
     button.button(
@@ -248,17 +253,15 @@ class Rating:
 
 def rate(desk: Desk, mine: Mine) -> Rating:
     """Return what the flow thinks of an uploaded image."""
-    return _rate(desk.run_id, desk.version, mine.pixels.tobytes(), desk, mine)
+    return desk.kept(_rate, mine, words="Rating it")
 
 
-@st.cache_data(max_entries=64, show_spinner="Rating it")
-def _rate(run_id: str, version: float, pixels: bytes, _desk: Desk, _mine: Mine) -> Rating:
-    trained = _desk.trained
-    many = _desk.padded(_mine.pixels).expand(DRAWS, -1, -1, -1)
+def _rate(desk: Desk, mine: Mine) -> Rating:
+    many = desk.padded(mine.pixels).expand(DRAWS, -1, -1, -1)
     x = dequantise(many, torch.Generator().manual_seed(3))
-    by_class = log_prob_by_class(trained.flow, x).mean(0, keepdim=True)
-    value = float(bits_per_dim(log_mean_exp(by_class), trained.flow, trained.dims))
-    others = typical_bits(run_id, version, _desk)
+    by_class = log_prob_by_class(desk.model, x).mean(0, keepdim=True)
+    value = float(bits_per_dim(log_mean_exp(by_class), desk.model, desk.dims))
+    others = desk.kept(_typical_bits, words="Rating test images")
     low, high = np.quantile(others, (0.05, 0.95))
     return Rating(
         value,
@@ -268,9 +271,8 @@ def _rate(run_id: str, version: float, pixels: bytes, _desk: Desk, _mine: Mine) 
     )
 
 
-@st.cache_data(max_entries=16, show_spinner="Rating test images")
-def typical_bits(run_id: str, version: float, _desk: Desk) -> np.ndarray:
+def _typical_bits(desk: Desk) -> np.ndarray:
     """Return bits/dim of some test images, without their classes."""
-    images = _desk.trained.images.test
+    images = desk.images.test
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))[:COMPARED]
-    return bits(_desk.trained.flow, images[order], _desk.trained.dims).numpy()
+    return bits(desk.model, images[order], desk.dims).numpy()

@@ -27,13 +27,16 @@ from figures.pictures import png
 from lab.view import View
 from training.core.image_flow import TEMPERATURE
 from ui.common.plain import plain
-from ui.image_flows.desk import Base, Desk, at_desk, choose_base, choose_part, choose_two, sheet
+from ui.common.widgets import KEPT, among, choose_part
+from ui.image_flows.desk import Base, Desk, at_desk, choose_base, choose_two, sheet
 from ui.image_flows.upload import show_upload
 
 MANY = 12  # classes shown at once at most
 OTHERS = 24  # images of each set behind the surprise
 EXAMPLES = 10  # of each set, to look at
 MEASURED = 1000  # images behind the directions of attributes
+ENCODING = "Encoding training images"
+RATING = "Rating images of several sets; it takes some seconds"
 
 NALISNICK = (
     "[Nalisnick et al., 2019, *Do Deep Generative Models Know What They Don't Know?*]"
@@ -63,7 +66,7 @@ def explore(view: View, version: float) -> None:
     if not desk.fits:
         st.info(
             "The other parts need real images of the classes that this flow was conditioned on: "
-            f"{plain(', '.join(desk.trained.classes[:MANY]))}."
+            f"{plain(', '.join(desk.classes[:MANY]))}."
         )
 
 
@@ -78,22 +81,15 @@ def _sample(desk: Desk) -> None:
     controls, shown = st.columns([1, 2.2])
     with controls:
         temperature = st.slider(
-            "Temperature",
-            0.0,
-            1.2,
-            TEMPERATURE,
-            0.05,
-            key=desk.key("heat"),
-            persist_state="session",
+            "Temperature", 0.0, 1.2, TEMPERATURE, 0.05, key=desk.key("heat"), **KEPT
         )
         labels = _classes(desk) if desk.conditional else ()
-        seed = st.number_input(
-            "Seed of the latents", 0, 2**31 - 1, 0, key=desk.key("seed"), persist_state="session"
-        )
+        latest = 2**31 - 1
+        seed = st.number_input("Seed of the latents", 0, latest, 0, key=desk.key("seed"), **KEPT)
     if desk.conditional and not labels:
         shown.info("Choose at least one class.")
         return
-    drawn, seconds = _samples_png(*desk.where, labels, temperature, seed, desk)
+    drawn, seconds = desk.painted(_samples_png, labels, temperature, seed)
     words = f"{10 * len(labels) if labels else 60} images, made in {seconds:.2f} s. "
     words += (
         "A row is a class; a column has the same latents in every row."
@@ -106,7 +102,7 @@ def _sample(desk: Desk) -> None:
 
 def _classes(desk: Desk) -> tuple[int, ...]:
     """Let the visitor choose the classes to draw."""
-    names = desk.trained.classes
+    names = desk.classes
     chosen = st.pills(
         "Classes",
         range(len(names)),
@@ -115,34 +111,27 @@ def _classes(desk: Desk) -> tuple[int, ...]:
         wrap=True,
         format_func=lambda k: plain(names[k]),
         key=desk.key("classes"),
-        persist_state="session",
+        **KEPT,
     )
     return tuple(sorted(chosen))[: 2 * MANY]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def _samples_png(
-    run_id: str,
-    version: float,
-    shade: str,
-    labels: tuple[int, ...],
-    temperature: float,
-    seed: int,
-    _desk: Desk,
+    desk: Desk, labels: tuple[int, ...], temperature: float, seed: int
 ) -> tuple[bytes, float]:
     """Return samples as PNG, and the seconds that sampling took."""
-    flow, start = _desk.trained.flow, time.perf_counter()
+    flow, start = desk.model, time.perf_counter()
     if not labels:
         x = sample(flow, torch.zeros(60, dtype=torch.int64), temperature=temperature, seed=seed)
         seconds = time.perf_counter() - start
-        return png(tile(_desk.shown(x), 10, shade)), seconds
+        return png(tile(desk.shown(x), 10, desk.shade)), seconds
     eval_generator = torch.Generator().manual_seed(seed)
     z = flow.prior.sample(10, generator=eval_generator, temperature=temperature)
     wanted = torch.tensor(labels).repeat_interleave(10)
     x = decode(flow, z.repeat(len(labels), 1), context_of(flow, wanted))
     seconds = time.perf_counter() - start
-    names = [_desk.trained.classes[k] for k in labels]
-    return png(labelled_rows(_desk.shown(x), 10, names, shade)), seconds
+    names = [desk.classes[k] for k in labels]
+    return png(labelled_rows(desk.shown(x), 10, names, desk.shade)), seconds
 
 
 # -- interpolate ---------------------------------------------------------------------------------
@@ -157,7 +146,7 @@ def _interpolate(desk: Desk) -> None:
         "lays one over the other."
     )
     start, end = choose_two(desk)
-    drawn = _between_png(*desk.where, _bytes(start, end), desk, start, end)
+    drawn = desk.painted(_between_png, start, end)
     words = (
         "Line: straight through latent space. Arc: on the sphere where Gaussian latents of that "
         "many dimensions lie; the middle of the line is closer to the origin, as at a lower "
@@ -168,30 +157,25 @@ def _interpolate(desk: Desk) -> None:
     sheet(drawn, "Images between two real ones", words)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _between_png(
-    run_id: str, version: float, shade: str, pixels: bytes, _desk: Desk, _start: Base, _end: Base
-) -> bytes:
-    flow = _desk.trained.flow
-    images = torch.cat([_start.image, _end.image])
-    labels = torch.cat([_start.labels, _end.labels])
+def _between_png(desk: Desk, start: Base, end: Base) -> bytes:
+    flow = desk.model
+    images = torch.cat([start.image, end.image])
+    labels = torch.cat([start.labels, end.labels])
     rows = [
-        _desk.shown(interpolate(flow, images, labels, steps=STEPS, spherical=spherical))
+        desk.shown(interpolate(flow, images, labels, steps=STEPS, spherical=spherical))
         for spherical in (False, True)
     ]
-    shares = torch.linspace(0, 1, STEPS)[:, None, None, None]
-    rows.append(_desk.shown(((1 - shares) * images[0] + shares * images[1] + 0.5) / 256))
-    return png(labelled_rows(np.concatenate(rows), STEPS, ["line", "arc", "pixels"], shade))
+    part = torch.linspace(0, 1, STEPS)[:, None, None, None]
+    rows.append(desk.shown(((1 - part) * images[0] + part * images[1] + 0.5) / 256))
+    return png(labelled_rows(np.concatenate(rows), STEPS, ["line", "arc", "pixels"], desk.shade))
 
 
 # -- attributes ----------------------------------------------------------------------------------
 
 
 def _attributes(desk: Desk) -> None:
-    names, two = (
-        desk.trained.images.classes,
-        ("thin", "thick") if desk.digits else ("dim", "bright"),
-    )
+    names = desk.images.classes
+    two = ("thin", "thick") if desk.digits else ("dim", "bright")
     st.markdown(
         "**Push the sliders.** The mean latents of two groups of images differ by a vector; adding "
         f"it to the latents of one {desk.word} gives that {desk.word} the attribute and leaves the "
@@ -199,37 +183,11 @@ def _attributes(desk: Desk) -> None:
     )
     left, middle, right = st.columns([1.2, 1.6, 1.6])
     base = choose_base(desk, "Start from", min(1, len(names) - 1), left)
-    others = [k for k in desk.trained.images.train_labels.unique().tolist() if k != base.label]
-    target, strength = base.label, 0.0
-    if others:
-        key = desk.key("towards")
-        if st.session_state.get(key) not in others:
-            st.session_state[key] = 7 if 7 in others else others[0]
-        target = middle.selectbox(
-            "Towards",
-            others,
-            format_func=lambda k: f"{names[k]}-like",
-            key=key,
-            persist_state="session",
-        )
-        strength = middle.slider(
-            "How far", 0.0, 1.5, 0.0, 0.1, key=desk.key("far"), persist_state="session"
-        )
-    else:
-        middle.caption("All images are of one class, so there is no other to go towards.")
-    amount = right.slider(
-        f"{two[0].capitalize()} to {two[1]}",
-        -1.5,
-        1.5,
-        0.0,
-        0.1,
-        key=desk.key("thick"),
-        persist_state="session",
-    )
-    pair, ways = _changed_png(
-        *desk.where, _bytes(base), base.label, target, strength, amount, two, desk, base
-    )
-    count = _directions(desk.run_id, desk.version, desk).count
+    target, strength = _towards(desk, base, middle)
+    words = f"{two[0].capitalize()} to {two[1]}"
+    amount = right.slider(words, -1.5, 1.5, 0.0, 0.1, key=desk.key("thick"), **KEPT)
+    pair, ways = desk.painted(_changed_png, base, target, strength, amount, two)
+    count = desk.kept(_directions, words=ENCODING).count
     left, right = st.columns([1, 2.2], vertical_alignment="center")
     with left:
         words = f"The {desk.word} itself, and with both sliders as they stand."
@@ -243,43 +201,45 @@ def _attributes(desk: Desk) -> None:
         sheet(ways, "The whole way of each slider", words)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+def _towards(desk: Desk, base: Base, where) -> tuple[int, float]:
+    """Let the visitor choose another class and how far to go there."""
+    others = [k for k in desk.images.train_labels.unique().tolist() if k != base.label]
+    if not others:
+        where.caption("All images are of one class, so there is no other to go towards.")
+        return base.label, 0.0
+    key = desk.key("towards")
+    among(key, others, 7)
+    names = desk.images.classes
+    target = where.selectbox(
+        "Towards", others, format_func=lambda k: f"{names[k]}-like", key=key, **KEPT
+    )
+    return target, where.slider("How far", 0.0, 1.5, 0.0, 0.1, key=desk.key("far"), **KEPT)
+
+
 def _changed_png(
-    run_id: str,
-    version: float,
-    shade: str,
-    pixels: bytes,
-    label: int,
-    target: int,
-    strength: float,
-    amount: float,
-    words: tuple[str, str],
-    _desk: Desk,
-    _base: Base,
+    desk: Desk, base: Base, target: int, strength: float, amount: float, words: tuple[str, str]
 ) -> tuple[bytes, bytes]:
     """Return the image beside the changed one, and the whole way of each slider."""
-    ways, names = _directions(run_id, version, _desk), _desk.trained.images.classes
+    names = desk.images.classes
     along, thick = torch.linspace(0, 1.5, 9), torch.linspace(-1.5, 1.5, 9)
     here, now = torch.tensor([strength]), torch.tensor([amount])
-    pair = [_desk.shown(_base.image), _push(_desk, ways, _base, target, here, now)]
+    pair = [desk.shown(base.image), _push(desk, base, target, here, now)]
     rows, labels = [], []
-    if target != label:
-        rows.append(_push(_desk, ways, _base, target, along, now.expand(9)))
-        labels.append(f"{names[label]} to {names[target]}")
-    rows.append(_push(_desk, ways, _base, target, here.expand(9), thick))
+    if target != base.label:
+        rows.append(_push(desk, base, target, along, now.expand(9)))
+        labels.append(f"{names[base.label]} to {names[target]}")
+    rows.append(_push(desk, base, target, here.expand(9), thick))
     labels.append(f"{words[0]} to {words[1]}")
     sheets = (
-        tile(np.concatenate(pair), 2, shade, width=284),
-        labelled_rows(np.concatenate(rows), 9, labels, shade),
+        tile(np.concatenate(pair), 2, desk.shade, width=284),
+        labelled_rows(np.concatenate(rows), 9, labels, desk.shade),
     )
     return png(sheets[0]), png(sheets[1])
 
 
-def _push(
-    desk: Desk, ways: Attributes, base: Base, target: int, strengths: Tensor, amounts: Tensor
-) -> np.ndarray:
+def _push(desk: Desk, base: Base, target: int, strengths: Tensor, amounts: Tensor) -> np.ndarray:
     """Return an image pushed by as many pairs of strengths as there are, as bytes."""
-    flow = desk.trained.flow
+    flow, ways = desk.model, desk.kept(_directions, words=ENCODING)
     given = context_of(flow, torch.tensor([base.label, target]))
     z = encode(flow, base.image, None if given is None else given[:1])
     z = z + strengths[:, None] * ways.towards(base.label, target) + amounts[:, None] * ways.thicker
@@ -288,20 +248,18 @@ def _push(
     return desk.shown(decode(flow, z, context))
 
 
-@st.cache_resource(max_entries=6, show_spinner="Encoding training images")
-def _directions(run_id: str, version: float, _desk: Desk) -> Attributes:
-    images = _desk.trained.images
+def _directions(desk: Desk) -> Attributes:
+    images = desk.images
     classes = len(images.classes)
     each = max(10, MEASURED // classes)
-    flow = _desk.trained.flow
-    return attributes(flow, images.train, images.train_labels, classes, per_class=each)
+    return attributes(desk.model, images.train, images.train_labels, classes, per_class=each)
 
 
 # -- levels --------------------------------------------------------------------------------------
 
 
 def _levels(desk: Desk) -> None:
-    flow = desk.trained.flow
+    flow = desk.model
     if len(flow.latent_shapes) == 1:
         st.info(
             "This flow has a single level: all its latents leave at the end, side by side. Flows "
@@ -314,17 +272,10 @@ def _levels(desk: Desk) -> None:
         f"{desk.word} itself, a fine level often holds next to nothing."
     )
     left, right = st.columns([2, 2])
-    base = choose_base(desk, "Take apart", min(5, len(desk.trained.images.classes) - 1), left)
-    temperature = right.slider(
-        "Temperature of what is drawn",
-        0.0,
-        1.2,
-        TEMPERATURE,
-        0.05,
-        key=desk.key("levels.heat"),
-        persist_state="session",
-    )
-    drawn = _levels_png(*desk.where, _bytes(base), base.label, temperature, desk, base)
+    base = choose_base(desk, "Take apart", min(5, len(desk.images.classes) - 1), left)
+    label, key = "Temperature of what is drawn", desk.key("levels.heat")
+    temperature = right.slider(label, 0.0, 1.2, TEMPERATURE, 0.05, key=key, **KEPT)
+    drawn = desk.painted(_levels_png, base, temperature)
     sizes = [
         f"level {i + 1} has {h} x {w} places with {c} numbers each"
         for i, (c, h, w) in enumerate(flow.latent_shapes)
@@ -333,29 +284,19 @@ def _levels(desk: Desk) -> None:
     sheet(drawn, "One level drawn anew, the others kept", words)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _levels_png(
-    run_id: str,
-    version: float,
-    shade: str,
-    pixels: bytes,
-    label: int,
-    temperature: float,
-    _desk: Desk,
-    _base: Base,
-) -> bytes:
-    flow = _desk.trained.flow
-    context = context_of(flow, _base.labels)
-    many = encode(flow, _base.image, context).expand(10, -1)
+def _levels_png(desk: Desk, base: Base, temperature: float) -> bytes:
+    flow = desk.model
+    context = context_of(flow, base.labels)
+    many = encode(flow, base.image, context).expand(10, -1)
     repeated = None if context is None else context.expand(10, -1)
-    rows, real = [], _desk.shown(_base.image)
+    rows, real = [], desk.shown(base.image)
     for level in range(len(flow.latent_shapes)):
         z = resample_level(flow, many, level, temperature=temperature, seed=level)
-        rows += [real, _desk.shown(decode(flow, z, repeated))]
+        rows += [real, desk.shown(decode(flow, z, repeated))]
     labels = [f"level {i + 1}" for i in range(len(flow.latent_shapes))]
     labels[0] += ", fine"
     labels[-1] += ", coarse"
-    return png(labelled_rows(np.concatenate(rows), 11, labels, shade))
+    return png(labelled_rows(np.concatenate(rows), 11, labels, desk.shade))
 
 
 # -- surprise ------------------------------------------------------------------------------------
@@ -366,7 +307,7 @@ def _surprise(desk: Desk) -> None:
         f"**What should a flow make of images that are none of its {desk.word}s?** More bits/dim "
         "mean less likely. One tick is one image, the diamond is the mean of its row."
     )
-    values, examples = _others(desk.run_id, desk.version, desk)
+    values, _ = desk.kept(_others, words=RATING)
     title = "bits/dim, without the class" if desk.conditional else "bits/dim"
     chart = strips(values, title, desk.shade, wide_range=True)
     st.vega_lite_chart(*chart, key=desk.key("surprise"), alt="Bits/dim of several sets of images")
@@ -380,7 +321,7 @@ def _surprise(desk: Desk) -> None:
         )
     left, right = st.columns([1.5, 1])
     with left:
-        sheet(_examples_png(*desk.where, examples, desk), "Some images of each set")
+        sheet(desk.painted(_examples_png), "Some images of each set")
     right.markdown(
         "A density answers how likely *exactly this image* is, not whether it belongs here. A "
         "smooth image is easy to predict pixel from pixel, so it costs few bits wherever it comes "
@@ -390,41 +331,27 @@ def _surprise(desk: Desk) -> None:
         f"CIFAR-10's own test images. {KIRICHENKO} show why: couplings learn how neighbouring "
         "pixels go together, which holds for all images, more than what the images are of."
     )
-    if "fashion_mnist" not in (
-        desk.trained.images.name,
-        getattr(desk.trained.config, "dataset", ""),
-    ):
+    if "fashion_mnist" not in (desk.images.name, getattr(desk.run.config, "dataset", "")):
         _fashion_hint(desk, values)
 
 
 def _fashion_hint(desk: Desk, values: dict[str, np.ndarray]) -> None:
-    if desk.digits and desk.trained.crop[0] == 28 and "Fashion-MNIST" not in values:
+    if desk.digits and desk.crop[0] == 28 and "Fashion-MNIST" not in values:
         st.caption(
             "Fashion-MNIST is not on this machine. Choose it as dataset in the form and download "
             "it: then it stands beside the digits here."
         )
 
 
-@st.cache_data(max_entries=8, show_spinner="Rating images of several sets; it takes some seconds")
-def _others(
-    run_id: str, version: float, _desk: Desk
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _others(desk: Desk) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return bits/dim of each image of some sets, and some images to look at, by set."""
-    trained = _desk.trained
-    sets = other_sets(trained.images, trained.crop[0], OTHERS)
-    rated = ood_bits(trained.flow, sets, trained.dims)
+    sets = other_sets(desk.images, desk.crop[0], OTHERS)
+    rated = ood_bits(desk.model, sets, desk.dims)
     values = {name: part.numpy() for name, part in rated.items()}
-    return values, {name: _desk.shown(part[:EXAMPLES]) for name, part in sets.items()}
+    return values, {name: desk.shown(part[:EXAMPLES]) for name, part in sets.items()}
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _examples_png(
-    run_id: str, version: float, shade: str, _examples: dict[str, np.ndarray], _desk: Desk
-) -> bytes:
-    rows = np.concatenate(list(_examples.values()))
-    return png(labelled_rows(rows, EXAMPLES, list(_examples), shade))
-
-
-def _bytes(*bases: Base) -> bytes:
-    """Return what images to start from are cached by."""
-    return b"".join(base.image.numpy().tobytes() + bytes([base.label % 256]) for base in bases)
+def _examples_png(desk: Desk) -> bytes:
+    _, examples = desk.kept(_others, words=RATING)
+    rows = np.concatenate(list(examples.values()))
+    return png(labelled_rows(rows, EXAMPLES, list(examples), desk.shade))

@@ -4,102 +4,55 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
 from datasets.files.images import SUFFIXES
 from datasets.files.sources import folder_state
 from datasets.images import IMAGES, OWN, download, image_folders, is_here
 from datasets.own import DataError
-from datasets.own_images import OwnImages, read_image_folder, read_uploads
-from figures.charts import curves
-from figures.image_figures import film_of_images, labelled_rows, tile
-from figures.pictures import png
-from lab.store import Run
-from lab.view import View
+from datasets.own_images import (
+    OwnImages,
+    read_image_folder,
+    read_uploads,
+)
 from registry import Family
 from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
+from ui.common.curves import draw_curves, last_with, pace
 from ui.common.family_page import Parts
-from ui.common.history import Arrays, chosen_frame, history_slider, rows_of_the_moment, target_of
-from ui.common.page import show_image, theme
+from ui.common.history import Moment, history_slider, live
 from ui.common.plain import left_out, plain, refuse
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
-from ui.image_flows.growth import draw_growth
+from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
 
 OWN_KEY = "own_images"  # the user's images are shared by all pages of a session
 UPLOAD = "Upload"
-SHEET = 560  # pixels that a sheet of images is wide
 
 
-# -- live --------------------------------------------------------------------------------------
-
-
-def draw_images(view: View) -> None:
+@live
+def draw_images(moment: Moment) -> None:
     """Draw real images, samples, curves and a slider through the history of a run."""
-    shade = theme()
-    target = target_of(view)
-    if target is None or view.snapshot is None:
-        st.caption("The first snapshot comes with the first step.")
-        return
-    step, snapshot = chosen_frame(view)
     left, right = st.columns(2)
-    show_image(left, _real_png(view.run.id, shade, target, view.run), "Real images")
-    left.caption("**Real images**: what there is to learn")
-    sheet = _samples_png(view.run.id, step, shade, snapshot["samples"], view.run)
-    show_image(right, sheet, f"Samples at step {step}")
-    right.caption(
-        f"**Samples, step {step:,}**, always from the same latents, temperature {TEMPERATURE}"
-    )
-    history_slider(view)
-    _curves(view, shade)
-    draw_growth(view, shade, COLUMNS)
+    draw_real(moment, left)
+    draw_samples(moment, right, words=f", temperature {TEMPERATURE}")
+    history_slider(moment)
+    _curves(moment)
+    draw_growth(moment, COLUMNS)
 
 
-def _curves(view: View, shade: str) -> None:
-    rows = rows_of_the_moment(view)
+def _curves(moment: Moment) -> None:
     chart, numbers = st.columns([2.2, 1])
-    drawn = curves(
-        rows,
-        {"bits_per_dim": "training batch", "bits_per_dim_test": "test"},
-        unit="NLL [bits/dim]",
-        theme=shade,
-        total=view.status.total,
-    )
-    chart.vega_lite_chart(*drawn, key=f"{view.run.id}.loss", alt="Bits per dimension")
-    last = [row["bits_per_dim_test"] for row in rows if "bits_per_dim_test" in row]
-    with numbers:
-        if last:
-            st.metric(
-                "Test [bits/dim]",
-                f"{last[-1]:.3f}",
-                help="Uniform dequantisation, 8-bit pixel space. On the same 512 test images while "
-                "it trains, on all of them at the end. Uniform noise has 8.",
-            )
-        if view.rate:
-            st.metric("Speed [images/s]", f"{view.rate * view.run.config.batch:,.0f}")
-        elif view.status.seconds:
-            seen = view.status.step * view.run.config.batch
-            st.metric("Images seen", f"{seen:,}")
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _real_png(run_id: str, shade: str, _target: Arrays, _run: Run) -> bytes:
-    return png(_sheet(_target["images"], _run, shade))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray, _run: Run) -> bytes:
-    return png(_sheet(_samples, _run, shade))
-
-
-def _sheet(images: np.ndarray, run: Run, shade: str):
-    """Tile images as they come from a training: rows of classes where the model knows them."""
-    if getattr(run.config, "conditional", False):
-        labels = [str(name) for name in run.snapshots.target()["classes"]][: len(images) // COLUMNS]
-        return labelled_rows(images, COLUMNS, labels, shade, width=SHEET)
-    return tile(images, 10, shade, width=SHEET)
+    names, unit = {"bits_per_dim": "training batch", "bits_per_dim_test": "test"}, "NLL [bits/dim]"
+    draw_curves(moment, chart, "loss", names, unit, "Bits per dimension")
+    if last := last_with(moment.rows, "bits_per_dim_test"):
+        numbers.metric(
+            "Test [bits/dim]",
+            f"{last['bits_per_dim_test']:.3f}",
+            help="Uniform dequantisation, 8-bit pixel space. On the same 512 test images while "
+            "it trains, on all of them at the end. Uniform noise has 8.",
+        )
+    pace(moment, numbers)
 
 
 # -- data --------------------------------------------------------------------------------------
@@ -133,8 +86,8 @@ def _download(name: str) -> None:
     bar = st.progress(0.0, "Asking the server")
 
     def progress(done: int, total: int) -> None:
-        share = min(done / total, 1.0) if total else 0.0
-        bar.progress(share, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+        part = min(done / total, 1.0) if total else 0.0
+        bar.progress(part, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
     try:
         download(name, progress)
@@ -198,20 +151,6 @@ def _uploaded(size: int, channels: int) -> OwnImages | None:
 @st.cache_data(max_entries=4, show_spinner="Reading the images")
 def _folder(path: Path, size: int, channels: int, state: str) -> OwnImages:
     return read_image_folder(path, size, channels)
-
-
-# -- take away ---------------------------------------------------------------------------------
-
-
-def film_of(run: Run, shade: str) -> bytes:
-    """Return the training of a run as a GIF, from the snapshots in its folder."""
-    frames = ((step, run.snapshots.load(step)["samples"]) for step in run.snapshots.steps())
-    return film_of_images(frames, run.snapshots.target()["images"], COLUMNS, shade)
-
-
-def sheet_of(run: Run, shade: str) -> bytes:
-    """Return the last samples of a run as PNG."""
-    return png(_sheet(run.snapshots.load(run.snapshots.steps()[-1])["samples"], run, shade))
 
 
 IMAGE_PARTS = Parts(

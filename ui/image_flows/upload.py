@@ -31,22 +31,27 @@ def show_upload(desk: Desk) -> None:
         "encoded and decoded, and rated."
     )
     st.markdown(f"{what} The parts beside this one then offer it as a start.")
-    file = st.file_uploader(
-        f"An image of a {desk.word}" if desk.digits else "An image",
-        type=list(SUFFIXES),
-        key=desk.key("upload"),
-    )
+    label = f"An image of a {desk.word}" if desk.digits else "An image"
+    if not take_mine(desk, label):
+        return
+    if desk.mine is None:
+        st.info("Nothing uploaded yet.")
+        return
+    _show(desk, desk.mine)
+
+
+def take_mine(desk: Desk, label: str, **options: str) -> bool:
+    """Draw the upload of the visitor's own image and keep it; ``False`` if it was refused."""
+    key = desk.key("upload")
+    file = st.file_uploader(label, type=list(SUFFIXES), key=key, **options)
     if file is not None:
         try:
             mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
             st.session_state[desk.mine_key] = mine
         except DataError as error:
             refuse(error)
-            return
-    if desk.mine is None:
-        st.info("Nothing uploaded yet.")
-        return
-    _show(desk, desk.mine)
+            return False
+    return True
 
 
 def like_the_data(desk: Desk, data: bytes, name: str) -> np.ndarray:
@@ -55,7 +60,7 @@ def like_the_data(desk: Desk, data: bytes, name: str) -> np.ndarray:
     Raises:
         DataError: it is no image that can be used; the message says why.
     """
-    inner, channels = desk.trained.crop[0], desk.trained.images.shape[0]
+    inner, channels = desk.crop[0], desk.images.shape[0]
     image = read_image(data, name, at_least=max(READ_AT, 2 * inner))
     if desk.digits:
         return fit_digit(mnist_like(image), inner)
@@ -81,7 +86,7 @@ def _show(desk: Desk, mine: Mine) -> None:
     left, right = st.columns([1, 1.2])
     with left:
         base = Base(desk.padded(mine.pixels), rating.label if desk.conditional else 0)
-        pair, shrunk, error = _upload_png(*desk.where, mine.pixels.tobytes(), desk, base)
+        pair, shrunk, error = desk.painted(_upload_png, base)
         words = (
             f"{plain(mine.name)} as the flow takes it, and decoded again from its latents: the "
             f"largest difference is {error} of 255 grey levels."
@@ -103,7 +108,7 @@ def _show(desk: Desk, mine: Mine) -> None:
 
 
 def _posterior(desk: Desk, shares: list[float]) -> None:
-    names = desk.trained.classes
+    names = desk.classes
     order = range(len(names))
     if len(names) > TOP:
         order = sorted(order, key=lambda k: -shares[k])[:TOP]
@@ -124,17 +129,14 @@ def _verdict(stranger: float) -> str:
     return "."
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _upload_png(
-    run_id: str, version: float, shade: str, pixels: bytes, _desk: Desk, _base: Base
-) -> tuple[bytes, bytes, int]:
+def _upload_png(desk: Desk, base: Base) -> tuple[bytes, bytes, int]:
     """Return two images, and the largest error of a decoded pixel in grey levels."""
-    flow = _desk.trained.flow
-    context = context_of(flow, _base.labels)
-    z = encode(flow, _base.image, context)
+    flow, shade = desk.model, desk.shade
+    context = context_of(flow, base.labels)
+    z = encode(flow, base.image, context)
     scales = z.new_tensor([1.0, 0.75, 0.5, 0.25, 0.0])[:, None]
     repeated = None if context is None else context.expand(len(scales), -1)
-    shrunk = _desk.shown(decode(flow, z * scales, repeated))
-    pair = np.concatenate([_desk.shown(_base.image), shrunk[:1]])
+    shrunk = desk.shown(decode(flow, z * scales, repeated))
+    pair = np.concatenate([desk.shown(base.image), shrunk[:1]])
     error = int(np.abs(np.diff(pair.astype(int), axis=0)).max())
     return png(tile(pair, 2, shade, width=340)), png(tile(shrunk, 5, shade, width=340)), error

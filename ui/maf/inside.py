@@ -12,7 +12,9 @@ from figures.pictures import png
 from lab.view import View
 from models.maf import MaskedAutoregressive
 from training.core.defect_flow import DefectFlow
+from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
+from ui.common.widgets import KEPT
 from ui.maf.model import trained
 
 LAYERS = ("Input to hidden 1", "Hidden 1 to hidden 2", "Hidden 2 to output")
@@ -27,24 +29,21 @@ def feel_made() -> None:
     st.markdown("**Feel it**: a small MADE with random weights")
     controls, *places = st.columns([1.25, 1, 1, 1, 1])
     with controls:
-        kept = {"persist_state": "session"}
-        features = st.slider("Dimensions D", 2, 12, 6, key="made.features", **kept)
-        hidden = st.slider("Hidden units", 4, 32, 16, 2, key="made.hidden", **kept)
-        seed = st.number_input("Weights", 0, 999, 0, key="made.seed", **kept)
+        features = st.slider("Dimensions D", 2, 12, 6, key="made.features", **KEPT)
+        hidden = st.slider("Hidden units", 4, 32, 16, 2, key="made.hidden", **KEPT)
+        seed = st.number_input("Weights", 0, 999, 0, key="made.seed", **KEPT)
         broken = st.toggle(
             "Break it with ≥",
             key="made.broken",
             help="The mask of the output asks for degrees that are smaller, >. With ≥, an output "
             "sees its own input.",
-            **kept,
+            **KEPT,
         )
     shade = theme()
-    found = _look(features, hidden, not broken, seed)
-    for place, name, drawn in zip(
-        places,
-        (*LAYERS, "Output sees input"),
-        _small_png(features, hidden, not broken, seed, shade),
-    ):
+    small = features, hidden, not broken, seed
+    found = kept(_look, small, *small)
+    images = painted(_small_png, (*small, shade), *small, shade)
+    for place, name, drawn in zip(places, (*LAYERS, "Output sees input"), images, strict=True):
         show_image(place, drawn, name, f"**{name}**")
     st.caption(
         "Rows are units, columns what they may see, dark is open. The last image is autograd's: "
@@ -72,17 +71,15 @@ def _verdict(found: Look, broken: bool) -> None:
         )
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def _look(features: int, hidden: int, strict: bool, seed: int) -> Look:
     return look(features, hidden, strict=strict, seed=seed)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def _small_png(features: int, hidden: int, strict: bool, seed: int, shade: str) -> list[bytes]:
     masks = small_block(features, hidden, strict=strict, seed=seed).made.masks()
     sees = look(features, hidden, strict=strict, seed=seed).sees
-    share = np.sqrt(sees / max(sees.max(), 1e-9))
-    return [png(matrix_image(m, shade)) for m in (*(m.float().numpy() for m in masks), share)]
+    level = np.sqrt(sees / max(sees.max(), 1e-9))
+    return [png(matrix_image(m, shade)) for m in (*(m.float().numpy() for m in masks), level)]
 
 
 # -- the trained one -----------------------------------------------------------------------------
@@ -105,11 +102,10 @@ def inside(view: View, version: float) -> None:
     block = blocks[number - 1]
     shade = theme()
     masks, seen = st.columns([2, 1])
+    by = view.run.id, number, shade
     with masks:
-        columns = st.columns(3)
-        for column, drawn, name in zip(
-            columns, _masks_png(view.run.id, shade, number, experiment), LAYERS
-        ):
+        images = painted(_masks_png, by, block, shade)
+        for column, drawn, name in zip(st.columns(3), images, LAYERS, strict=True):
             show_image(column, drawn, f"Mask: {name}", f"**{name}**")
         made = block.made
         open_ = [float(m.float().mean()) for m in made.masks()]
@@ -122,7 +118,9 @@ def inside(view: View, version: float) -> None:
             "open, and only those are stored and multiplied."
         )
     with seen:
-        drawn, above, error, rows = _jacobian_png(view.run.id, version, shade, number, experiment)
+        drawn, above, error, rows = painted(
+            _jacobian_png, (*by, version), experiment, number, shade, words="Asking autograd"
+        )
         show_image(st, drawn, "Jacobian of the block", "**Jacobian, by autograd**")
         st.caption(
             f"Of {'the first ' if rows < made.features else 'all '}{rows} dimensions at a held-out "
@@ -137,19 +135,16 @@ def _blocks(experiment: DefectFlow) -> list[MaskedAutoregressive]:
     return [layer for layer in chain if isinstance(layer, MaskedAutoregressive)]
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _masks_png(run_id: str, shade: str, number: int, _experiment: DefectFlow) -> list[bytes]:
-    masks = _blocks(_experiment)[number - 1].made.masks()
-    return [png(matrix_image(m.float().numpy(), shade)) for m in masks]
+def _masks_png(block: MaskedAutoregressive, shade: str) -> list[bytes]:
+    return [png(matrix_image(m.float().numpy(), shade)) for m in block.made.masks()]
 
 
-@st.cache_data(max_entries=32, show_spinner="Asking autograd")
 def _jacobian_png(
-    run_id: str, version: float, shade: str, number: int, _experiment: DefectFlow
+    experiment: DefectFlow, number: int, shade: str
 ) -> tuple[bytes, float, float, int]:
     """Return the image, the largest entry above the diagonal, the largest error, the rows."""
-    x, context = _inner_point(_experiment, number)
-    block = _blocks(_experiment)[number - 1]
+    x, context = _inner_point(experiment, number)
+    block = _blocks(experiment)[number - 1]
     rows = min(MOST_ROWS, block.made.features)
     found = jacobian(block, x, rows, context)[:, :rows]
     above = float(found.triu(1).abs().max())

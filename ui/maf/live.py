@@ -6,54 +6,48 @@ import numpy as np
 import streamlit as st
 import torch
 
-from figures.charts import curves
 from figures.detection_charts import histogram
 from figures.maf_pictures import enlarged, film, framed, framed_heat, sheet
 from figures.pictures import png
 from lab.store import Run
-from lab.view import View
 from metrics.anomaly_map import stretched
 from training.maf import MAFConfig
-from ui.common.history import Arrays, chosen_frame, history_slider, rows_of_the_moment, target_of
-from ui.common.page import show_image, theme
+from ui.common.curves import draw_curves, pace
+from ui.common.history import Arrays, Moment, history_slider, live
+from ui.common.page import show_image
 
 SIDE = 192  # pixels of an image in a sheet, about
 
 
-def draw_maf(view: View) -> None:
+@live
+def draw_maf(moment: Moment) -> None:
     """Draw anomaly maps of synthetic defects, samples, curves and histograms of a run."""
-    shade = theme()
-    target = target_of(view)
-    if target is None or view.snapshot is None:
-        st.caption("The first snapshot comes with the first step.")
-        return
-    step, snapshot = chosen_frame(view)
+    step = moment.step
     left, right = st.columns([2.6, 1])
-    drawn = _heat_png(view.run.id, step, shade, target, snapshot, view.run.config)
+    drawn = moment.painted(_heat_png)
     show_image(left, drawn, f"Anomaly maps of synthetic defects at step {step}")
     left.caption(
-        f"**Good images, held out and damaged by the lab** (outlined), and **where the model of "
-        f"step {step:,} finds them anomalous**: yellow is more than 95 % of undamaged "
-        "ones show anywhere, dark red three times as much."
+        f"**Good images, held out and damaged by the lab** (outlined), and the **anomaly map of "
+        f"step {step:,}**: yellow is more than 95 % of undamaged ones show anywhere, dark red "
+        "three times as much."
     )
-    drawn = _samples_png(view.run.id, step, shade, snapshot["samples"])
-    show_image(right, drawn, f"Samples at step {step}")
+    show_image(right, moment.painted(_samples_png), f"Samples at step {step}")
     tiles = " Patches are drawn apart, so they do not fit together."
-    patches = view.run.config.model == "patches"
+    patches = moment.run.config.model == "patches"
     right.caption(f"**Samples**, step {step:,}.{tiles if patches else ''}")
-    history_slider(view)
-    _numbers(view, step, snapshot, shade)
-    _curves(view, shade)
+    history_slider(moment)
+    _numbers(moment)
+    _curves(moment)
 
 
-def _numbers(view: View, step: int, snapshot: Arrays, shade: str) -> None:
-    rows = [row for row in rows_of_the_moment(view) if "auroc_validation" in row]
-    upto = [row for row in rows if row["step"] <= step] or rows[:1]
+def _numbers(moment: Moment) -> None:
+    rows = [row for row in moment.rows if "auroc_validation" in row]
+    upto = [row for row in rows if row["step"] <= moment.step] or rows[:1]
     nats, auroc, speed = st.columns(3)
     if upto:
         last = upto[-1]
         nats.metric(
-            f"NLL of {unit(view.run.config)}, held out [nats]",
+            f"NLL of {unit(moment.run.config)}, held out [nats]",
             f"{last['nll_held_out']:,.1f}",
             f"{last['bits_per_dim']:.3f} bits/dim",
             delta_color="off",
@@ -68,36 +62,24 @@ def _numbers(view: View, step: int, snapshot: Arrays, shade: str) -> None:
             "scars, stains, bends. It validates; it says little of real defects. The test images "
             "are not touched.",
         )
-    batch = view.run.config.batch
-    if view.rate:
-        speed.metric("Speed [images/s]", f"{view.rate * batch:,.0f}")
-    else:
-        speed.metric("Images seen", f"{view.status.step * batch:,}")
+    pace(moment, speed)
 
 
-def _curves(view: View, shade: str) -> None:
-    rows = rows_of_the_moment(view)
-    total = view.status.total
+def _curves(moment: Moment) -> None:
     one, two, three = st.columns(3)
     names = {"nll": "training", "nll_held_out": "held out"}
-    title = f"NLL of {unit(view.run.config)} [nats]"
-    drawn = curves(rows, names, unit=title, theme=shade, total=total)
-    one.vega_lite_chart(*drawn, key=f"{view.run.id}.nll", alt="Negative log-likelihood")
-    names = {"auroc_validation": "synthetic defects"}
-    title = "AUROC, synthetic defects"
-    frame, chart = curves(rows, names, unit=title, theme=shade, total=total)
-    # It rises, and knows its best value.
-    chart["layer"][0]["encoding"]["y"]["scale"] = {"domain": [0.4, 1.0]}
-    two.vega_lite_chart(frame, chart, key=f"{view.run.id}.auroc", alt="Validation AUROC")
-    _, snapshot = chosen_frame(view)
+    title = f"NLL of {unit(moment.run.config)} [nats]"
+    draw_curves(moment, one, "nll", names, title, "Negative log-likelihood")
+    names, what = {"auroc_validation": "synthetic defects"}, "AUROC, synthetic defects"
+    # It rises, and its best value is known.
+    draw_curves(moment, two, "auroc", names, what, "Validation AUROC", domain=(0.4, 1.0))
     values = {
-        "good": snapshot["nll_good"],
-        "held out": snapshot["nll_held_out"],
-        "damaged": snapshot["nll_damaged"],
+        "good": moment.snapshot["nll_good"],
+        "held out": moment.snapshot["nll_held_out"],
+        "damaged": moment.snapshot["nll_damaged"],
     }
-    title = f"NLL of {unit(view.run.config)} [nats]"
-    drawn = histogram(values, title, shade, height=220)
-    three.vega_lite_chart(*drawn, key=f"{view.run.id}.nlls", alt="Histogram of the NLL")
+    drawn = histogram(values, title, moment.shade, height=220)
+    three.vega_lite_chart(*drawn, key=f"{moment.run.id}.nlls", alt="Histogram of the NLL")
 
 
 def unit(config: MAFConfig) -> str:
@@ -105,13 +87,12 @@ def unit(config: MAFConfig) -> str:
     return "a patch" if config.model == "patches" else "an image"
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _heat_png(
-    run_id: str, step: int, shade: str, _target: Arrays, _snapshot: Arrays, _config: MAFConfig
-) -> bytes:
-    images = zip(_target["damaged"].transpose(0, 3, 1, 2), _target["masks"], strict=True)
+def _heat_png(moment: Moment) -> bytes:
+    target = moment.target
+    images = zip(target["damaged"].transpose(0, 3, 1, 2), target["masks"], strict=True)
     top = [framed(pixels, mask, SIDE) for pixels, mask in images]
-    return png(sheet([top, _heat_row(_target, _snapshot, _config)], shade))
+    heat = _heat_row(target, moment.snapshot, moment.run.config)
+    return png(sheet([top, heat], moment.shade))
 
 
 def _heat_row(target: Arrays, snapshot: Arrays, config: MAFConfig) -> list[np.ndarray]:
@@ -123,9 +104,8 @@ def _heat_row(target: Arrays, snapshot: Arrays, config: MAFConfig) -> list[np.nd
     return [framed_heat(pixels, hot, mask, span, SIDE) for pixels, hot, mask in rows]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _samples_png(run_id: str, step: int, shade: str, _samples: np.ndarray) -> bytes:
-    return png(sheet([[enlarged(s, SIDE)] for s in _samples[:2]], shade))
+def _samples_png(moment: Moment) -> bytes:
+    return png(sheet([[enlarged(s, SIDE)] for s in moment.snapshot["samples"][:2]], moment.shade))
 
 
 def film_of(run: Run, shade: str) -> bytes:

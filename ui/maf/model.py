@@ -14,6 +14,8 @@ from figures.maf_figures import write_results
 from lab.store import Run
 from lab.view import View
 from training.core.defect_flow import DefectFlow
+from ui.common.cached import kept, painted
+from ui.common.trained import trained_experiment
 
 
 @dataclass(eq=False)
@@ -36,18 +38,10 @@ class Job:
 def trained(view: View, version: float) -> DefectFlow | None:
     """Return the experiment of a run with its weights, or say why there is none."""
     try:
-        return _trained(view.run.id, version, view.run)[0]
+        return trained_experiment(view.run, version)
     except DataError as error:
         st.error(f"{error} Without its images this run cannot be looked into.")
         return None
-
-
-@st.cache_resource(max_entries=3, show_spinner="Loading images and weights")
-def _trained(run_id: str, version: float, _run: Run) -> tuple[DefectFlow, int]:
-    experiment = _run.experiment()
-    experiment.step = _run.weights.load_into(experiment.model)
-    experiment.model.eval().requires_grad_(False)
-    return experiment, experiment.step
 
 
 def evaluation(view: View, version: float) -> Evaluation | None:
@@ -96,10 +90,10 @@ def _loaded(run_id: str, written: int, step: int | None, _run: Run) -> Evaluatio
     return load_evaluation(_run, step)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading images and weights")
+@st.cache_resource(max_entries=2, show_spinner=False)
 def _job(run_id: str, version: float, _run: Run) -> Job:
-    experiment, step = _trained(run_id, version, _run)
-    return Job(Scoring(experiment), step)
+    experiment = trained_experiment(_run, version)
+    return Job(Scoring(experiment), experiment.step)
 
 
 def _finish(job: Job) -> None:
@@ -132,14 +126,8 @@ def test_image(run: Run, found: Evaluation, place: int) -> tuple[np.ndarray, np.
     Raises:
         DataError: it is not there any more.
     """
-    return _image(run.id, place, run, found)
+    return painted(_image, (run.id, place), run, found, place)
 
 
-@st.cache_data(max_entries=400, show_spinner=False)
-def _image(run_id: str, place: int, _run: Run, _found: Evaluation) -> tuple[np.ndarray, np.ndarray]:
-    return image_of(_run, _found, place, _own(run_id, _run))
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _own(run_id: str, _run: Run):
-    return _run.own_data()
+def _image(run: Run, found: Evaluation, place: int) -> tuple[np.ndarray, np.ndarray]:
+    return image_of(run, found, place, kept(Run.own_data, (str(run.path),), run))

@@ -16,8 +16,11 @@ from figures.pictures import png
 from lab.store import Run
 from lab.view import View
 from metrics import detection
+from ui.common.cached import painted
 from ui.common.page import show_image, theme
 from ui.common.plain import plain
+from ui.common.tables import markdown
+from ui.common.widgets import HIDDEN, choice
 from ui.maf.model import evaluation, test_image
 
 ALL = "All defects"
@@ -75,15 +78,7 @@ def score_unit(found: Evaluation) -> str:
 
 def _decide(run: Run, found: Evaluation, shade: str) -> None:
     kinds = [ALL, *found.per_kind]
-    chosen = st.segmented_control(
-        "Kind of defect",
-        kinds,
-        format_func=lambda kind: kind.replace("_", " "),
-        default=ALL,
-        required=True,
-        key=f"{run.id}.kind",
-        label_visibility="collapsed",
-    )
+    chosen = choice("Kind of defect", kinds, f"{run.id}.kind", format_func=_spaced, **HIDDEN)
     names = np.array(found.kinds)
     some = np.ones(len(names), bool) if chosen == ALL else (names == GOOD) | (names == chosen)
     score, defective = np.nan_to_num(found.score[some]), found.defective[some]
@@ -101,7 +96,7 @@ def _decide(run: Run, found: Evaluation, shade: str) -> None:
         drawn = roc(score, defective, threshold, shade)
         st.vega_lite_chart(*drawn, key=f"{run.id}.roc", alt="ROC curve")
         st.caption(
-            f"{chosen.replace('_', ' ')}: AUROC **{area.value:.3f}** ({area.low:.3f} to "
+            f"{_spaced(chosen)}: AUROC **{area.value:.3f}** ({area.low:.3f} to "
             f"{area.high:.3f}). The dot is the threshold, the dotted line is chance."
         )
     st.markdown(_measures(score, defective, threshold))
@@ -143,12 +138,13 @@ def _threshold(run: Run, found: Evaluation) -> float:
     )
 
 
+def _spaced(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
 def _confusion(d: detection.Decisions) -> str:
-    return (
-        "| | called good | called defective |\n|---|---:|---:|\n"
-        f"| **good** | {d.passes} | {d.alarms} |\n"
-        f"| **defective** | {d.misses} | {d.hits} |"
-    )
+    lines = ("**good**", d.passes, d.alarms), ("**defective**", d.misses, d.hits)
+    return markdown(("", "called good", "called defective"), lines)
 
 
 def _measures(score: np.ndarray, defective: np.ndarray, threshold: float) -> str:
@@ -156,17 +152,15 @@ def _measures(score: np.ndarray, defective: np.ndarray, threshold: float) -> str
         "**This threshold**": detection.decide(score, defective, threshold),
         "All defective": detection.all_defective(defective),
     }
-    lines = [
-        "| | accuracy | balanced | class | precision | recall | F1 |",
-        "|---|---:|---:|---|---:|---:|---:|",
-    ]
+    head = ("", "accuracy", "balanced", "class", "precision", "recall", "F1")
+    lines = []
     for name, d in answers.items():
         bad = (d.precision, d.recall, d.f1)
         good = (d.precision_good, d.recall_good, d.f1_good)
-        head = (name, _number(d.accuracy), _number(d.balanced_accuracy), "defective")
-        lines.append(f"| {' | '.join((*head, *map(_number, bad)))} |")
-        lines.append(f"| {' | '.join(('', '', '', 'good', *map(_number, good)))} |")
-    return "\n".join(lines)
+        both = (_number(d.accuracy), _number(d.balanced_accuracy))
+        lines.append((name, *both, "defective", *map(_number, bad)))
+        lines.append(("", "", "", "good", *map(_number, good)))
+    return markdown(head, lines, right=(1, 2, 4, 5, 6))
 
 
 def _number(value: float) -> str:
@@ -175,14 +169,13 @@ def _number(value: float) -> str:
 
 def _by_kind(found: Evaluation, threshold: float) -> str:
     names = np.array(found.kinds)
-    lines = ["| kind | images | AUROC | 95 % interval | found |", "|---|---:|---:|---:|---:|"]
+    lines = []
     for kind, area in found.per_kind.items():
         score = found.score[names == kind]
-        lines.append(
-            f"| {kind.replace('_', ' ')} | {len(score)} | {area.value:.3f} | {area.low:.3f} to "
-            f"{area.high:.3f} | {(score > threshold).mean():.0%} |"
-        )
-    return "\n".join(lines)
+        interval, part = f"{area.low:.3f} to {area.high:.3f}", (score > threshold).mean()
+        lines.append((_spaced(kind), len(score), f"{area.value:.3f}", interval, f"{part:.0%}"))
+    head = ("kind", "images", "AUROC", "95 % interval", "found")
+    return markdown(head, lines, right=(1, 2, 4))
 
 
 # -- the images --------------------------------------------------------------------------------
@@ -198,16 +191,8 @@ def _gallery(run: Run, found: Evaluation, shade: str) -> None:
     st.markdown("##### The test images by their score")
     which, order, page = st.columns([2.4, 1.6, 1], vertical_alignment="bottom")
     kinds = ["all", GOOD, *found.per_kind]
-    kind = which.selectbox(
-        "Show", kinds, format_func=lambda k: k.replace("_", " "), key=f"{run.id}.show"
-    )
-    first = order.segmented_control(
-        "First",
-        ["most anomalous", "least anomalous"],
-        default="most anomalous",
-        required=True,
-        key=f"{run.id}.order",
-    )
+    kind = which.selectbox("Show", kinds, format_func=_spaced, key=f"{run.id}.show")
+    first = choice("First", ["most anomalous", "least anomalous"], f"{run.id}.order", order)
     ranked = np.argsort(np.nan_to_num(found.score), kind="stable")
     if first == "most anomalous":
         ranked = ranked[::-1]
@@ -236,11 +221,11 @@ def _entry(
     run: Run, found: Evaluation, place: int, shade: str, rank: int, threshold: float
 ) -> None:
     try:
-        drawn = _entry_png(run.id, place, shade, found.score.tobytes(), run, found)
+        drawn = painted(_entry_png, (run.id, place, shade, found.score), run, found, place, shade)
     except DataError as error:
         st.warning(plain(str(error)))
         return
-    name, kind = found.names[place], found.kinds[place].replace("_", " ")
+    name, kind = found.names[place], _spaced(found.kinds[place])
     called = found.score[place] > threshold
     right = called == (found.kinds[place] != GOOD)
     show_image(st, drawn, f"Anomaly map of test image {name}")
@@ -249,20 +234,13 @@ def _entry(
     st.caption(f"{rank}. **{plain(kind)}**, score {found.score[place]:,.2f}: :{colour}[{verdict}]")
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
-def _entry_png(
-    run_id: str, place: int, shade: str, scores: bytes, _run: Run, _found: Evaluation
-) -> bytes:
-    return png(entry(_run, _found, place, shade))
-
-
-def entry(run: Run, found: Evaluation, place: int, shade: str):
-    """Return a test image with its anomaly map below."""
+def _entry_png(run: Run, found: Evaluation, place: int, shade: str) -> bytes:
+    """Return a test image with its anomaly map below as PNG."""
     pixels, mask = test_image(run, found, place)
     heat = found.heat([place])[0]
     above = framed(pixels, mask, SIDE)
     below = framed_heat(pixels, heat, mask, heat_span(found), SIDE)
-    return sheet([[above], [below]], shade)
+    return png(sheet([[above], [below]], shade))
 
 
 # -- take away -----------------------------------------------------------------------------------

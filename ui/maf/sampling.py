@@ -10,6 +10,7 @@ from figures.pictures import png
 from lab.store import Run
 from lab.view import View
 from training.core.defect_flow import DefectFlow
+from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
 from ui.maf.model import trained
 
@@ -40,8 +41,9 @@ def sampling(view: View, version: float) -> None:
         width="stretch",
     )
     seed = st.session_state.get(key, 1)
-    found = _filling(view.run.id, version, seed, temperature, experiment)
-    st.fragment(_watch)(view.run, version, seed, temperature, found)
+    by = view.run.id, version, seed, temperature
+    found = kept(_filling, by, experiment, seed, temperature, words="Sampling")
+    st.fragment(_watch)(view.run, by, found)
     _words(experiment, found)
 
 
@@ -49,22 +51,22 @@ def _next(key: str) -> None:
     st.session_state[key] = st.session_state.get(key, 1) + 1
 
 
-def _watch(run: Run, version: float, seed: int, temperature: float, found: Filling) -> None:
+def _watch(run: Run, by: tuple, found: Filling) -> None:
     last = len(found.frames) - 1
     at = st.slider("Stop it at stage", 0, last, last, key=f"{run.id}.frame")
     moving, still = st.columns(2)
     moving.image(
-        _film(run.id, version, seed, temperature, found),
+        painted(_film, by, found),
         alt="A film of the image as it fills",
         width="stretch",
     )
     moving.caption("**As it fills**, again and again")
     drawn = png(sheet([[enlarged(found.frames[at], SIDE)]], theme()))
-    done, share = found.places[at]
+    done, known = found.places[at]
     if at == 0:
         words = "The latents: independent noise."
     else:
-        words = f"Block {done + 1}, counted from the latents: {share:.0%} of its dimensions known."
+        words = f"Block {done + 1}, counted from the latents: {known:.0%} of its dimensions known."
     show_image(still, drawn, f"The image at stage {at} of {last}", words)
 
 
@@ -83,13 +85,9 @@ def _words(experiment: DefectFlow, found: Filling) -> None:
     )
 
 
-@st.cache_data(max_entries=12, show_spinner="Sampling")
-def _filling(
-    run_id: str, version: float, seed: int, temperature: float, _experiment: DefectFlow
-) -> Filling:
-    return fill(_experiment, seed=seed, temperature=temperature)
+def _filling(experiment: DefectFlow, seed: int, temperature: float) -> Filling:
+    return fill(experiment, seed=seed, temperature=temperature)
 
 
-@st.cache_data(max_entries=12, show_spinner=False)
-def _film(run_id: str, version: float, seed: int, temperature: float, _found: Filling) -> bytes:
-    return film(list(_found.frames), SIDE)
+def _film(found: Filling) -> bytes:
+    return film(list(found.frames), SIDE)

@@ -16,8 +16,11 @@ from lab.view import View
 from models.flow import Flow
 from models.layers import Coupling
 from training.core.plane_flow import grid_points
+from ui.common.cached import kept
 from ui.common.page import show_image, theme
-from ui.plane_flows.model import trained_flow
+from ui.common.trained import trained_model
+from ui.common.widgets import HIDDEN, choice
+from ui.plane_flows.points import plane_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,6 @@ class Anatomy:
     """What a trained flow does to a grid and to data, layer by layer, from data to latent.
 
     Attributes:
-        step: optimiser step of the weights.
         names: what each layer is; the first entry is the data itself.
         lines: per state, the grid lines, ``(m, k, 2)``.
         points: per state, data points, ``(n, 2)``.
@@ -35,7 +37,6 @@ class Anatomy:
         latent_box: the window of the latent.
     """
 
-    step: int
     names: list[str]
     lines: list[np.ndarray]
     points: list[np.ndarray]
@@ -45,13 +46,16 @@ class Anatomy:
     latent_box: tuple[float, float, float, float]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def anatomy_of(run_id: str, version: float, _run: Run) -> Anatomy:
+def anatomy_of(run: Run, version: float) -> Anatomy:
     """Return what the flow of a run does to a grid and to data."""
-    trained = trained_flow(run_id, version, _run)
-    flow, box = trained.flow, trained.plane.box()
+    return kept(_anatomy, (run.id, version), run, version)
+
+
+def _anatomy(run: Run, version: float) -> Anatomy:
+    flow, plane = trained_model(run, version), plane_of(run)
+    box = plane.box()
     lines = grid_lines(box)
-    points = trained.plane.held_out(600, torch.Generator().manual_seed(5))[:600]
+    points = plane.held_out(600, torch.Generator().manual_seed(5))[:600]
     cells = grid_points(box, 72)
     start = torch.cat([torch.from_numpy(lines.reshape(-1, 2)), points, cells])
     names, states, dets, moved = ["the data"], [], [], [(False, False)]
@@ -68,7 +72,6 @@ def anatomy_of(run_id: str, version: float, _run: Run) -> Anatomy:
     latent = np.abs(states[-1][count : count + len(points)])
     reach = max(3.2, float(np.quantile(latent, 0.995)) * 1.15)
     return Anatomy(
-        step=trained.step,
         names=names,
         lines=[s[:count].reshape(lines.shape) for s in states],
         points=[s[count : count + len(points)] for s in states],
@@ -98,20 +101,11 @@ def _moves(layer: torch.nn.Module) -> tuple[bool, bool]:
 
 def see_inside(view: View, version: float) -> None:
     """Show grid and points after each layer, the log-det map, and one point on its way through."""
-    anatomy = anatomy_of(view.run.id, version, view.run)
+    anatomy = anatomy_of(view.run, version)
     shade, last = theme(), len(anatomy.names) - 1
-    words, button = st.columns([5, 1], vertical_alignment="center")
-    words.caption(
-        f"Weights of step {anatomy.step:,}. The flow runs from the data to the latent here; "
-        "generating runs the same layers backwards."
+    st.caption(
+        "The flow runs from the data to the latent here; generating runs the same layers backwards."
     )
-    if view.status.state == "running":
-        button.button(
-            "Newer",
-            icon=":material/refresh:",
-            help="Look into the newest weights.",
-            on_click=lambda: st.session_state.pop(f"{view.run.id}.weights", None),
-        )
     layer = st.slider(
         "After layer",
         0,
@@ -125,7 +119,7 @@ def see_inside(view: View, version: float) -> None:
     if layer == last:
         what += ": the latent"
     x, y = _point_sliders(view, anatomy)
-    path = _path_of(trained_flow(view.run.id, version, view.run).flow, (x, y))
+    path = _path_of(trained_model(view.run, version), (x, y))
     grid, stretch = st.columns(2)
     with grid:
         _space(anatomy, layer, what, path, shade)
@@ -160,14 +154,8 @@ def _space(anatomy: Anatomy, layer: int, what: str, path: np.ndarray, shade: str
 
 def _stretch(view: View, anatomy: Anatomy, layer: int, what: str, shade: str) -> None:
     """Draw where space is stretched and where it shrinks, over the window of the data."""
-    so_far = st.segmented_control(
-        "Stretch",
-        ["Stretch so far", "By this layer"],
-        default="Stretch so far",
-        required=True,
-        label_visibility="collapsed",
-        key=f"{view.run.id}.stretch",
-    ).endswith("far")
+    ways = ["Stretch so far", "By this layer"]
+    so_far = choice("Stretch", ways, f"{view.run.id}.stretch", **HIDDEN) == ways[0]
     maps = np.cumsum(anatomy.stretch, axis=0) if so_far else np.stack(anatomy.stretch)
     values, limit = maps[layer], max(0.05, float(np.quantile(np.abs(maps), 0.999)))
     show_image(st, png(signed_image(values, limit, shade)), f"Log-determinant {what}")
@@ -192,9 +180,9 @@ def _path_of(flow: Flow, point: tuple[float, float]) -> np.ndarray:
 
 def _window(anatomy: Anatomy, layer: int) -> tuple[float, float, float, float]:
     """Slide from the window of the data to that of the latent: the image must not jump."""
-    share = layer / (len(anatomy.names) - 1)
+    part = layer / (len(anatomy.names) - 1)
     pairs = zip(anatomy.box, anatomy.latent_box, strict=True)
-    return tuple(a * (1 - share) + b * share for a, b in pairs)
+    return tuple(a * (1 - part) + b * part for a, b in pairs)
 
 
 def _stretch_words(layer: int, values: np.ndarray, so_far: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -11,6 +11,7 @@ from lab.comparison import ENTRANTS
 from lab.runs.files import read_json
 from paths import ASSETS
 from registry import FAMILIES, PAGES
+from ui.common.tables import markdown
 
 TRAITS = {
     "likelihood": "Likelihood",
@@ -28,7 +29,7 @@ def side_by_side() -> None:
         for family in PAGES
         if family.traits is not None
     ]
-    st.markdown(markdown(["Family", *TRAITS.values()], lines, right=0))
+    st.markdown(markdown(["Family", *TRAITS.values()], lines, right=()))
     measured = _measured()
     if measured is None:
         st.info("Nothing has been measured here yet: `python assets/measured.py` does it.")
@@ -98,7 +99,7 @@ def _on_images(measured: Mapping[str, Any]) -> None:
         )
     head = ["Family", "Makes", "Dimensions", "Latent", "Parameters"]
     head += [f"{measured['batch']} samples [ms]", "Round trip misses by"]
-    st.markdown(markdown(head, lines, right=2))
+    st.markdown(markdown(head, lines, right=range(2, len(head))))
     st.caption(
         "Time: as above. The models differ in size and in what they make, so the times say what "
         "these models cost, not which family is faster. The round trip goes from samples to "
@@ -111,10 +112,3 @@ def _spread(found: Mapping[str, float] | None, form: str) -> str:
     if found is None:
         return "-"
     return f"{form.format(found['mean'])} ± {form.format(found['sd'])}"
-
-
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]], right: int = 1) -> str:
-    """Return a Markdown table; columns from ``right`` on are of numbers (0: none is)."""
-    marks = ["---:" if right and i >= right else "---" for i in range(len(head))]
-    rows = [head, marks, *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from analysis.image_checks import other_sets
 from analysis.vae_latents import CORRUPTIONS, SCORES, Detection, Scores, corrupt, detect, score
-from datasets.files.images import SUFFIXES
-from datasets.own import DataError
 from figures.detection_charts import histogram, roc
 from figures.image_figures import labelled_rows, tile
 from figures.pictures import colour_bar, png, signed_image
 from lab.view import View
-from ui.common.plain import refuse
-from ui.image_flows.desk import Base, Mine, choose_base, choose_part, sheet
-from ui.image_flows.upload import like_the_data
-from ui.vae.model import VAEDesk, at_vae_desk
+from ui.common.cached import painted
+from ui.common.widgets import KEPT, choice, choose_part
+from ui.image_flows.desk import Base, at_desk, choose_base, sheet
+from ui.image_flows.upload import take_mine
+from ui.vae.model import VAEDesk
 
 CHART = 260  # pixels of the charts in height
 COMPARED = 500  # clean test images, as many damaged ones, and as many clean ones for the threshold
@@ -39,10 +38,10 @@ class Clean:
 
 def anomalies(view: View, version: float) -> None:
     """Draw the part of anomaly detection that was chosen."""
-    desk = at_vae_desk(view, version)
+    desk = at_desk(view, version, VAEDesk)
     if desk is None:
         return
-    if desk.trained.stand_in:
+    if desk.stand_in:
         st.warning("Test images here are those of the set that stands in.")
     choose_part(desk, "Anomalies", {"Clean against damaged": _compare, f"One {desk.word}": _one})
 
@@ -61,19 +60,13 @@ def _compare(desk: VAEDesk) -> None:
         [*CORRUPTIONS, OTHER],
         format_func=_upper,
         key=desk.key("kind"),
-        persist_state="session",
+        **KEPT,
     )
     strength = _strength(desk, kind, middle)
-    which = right.segmented_control(
-        "Score",
-        list(SCORES),
-        default="bce",
-        required=True,
-        format_func=lambda name: SCORES[name],
-        key=desk.key("score"),
-        persist_state="session",
+    which = choice(
+        "Score", list(SCORES), desk.key("score"), right, "bce", format_func=lambda k: SCORES[k]
     )
-    found = _compared(desk.run_id, desk.version, kind, strength, desk)
+    found = desk.kept(_compared, kind, strength, words="Scoring images")
     if found is None:
         st.info("No other set of this size is on this machine.")
         return
@@ -86,13 +79,8 @@ def _strength(desk: VAEDesk, kind: str, where) -> float:
         where.caption("Images of another set of the same size, as they are.")
         return 0.0
     what, values = CORRUPTIONS[kind]
-    return where.select_slider(
-        what,
-        values,
-        values[1],
-        key=desk.key(f"strength.{kind}"),
-        persist_state="session",
-    )
+    key = desk.key(f"strength.{kind}")
+    return where.select_slider(what, values, values[1], key=key, **KEPT)
 
 
 def _show_comparison(
@@ -100,7 +88,7 @@ def _show_comparison(
 ) -> None:
     values = getattr(clean.scores, which), getattr(strange, which)
     held_out = getattr(clean.validation, which)
-    result = _evaluated(*values, held_out)
+    result = painted(detect, (*values, held_out), *values, held_out)
     title = f"{SCORES[which]} [nats/image]"
     left, right, numbers = st.columns([1.7, 1.1, 0.9])
     names = ("clean", name)
@@ -127,11 +115,6 @@ def _show_comparison(
         with column:
             drawn = _worst_png(desk, some, scores, which)
             sheet(drawn, f"Strangest {kind} images and their reconstructions", _upper(kind))
-
-
-@st.cache_data(max_entries=48, show_spinner=False)
-def _evaluated(clean: np.ndarray, strange: np.ndarray, held_out: np.ndarray) -> Detection:
-    return detect(clean, strange, held_out)
 
 
 def _truth(clean: np.ndarray, strange: np.ndarray) -> np.ndarray:
@@ -165,12 +148,11 @@ def _worst_png(desk: VAEDesk, images: Tensor, scores: Scores, which: str) -> byt
     return png(labelled_rows(rows, len(order), ["image", "again", "apart"], desk.shade, width=560))
 
 
-@st.cache_resource(max_entries=12, show_spinner="Scoring images")
 def _compared(
-    run_id: str, version: float, kind: str, strength: float, _desk: VAEDesk
+    desk: VAEDesk, kind: str, strength: float
 ) -> tuple[Clean, Scores, Tensor, str] | None:
     """Return clean images, the scores of damaged ones, these, and what they are called."""
-    clean, images = _clean(run_id, version, _desk), _desk.trained.images
+    clean, images = desk.kept(_clean), desk.images
     if kind == OTHER:
         sets = other_sets(images, images.shape[1], COMPARED)
         known = {"test images", "inverted", "half the contrast", "pixels shuffled", "one grey"}
@@ -180,16 +162,15 @@ def _compared(
         strange, name = sets[others[0]], others[0]
     else:
         strange, name = corrupt(clean.images, kind, strength, seed=11), kind
-    return clean, score(_desk.model, strange), strange, name
+    return clean, score(desk.model, strange), strange, name
 
 
-@st.cache_resource(max_entries=6, show_spinner="Scoring clean images")
-def _clean(run_id: str, version: float, _desk: VAEDesk) -> Clean:
-    test = _desk.trained.images.test
+def _clean(desk: VAEDesk) -> Clean:
+    test = desk.images.test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(9))
     half = min(COMPARED, len(test) // 2)
     validation, images = test[order[:half]], test[order[half : 2 * half]]
-    return Clean(score(_desk.model, validation), images, score(_desk.model, images))
+    return Clean(score(desk.model, validation), images, score(desk.model, images))
 
 
 # -- one image -----------------------------------------------------------------------------------
@@ -203,13 +184,13 @@ def _one(desk: VAEDesk) -> None:
     left, right = st.columns([1, 1.9], gap="medium")
     with left:
         _upload(desk)
-        base = choose_base(desk, "Which", min(2, len(desk.trained.images.classes) - 1), st)
+        base = choose_base(desk, "Which", min(2, len(desk.images.classes) - 1), st)
         kind = st.selectbox(
             "What is done to it",
             ["nothing", *CORRUPTIONS],
             format_func=_upper,
             key=desk.key("one.kind"),
-            persist_state="session",
+            **KEPT,
         )
         strength = 0.0 if kind == "nothing" else _strength(desk, kind, st)
     with right:
@@ -217,24 +198,13 @@ def _one(desk: VAEDesk) -> None:
 
 
 def _upload(desk: VAEDesk) -> None:
-    file = st.file_uploader(
-        f"An image of a {desk.word}",
-        type=list(SUFFIXES),
-        key=desk.key("upload"),
-        help=f"It then stands under Which as my own {desk.word}, here and in the latent space.",
-    )
-    if file is None:
-        return
-    try:
-        mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
-        st.session_state[desk.mine_key] = mine
-    except DataError as error:
-        refuse(error)
+    own = f"It then stands under Which as my own {desk.word}, here and in the latent space."
+    take_mine(desk, f"An image of a {desk.word}", help=own)
 
 
 def _show_one(desk: VAEDesk, base: Base, kind: str, strength: float) -> None:
     image = base.image if kind == "nothing" else corrupt(base.image, kind, strength, seed=11)
-    found, clean = score(desk.model, image), _clean(desk.run_id, desk.version, desk)
+    found, clean = score(desk.model, image), desk.kept(_clean)
     pair = np.concatenate([desk.shown(image), found.reconstructions])
     apart = (image[0].float().mean(0).numpy() - found.reconstructions[0].mean(0)) / 255
     shown, differ = st.columns([1.5, 1])
@@ -247,9 +217,9 @@ def _show_one(desk: VAEDesk, base: Base, kind: str, strength: float) -> None:
         value, usual = float(getattr(found, name)[0]), getattr(clean.scores, name)
         threshold = float(np.quantile(getattr(clean.validation, name), 0.95))
         column.metric(f"{_upper(words)} [nats]", f"{value:.1f}", border=True)
-        share = float((usual < value).mean())
+        lower = float((usual < value).mean())
         verdict = "**strange**" if value > threshold else "**as usual**"
         column.markdown(
-            f"{share:.0%} of clean test images score lower. Against the threshold of "
+            f"{lower:.0%} of clean test images score lower. Against the threshold of "
             f"{threshold:.1f}: {verdict}."
         )

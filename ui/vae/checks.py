@@ -9,9 +9,10 @@ from analysis.vae_checks import Bound, Gain, bound_of, check_vae, gain_of
 from figures.vae_charts import unit_bars
 from lab.view import View
 from metrics.vae import ACTIVE, unit_variances
-from ui.image_flows.checks import table_of
-from ui.image_flows.desk import choose_part
-from ui.vae.model import VAEDesk, at_vae_desk, latents_of
+from ui.common.tables import table_of
+from ui.common.widgets import choose_part
+from ui.image_flows.desk import at_desk
+from ui.vae.model import VAEDesk, latents_of
 
 MEASURED = 100  # images behind the tighter bound: it takes as many draws of each
 DRAWS = 200
@@ -22,17 +23,17 @@ MEANS = {
     "density over grey values.",
     "continuous_bernoulli": "**Continuous Bernoulli**: a density over grey values in [0, 1]. Nats "
     "of a density may be negative, and do not compare with Bernoulli's.",
-    "gaussian": "**Gaussian**: a density over grey values with one learned width. Nats of a "
-    "density may be negative, and do not compare with Bernoulli's.",
+    "gaussian": "**Gaussian**: a density over grey values with one learned standard deviation. "
+    "Nats of a density may be negative, and do not compare with Bernoulli's.",
 }
 
 
 def checks(view: View, version: float) -> None:
     """Draw the part of the checks that was chosen."""
-    desk = at_vae_desk(view, version)
+    desk = at_desk(view, version, VAEDesk)
     if desk is None:
         return
-    if desk.trained.stand_in:
+    if desk.stand_in:
         st.warning(
             "Test images here are those of the set that stands in. The model may have been trained "
             "on some of them, so its numbers can be too good."
@@ -45,28 +46,28 @@ def _bound(desk: VAEDesk) -> None:
         "**How many nats does a test image take?** The ELBO is a bound on log p(x). Many draws "
         "from q(z | x), weighted by how well they explain the image, bound it tighter."
     )
-    found = _measured(desk.run_id, desk.version, desk)
+    found = desk.kept(_measured, words="Measuring on the test images")
     first, second, third, fourth = st.columns(4)
     first.metric("Reconstruction [nats]", f"{found.reconstruction:.2f}", border=True)
     second.metric("KL [nats]", f"{found.kl:.2f}", border=True)
     third.metric("−ELBO [nats]", f"{found.cost:.2f}", border=True)
     last, words = fourth.empty(), st.empty()
-    count = len(desk.trained.images.test)
+    count = len(desk.images.test)
     about = (
         f"Means over all {count:,} test images, summed over pixels, one draw each; standard error "
         f"of the −ELBO {found.error:.2f}."
     )
     words.caption(about)
     # It takes longest: the rest is there to be read meanwhile.
-    gain = _gained(desk.run_id, desk.version, desk)
+    gain = desk.kept(_gained, words="Drawing many latents of each image")
     last.metric(f"With {DRAWS} draws [nats]", f"{found.cost - gain.nats:.2f}", border=True)
     words.caption(
         f"{about} With {DRAWS} draws of each image the bound is tighter by {gain.nats:.2f} ± "
         f"{gain.error:.2f} nats, measured on {min(MEASURED, count)} of them; the last "
         "number is the −ELBO of all less that."
     )
-    st.markdown(MEANS[desk.trained.config.likelihood])
-    if desk.trained.config.likelihood == "bernoulli":
+    st.markdown(MEANS[desk.run.config.likelihood])
+    if desk.run.config.likelihood == "bernoulli" and desk.images.name == "mnist":
         st.caption(
             "For comparison, whole MNIST, grey values kept: the VAE among PyTorch's examples (20 "
             "latent units, 400 hidden ones, 10 epochs) reports 105.6."
@@ -78,7 +79,7 @@ def _units(desk: VAEDesk) -> None:
         "**Which latent units carry something?** The KL is a sum over units: what each of them "
         "says about an image, in nats."
     )
-    found = _measured(desk.run_id, desk.version, desk)
+    found = desk.kept(_measured, words="Measuring on the test images")
     used = unit_variances(latents_of(desk).means) > ACTIVE
     order = found.units.argsort(descending=True)
     chart = unit_bars(found.units[order].tolist(), used[order].tolist(), desk.shade)
@@ -92,19 +93,16 @@ def _units(desk: VAEDesk) -> None:
 
 def _checks(desk: VAEDesk) -> None:
     st.markdown("**Compare what was measured with what it should be.**")
-    st.markdown(table_of(_checked(desk.run_id, desk.version, desk)))
+    st.markdown(table_of(desk.kept(_checked, words="Measuring")))
 
 
-@st.cache_data(max_entries=8, show_spinner="Measuring on the test images")
-def _measured(run_id: str, version: float, _desk: VAEDesk) -> Bound:
-    return bound_of(_desk.model, _desk.trained.images.test)
+def _measured(desk: VAEDesk) -> Bound:
+    return bound_of(desk.model, desk.images.test)
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing many latents of each image")
-def _gained(run_id: str, version: float, _desk: VAEDesk) -> Gain:
-    return gain_of(_desk.model, _desk.trained.images.test, draws=DRAWS, measured=MEASURED)
+def _gained(desk: VAEDesk) -> Gain:
+    return gain_of(desk.model, desk.images.test, draws=DRAWS, measured=MEASURED)
 
 
-@st.cache_data(max_entries=8, show_spinner="Measuring")
-def _checked(run_id: str, version: float, _desk: VAEDesk) -> list[Check]:
-    return check_vae(_desk.model, _desk.trained.images.test)
+def _checked(desk: VAEDesk) -> list[Check]:
+    return check_vae(desk.model, desk.images.test)

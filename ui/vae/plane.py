@@ -2,144 +2,112 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import streamlit as st
 import torch
+from PIL import Image
 
-from datasets.plane import load_plane
-from figures.charts import curves
-from figures.palette import palette
-from figures.pictures import contact_sheet, hues, png, points_image, warp_svg
+from figures.pictures import hues, png, warp_svg
 from lab.store import Run
 from lab.view import View
-from models.vae import VAE, importance_bound
+from models.vae import importance_bound
 from training.vae_plane import LATENT, sample
+from ui.common.cached import kept
+from ui.common.curves import draw_curves
 from ui.common.family_page import Parts
 from ui.common.form import own_points
-from ui.common.history import (
-    Arrays,
-    chosen_frame,
-    history_slider,
-    rows_of_the_moment,
-    target_of,
-    tenths,
-)
+from ui.common.history import Moment, history_slider, live, tenths
 from ui.common.page import show_image, theme
+from ui.common.tables import markdown
+from ui.common.trained import trained_model
+from ui.plane_flows.points import (
+    SHEET,
+    count_and_generator,
+    draw_tenths,
+    paint_points,
+    plane_of,
+    show_points,
+    take_points,
+    tenths_png,
+)
 
 CODES = (-3.5, 3.5, -3.5, 3.5)  # window of the latent plane
 DRAWS = (1, 5, 20, 100)  # latents per point
 POINTS = 1000  # on which the bounds are measured
-SHEET = 200  # pixels along each side of a thumbnail
 
 
-def draw(view: View) -> None:
+@live
+def draw(moment: Moment) -> None:
     """Draw data, samples, codes, curves and a slider through the history of a run."""
-    shade = theme()
-    target = target_of(view)
-    if target is None or view.snapshot is None:
-        st.caption("The first snapshot comes with the first step.")
-        return
-    step, snapshot = chosen_frame(view)
+    target, snapshot, shade, step = moment.target, moment.snapshot, moment.shade, moment.step
     left, middle, right = st.columns(3)
-    colours = palette(shade)
-    box = tuple(target["box"])
-    data = _points(view.run.id, -1, shade, target["samples"], box, colours.data)
-    show_image(left, data, "Held-out points", "**Data**: what there is to learn")
-    drawn = _points(view.run.id, step, shade, snapshot["samples"], box, colours.model)
+    what = "**Data**: what there is to learn"
+    show_image(left, moment.of_run(_data_png), "Held-out points", what)
     what = f"**{len(snapshot['samples']):,} samples**, step {step:,}, always from the same latents"
-    show_image(middle, drawn, f"Samples at step {step}", what)
+    show_image(middle, moment.painted(_samples_png), f"Samples at step {step}", what)
     svg = warp_svg([], snapshot["codes"], hues(target["samples"], shade), CODES, shade)
     what = "**Codes**: where the encoder puts the data; a colour per corner of the data"
     show_image(right, svg, f"Codes of held-out points at step {step}", what)
-    history_slider(view)
-    _curves(view, shade)
-    if len(steps := tenths(view)) > 1:
-        sheet = _tenths(view.run.id, tuple(steps), shade, view.run, target)
-        show_image(st, sheet, "Data and samples at every tenth")
+    history_slider(moment)
+    _curves(moment)
+    draw_tenths(moment, _tenths, "data", "Data and samples at every tenth")
 
 
-def _curves(view: View, shade: str) -> None:
-    rows, total = rows_of_the_moment(view), view.status.total
+def _curves(moment: Moment) -> None:
     left, right = st.columns(2)
-    config = view.run.config
-    entropy = load_plane(config.dataset, config.noise, view.run.own_data()).entropy()
+    entropy = plane_of(moment.run).entropy()
     floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no NLL gets below")
-    names = {"bound": "training batch", "bound_test": "held-out"}
-    shared = {"theme": shade, "total": total}
-    chart = curves(rows, names, unit="negative ELBO [nats]", floor=floor, **shared)
-    left.vega_lite_chart(*chart, key=f"{view.run.id}.bound", alt="Negative ELBO")
+    names, unit = {"bound": "training batch", "bound_test": "held-out"}, "negative ELBO [nats]"
+    draw_curves(moment, left, "bound", names, unit, "Negative ELBO", floor=floor)
     left.caption("A bound: the NLL is at most that. How much less, the ELBO does not tell.")
     names = {"reconstruction": "reconstruction", "kl": "KL to the prior"}
-    chart = curves(rows, names, unit="cost [nats]", **shared)
-    right.vega_lite_chart(*chart, key=f"{view.run.id}.terms", alt="The two terms of the ELBO")
+    draw_curves(moment, right, "terms", names, "cost [nats]", "The two terms of the ELBO")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _points(
-    run_id: str, step: int, shade: str, _points: np.ndarray, box: tuple, colour: str
-) -> bytes:
-    finite = _points[np.isfinite(_points).all(1)]
-    return png(points_image(finite, box, colour, shade))
+def _data_png(moment: Moment) -> bytes:
+    return png(paint_points(moment.target["samples"], moment.target["box"], "data", moment.shade))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _tenths(run_id: str, steps: tuple[int, ...], shade: str, _run: Run, _target: Arrays) -> bytes:
-    colours, box = palette(shade), tuple(_target["box"])
-    images = [points_image(_target["samples"], box, colours.data, shade, SHEET)]
-    frames = [_run.snapshots.load(step)["samples"] for step in steps]
-    images += [points_image(frame, box, colours.model, shade, SHEET) for frame in frames]
-    return contact_sheet(images, ["data", *(f"step {step:,}" for step in steps)], shade)
+def _samples_png(moment: Moment) -> bytes:
+    samples, box = moment.snapshot["samples"], moment.target["box"]
+    return png(paint_points(samples, box, "model", moment.shade))
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _trained(run_id: str, version: float, _run: Run) -> tuple[VAE, int]:
-    vae = _run.family.training.blank(_run.config, _run.snapshots.target())
-    step = _run.weights.load_into(vae)
-    return vae.eval().requires_grad_(False), step
+def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
+    target = run.snapshots.target()
+    images = [paint_points(target["samples"], target["box"], "data", shade, side=SHEET)]
+    frames = [run.snapshots.load(step)["samples"] for step in steps]
+    return images + [
+        paint_points(frame, target["box"], "model", shade, side=SHEET) for frame in frames
+    ]
 
 
 def explore(view: View, version: float) -> None:
     """Let one sample, with and without the spread around the decoder's means."""
-    vae, step = _trained(view.run.id, version, view.run)
-    shade, target = theme(), target_of(view)
+    vae, shade, box = trained_model(view.run, version), theme(), view.run.snapshots.target()["box"]
     controls, means, points = st.columns([1, 1.4, 1.4])
     with controls:
-        count = st.select_slider("Samples", [200, 500, 1000, 2000, 5000, 10000], 2000)
-        seed = st.number_input("Seed of the latents", 0, 2**31 - 1, 0)
+        count, generator = count_and_generator()
         st.metric("Spread around a mean", f"{float(vae.likelihood.log_scale.exp()):.3f}")
-        st.caption(f"Standard deviation, standardised units; weights of step {step:,}.")
-    latents = torch.randn(2, count, LATENT, generator=torch.Generator().manual_seed(int(seed)))
-    box, colours = tuple(target["box"]), palette(shade)
-    drawn = png(points_image(vae.decode(latents[0]).numpy(), box, colours.muted, shade))
-    show_image(means, drawn, "Decoder's means", "**What the decoder gives**: the means alone")
-    x = sample(vae, *latents).numpy()
-    drawn = png(points_image(x, box, colours.model, shade))
-    show_image(points, drawn, "Samples", "**Samples**: with the spread that the density has")
-    config = view.run.config
-    plane = load_plane(config.dataset, config.noise, view.run.own_data())
-    restored = plane.restore(torch.from_numpy(x)).numpy()
-    controls.download_button(
-        "Samples as CSV",
-        lambda: "x1,x2\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in restored),
-        f"{view.run.id}-samples.csv",
-        "text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        help="In the data's own units.",
-    )
+        st.caption("Standard deviation, standardised units.")
+    latents = torch.randn(2, count, LATENT, generator=generator)
+    words = "**What the decoder gives**: the means alone"
+    show_points(means, vae.decode(latents[0]), box, "muted", shade, "Decoder's means", words)
+    x = sample(vae, *latents)
+    words = "**Samples**: with the spread that the density has"
+    show_points(points, x, box, "model", shade, "Samples", words)
+    take_points(controls, view.run, x)
 
 
 def check(view: View, version: float) -> None:
     """Show how much of the gap between bound and likelihood importance sampling closes."""
-    config = view.run.config
-    plane = load_plane(config.dataset, config.noise, view.run.own_data())
-    bounds = _bounds(view.run.id, version, view.run, plane)
-    entropy = plane.entropy()
-    lines = ["| Latents per point | Bound on the NLL [nats] |", "|---:|---:|"]
-    lines += [f"| {k} | {mean:.4f} ± {error:.4f} |" for k, (mean, error) in bounds.items()]
+    bounds = kept(_bounds, (view.run.id, version), view.run, version, words="Weighing latents")
+    lines = [(k, f"{mean:.4f} ± {error:.4f}") for k, (mean, error) in bounds.items()]
+    entropy = plane_of(view.run).entropy()
     if entropy is not None:
-        lines.append(f"| entropy of the data | {entropy:.4f} |")
-    st.markdown("\n".join(lines))
+        lines.append(("entropy of the data", f"{entropy:.4f}"))
+    st.markdown(markdown(("Latents per point", "Bound on the NLL [nats]"), lines, right=(0, 1)))
     st.caption(
         f"Mean and standard error over {POINTS:,} fresh points. One latent gives the negative "
         "ELBO; the more there are, the tighter the bound (Burda et al., 2015, equation 8), so it "
@@ -148,11 +116,9 @@ def check(view: View, version: float) -> None:
     )
 
 
-@st.cache_data(max_entries=16, show_spinner="Weighing latents")
-def _bounds(run_id: str, version: float, _run: Run, _plane) -> dict[int, tuple[float, float]]:
-    vae, _ = _trained(run_id, version, _run)
-    generator = torch.Generator().manual_seed(0)
-    x = _plane.batch(POINTS, generator)  # (POINTS, 2)
+def _bounds(run: Run, version: float) -> dict[int, tuple[float, float]]:
+    vae, generator = trained_model(run, version), torch.Generator().manual_seed(0)
+    x = plane_of(run).batch(POINTS, generator)  # (POINTS, 2)
     noise = torch.randn(DRAWS[-1], POINTS, LATENT, generator=generator)
     with torch.no_grad():
         weights = vae.log_weights(x, noise)  # (DRAWS[-1], POINTS)
@@ -167,9 +133,8 @@ def _bounds(run_id: str, version: float, _run: Run, _plane) -> dict[int, tuple[f
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the data and the samples at every tenth of the training as PNG."""
-    steps, total = run.snapshots.steps(), run.status().total
-    shown = [s for s in steps if s in {round(total * tenth / 10) for tenth in range(11)}]
-    return _tenths(run.id, tuple(shown), shade, run, run.snapshots.target())
+    steps = tenths(run.status().total, run)
+    return tenths_png(run, steps, shade, _tenths, "data")
 
 
 PLANE_VAE = Parts(
