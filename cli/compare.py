@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -27,11 +28,17 @@ from lab.comparison import (
 )
 from lab.driver import Command, Report
 from lab.runs.files import writing
+from training.core.config import Knob
 
 ABOUT = """Train several models on one data set on equal terms, and write figures (PDF, SVG) and
 tables (CSV). Without any flag it is the classic comparison: RealNVP against Glow on 1,000 samples
 of a mixture of Gaussians, split 80 to 20 and standardised, for 1,000 epochs and five seeds. Ctrl-C
 keeps what is done, and the same command goes on from there."""
+
+
+def about(knob: Knob) -> str:
+    """Return the help of a setting as argparse takes it, without the Markdown that pages draw."""
+    return re.sub(r"[`*]+", "", f"{knob.help} Must be {knob.range}.").replace("%", "%%")
 
 
 def add_to(words, **options) -> argparse.ArgumentParser:
@@ -55,10 +62,10 @@ def add_to(words, **options) -> argparse.ArgumentParser:
     length = parser.add_mutually_exclusive_group()
     for name, knob in names.items():
         group = length if name in ("steps", "seconds") else parser
-        about = f"{knob.help} Must be {knob.range}.".replace("%", "%%")
-        group.add_argument(f"--{name}", default=knob.default, metavar=knob.kind.upper(), help=about)
-    about = "Instead of steps: how often each training point is seen. For finite sets (mixture)."
-    length.add_argument("--epochs", type=float, help=about)
+        kind, words = knob.kind.upper(), about(knob)
+        group.add_argument(f"--{name}", default=knob.default, metavar=kind, help=words)
+    words = "Instead of steps: how often each training point is seen. For finite sets (mixture)."
+    length.add_argument("--epochs", type=float, help=words)
     parser.add_argument(
         "--out", type=Path, default=Path("comparison"), help="The folder to write to."
     )

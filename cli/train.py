@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
                 *_flags(knob.name),
                 default=knob.default,
                 metavar=knob.kind.upper(),
-                help=f"{knob.help} Must be {knob.range}.".replace("%", "%%"),
+                help=compare.about(knob),
             )
         kind = family.training.data
         help = f"{kind.own[0].upper()}{kind.own[1:]}, of your own (sets the dataset to own)."

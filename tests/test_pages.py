@@ -8,16 +8,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from datasets.own_pairs import OwnPairs
 from lab.imports.weights_import import read_weights, run_from_weights
 from lab.lab import Lab, get_lab
 from lab.store import Run
 from paths import ROOT
 from registry import FAMILIES, PAGES, Family
 from ui.common.page import IN_THE_CODE, named_in, resolve, sections
+from ui.common.plain import counted
+from ui.common.run_words import rate_words
 from ui.theory.exercises import EXERCISES, Exercise, address
 
 PROVES = {"Check", "Results"}  # the section with the numbers that prove what was trained
@@ -204,3 +208,91 @@ def test_a_setting_in_an_old_address_is_taken_by_its_name_of_today():
     tester = healthy(opened(FAMILIES["cyclegan"], judge_width="24"))
     assert not any("judge_width" in warning.value for warning in tester.warning)
     assert tester.slider("cyclegan.discriminator_width").value == 24
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+
+def test_what_a_mailing_list_hangs_onto_a_link_is_no_warning():
+    tester = healthy(opened(FAMILIES["nice"], layers="6", utm_source="list", fbclid="x"))
+    assert not tester.warning
+    assert tester.slider("nice.layers").value == 6
+    tester = healthy(opened(FAMILIES["nice"], layer="6"))
+    assert "layer" in tester.warning[0].value, "a slip of the pen is one"
+
+
+def test_back_takes_the_form_back():
+    tester = healthy(opened(FAMILIES["nice"], layers="6"))
+    before = dict(tester.query_params)
+    tester.slider("nice.layers").set_value(10)
+    healthy(tester)
+    assert tester.query_params["layers"] == "10"
+    tester.query_params.clear()
+    tester.query_params.update(before)
+    assert healthy(tester).slider("nice.layers").value == 6
+
+
+def test_the_form_stays_as_it_was_set_while_one_looks_at_other_pages():
+    tester = healthy(opened(FAMILIES["nice"]))
+    tester.slider("nice.layers").set_value(10)
+    healthy(tester)
+    for page in ("pages/theory.py", "pages/glow.py", "pages/nice.py"):
+        tester.query_params.clear()
+        healthy(tester.switch_page(page))
+    assert tester.slider("nice.layers").value == 10
+
+
+def test_a_run_that_is_opened_by_its_link_sets_the_form_and_brings_its_data(tmp_path):
+    random = np.random.default_rng(0)
+    sets = [random.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for n in (6, 9, 1, 3)]
+    own = OwnPairs(*sets, ("left", "right"), "mine")
+    family = FAMILIES["cyclegan"]
+    config = family.training.config(dataset="own", image_size=32, width=8, discriminator_width=8)
+    run = get_lab().store.create(family, config, own)
+    experiment = run.experiment()
+    run.snapshots.save_target(experiment.target())
+    run.snapshots.save(0, experiment.snapshot(), {0})
+    run.weights.save(experiment.model, 0)
+    run.write_status(replace(run.status(), state="finished", total=1))
+    tester = healthy(opened(family, run=run.id))
+    assert tester.selectbox("cyclegan.dataset").value == "own"
+    assert "fruits" not in words(tester)
+    assert "6 images of left" in words(tester)
+    assert not tester.button("cyclegan.train").disabled
+
+
+def test_a_new_tab_offers_the_run_that_one_has():
+    family = FAMILIES["realnvp"]
+    run = made(family)
+    tester = healthy(opened(family))
+    assert f"You have a run here: {run.id[:4]}" in words(tester)
+    tester.button("realnvp.latest_run").click()
+    assert run.id in str(healthy(tester).query_params)
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def test_slow_trainings_have_a_pace():
+    said = [rate_words(rate) for rate in (1234.5, 12.3, 2.54, 0.4, 0.025)]
+    assert said == ["1,234 steps/s", "12 steps/s", "2.5 steps/s", "2.5 s a step", "40 s a step"]
+
+
+def test_one_is_no_plural():
+    assert [counted(n, "run") for n in (0, 1, 2000)] == ["0 runs", "1 run", "2,000 runs"]
+    assert [counted(n, "class") for n in (1, 2)] == ["1 class", "2 classes"]
+
+
+# -- rest ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["All families", "NICE", "RealNVP"])
+def test_the_page_of_runs_comes_to_rest_whatever_is_at_work(family: str):
+    for stem in ("nice", "realnvp"):  # no lab has them at work: a command line may, or nobody
+        run = made(FAMILIES[stem])
+        run.write_status(replace(run.status(), state="running"))
+    tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=20)
+    tester.switch_page("pages/runs.py")
+    tester.session_state["runs.family"] = family
+    healthy(tester)
+    assert tester.dataframe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -27,7 +28,7 @@ from ui.common.deferred import deferred
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.page import show_image, theme
-from ui.common.run_words import STATE_WORDS, badge, duration
+from ui.common.run_words import STATE_WORDS, address, badge, duration, rate_words
 from ui.common.tables import markdown
 
 TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at once
@@ -79,7 +80,7 @@ def _progress(pairs: Pairs) -> None:
             ended = sum(view.status.state == "finished" for view in views)
             rates = sum(view.rate for view in views)
             words = f"**{ENTRANTS[key].title}**: {ended} of {len(views)} seeds"
-            words += f", {rates:.0f} steps/s" if rates else ""
+            words += f", {rate_words(rates)}" if rates else ""
             column.progress(min(done / total, 1.0) if total else 0.0, text=words)
 
 
@@ -236,7 +237,6 @@ def _trainings(pairs: Pairs) -> None:
         if view is None:
             continue
         family, status = entry.entrant.family, view.status
-        on = f"&on={family.stem}" if family.page != family.stem else ""
         lines.append(
             {
                 "Model": entry.entrant.title,
@@ -244,7 +244,7 @@ def _trainings(pairs: Pairs) -> None:
                 "State": STATE_WORDS.get(status.state, (status.state,))[0],
                 "Steps": status.step,
                 "Trained for": duration(status.seconds),
-                "Page": f"/{family.page}?run={view.run.id}{on}",
+                "Page": f"/{family.page}?{urlencode(address(view.run))}",
             }
         )
     link = st.column_config.LinkColumn("Page", display_text="Open")

@@ -53,6 +53,7 @@ def pace(moment: Moment, where=st, what: str = "images") -> None:
     """Draw how many examples a second it learns from, or after the training, how many it saw."""
     view, batch = moment.view, moment.run.config.batch
     if view.rate:
-        where.metric(f"Speed [{what}/s]", f"{view.rate * batch:,.0f}")
+        rate = view.rate * batch
+        where.metric(f"Speed [{what}/s]", f"{rate:,.{0 if rate >= 10 else 2}f}")
     elif view.status.seconds:
         where.metric(f"{what.capitalize()} seen", f"{view.status.step * batch:,}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from itertools import islice
 from typing import Any
 
 import streamlit as st
 
+from datasets.defects import DefectSet
 from datasets.files.images import SUFFIXES
 from datasets.own import DataError, OwnData, read_own
+from datasets.own_images import OwnImages
+from datasets.own_pairs import OwnPairs
 from datasets.plane import OWN
 from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
@@ -18,6 +22,12 @@ from ui.common.run_words import adopt_run
 
 NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
+KEPT_AS = {
+    OwnData: OWN_KEY,
+    OwnImages: "own_images",
+    OwnPairs: "own_pairs",
+    DefectSet: "own_defects",
+}
 
 
 def config_form(family: Family) -> RunConfig:
@@ -28,8 +38,7 @@ def config_form(family: Family) -> RunConfig:
     """
     config = family.training.config
     knobs = config.knobs()
-    _adopt_run(family)
-    _fill_from_url(family, knobs)
+    _fill_from_url(family, knobs, _adopt_run(family))
     groups: dict[str, list[Knob]] = {}
     for knob in sorted(knobs, key=lambda k: ("Data", "Model", "Training").index(k.group)):
         groups.setdefault(knob.group, []).append(knob)
@@ -82,7 +91,9 @@ def url_problems(family: Family) -> None:
     problems = st.session_state.get(f"{family.stem}.problems", [])
     if problems:
         lines = "".join(f"\n- {plain(problem)}" for problem in problems)
-        st.warning(f"The address of this page asks for what cannot be; defaults stand in.{lines}")
+        st.warning(
+            f"Some values in the address of this page cannot be used; defaults stand in.{lines}"
+        )
 
 
 def use_config(family: Family, config: RunConfig) -> None:
@@ -91,35 +102,61 @@ def use_config(family: Family, config: RunConfig) -> None:
         st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
 
 
+# What those who pass a link on, mailing lists say, hang onto it: no setting of anybody's.
+_TRACKING = re.compile(r"utm_\w+|\w*clid|mc_[ce]id|_ga|_gl|igshid|ref(errer|_src)?|source")
+
+
+def _asked() -> dict[str, str]:
+    """Return the settings that the address of the page names, by their names of today."""
+    given = {k: v for k, v in st.query_params.items() if not _TRACKING.fullmatch(k)}
+    return current_names({k: v for k, v in given.items() if k not in ("run", "on")})
+
+
+def address_is_new() -> bool:
+    """Tell whether the visitor came by an address that the page did not write itself.
+
+    So it is after a link and after *Back*. From the menu one comes without any: then what was set
+    before stays as it is.
+    """
+    written, address = st.session_state.get("address"), st.query_params.to_dict()
+    return bool(address) if written is None else address != written
+
+
 def _is_addressed(family: Family) -> bool:
     """Tell whether the URL speaks of this family, and not of another variant on the same page."""
     return st.query_params.get("on", family.page) == family.stem
 
 
-def _adopt_run(family: Family) -> None:
+def _adopt_run(family: Family) -> RunConfig | None:
+    """Have the page show the run that the address names, if it does; return its settings."""
     if not _is_addressed(family):
-        return
+        return None
     try:
-        adopt_run(family)
+        run = adopt_run(family)
     except KeyError:
         problem = "The run it names does not exist (any more) for this family."
         st.session_state.setdefault(f"{family.stem}.problems", []).append(problem)
+        return None
+    if run is None:
+        return None
+    if (own := run.own_data()) is not None:
+        st.session_state[KEPT_AS[type(own)]] = own
+    return run.config
 
 
-def _fill_from_url(family: Family, knobs: list[Knob]) -> None:
+def _fill_from_url(family: Family, knobs: list[Knob], used: RunConfig | None) -> None:
+    """Set the widgets to what the address says, and the rest to a run's settings or defaults."""
+    addressed = _is_addressed(family)
     first = f"{family.stem}.{knobs[0].name}"
-    if first in st.session_state:
+    if first in st.session_state and not (addressed and address_is_new()):
         return
-    given = {k: v for k, v in st.query_params.items() if k not in ("run", "on")}
-    given = current_names(given)
-    if not _is_addressed(family):
-        given = {}
+    given = _asked() if addressed else {}
     known = {knob.name for knob in knobs}
     problems = st.session_state.get(f"{family.stem}.problems", [])
     unknown = (f"{name[:40]!r} is not a setting." for name in given if name not in known)
     problems += islice(unknown, MAX_PROBLEMS)
     for knob in knobs:
-        value = knob.default
+        value = knob.default if used is None or given else getattr(used, knob.name)
         if knob.name in given:
             try:
                 alone = family.training.config.parse({knob.name: given[knob.name]})
@@ -144,6 +181,7 @@ def _write_url(family: Family, config: RunConfig) -> None:
         wanted["run"] = st.session_state[f"{family.stem}.written"] = run
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+    st.session_state["address"] = wanted
 
 
 def _widget(knob: Knob, key: str, stem: str) -> Any:

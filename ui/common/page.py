@@ -55,6 +55,10 @@ def set_up(title: str) -> None:
         f"@media (max-width: {NARROW}px) {{[data-testid='stMainBlockContainer'] "
         "{padding-left: 2rem; padding-right: 2rem}}</style>"
     )
+    # An address that another page wrote says nothing of this one.
+    if st.session_state.get("address.page") != title:
+        st.session_state["address.page"] = title
+        st.session_state.pop("address", None)
     st.logo(str(ASSETS / "mark.svg"), size="large")
     try:
         seat = lab()  # so that its workers are warm before the first click

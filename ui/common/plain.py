@@ -21,6 +21,13 @@ def plain(text: str) -> str:
     return _NUMBERED.sub(r"\1\\\2", _SIGNS.sub(r"\\\g<0>", apart))
 
 
+def counted(count: int, word: str) -> str:
+    """Return ``"1 run"``, ``"2,000 runs"``; ``word`` is the plural's stem."""
+    if count == 1:
+        return f"1 {word}"
+    return f"{count:,} {word}{'es' if word.endswith('s') else 's'}"
+
+
 def refuse(error: Exception | str) -> None:
     """Draw why something of a person's cannot be used; messages quote what is in it."""
     st.error(plain(str(error)))
@@ -29,5 +36,6 @@ def refuse(error: Exception | str) -> None:
 def left_out(lines: Sequence[str]) -> None:
     """Draw the list of the files that were left out, if there are any."""
     if lines:
-        with st.expander(f"{len(lines)} files were left out"):
+        verb = "was" if len(lines) == 1 else "were"
+        with st.expander(f"{counted(len(lines), 'file')} {verb} left out"):
             st.markdown("\n".join(f"- {plain(line)}" for line in lines[:100]))

@@ -26,8 +26,10 @@ from ui.common.run_words import (
     badge,
     drawing,
     duration,
+    latest_run,
     line_words,
     owner_words,
+    rate_words,
     show,
     shown_run,
     time_left,
@@ -59,6 +61,8 @@ def training_panel(
     if message := st.session_state.pop(f"{family.stem}.refused", None):
         refuse(message)
     url_problems(family)
+    if shipped:
+        _mention(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
         return None
@@ -66,6 +70,22 @@ def training_panel(
     ticking = st.fragment(run_every=POLL if view.status.active else None)
     ticking(_live)(view, draw, _phase(view), shipped)
     return view
+
+
+def _mention(family: Family) -> None:
+    """Offer the visitor's latest run of a family, where another tab or visit left one."""
+    if (view := latest_run(family)) is None:
+        return
+    words, button = st.columns([3, 2.8], vertical_alignment="center")
+    words.caption(f"You have a run here: {plain(view.run.notes.name() or view.run.id)}.")
+    button.button(
+        "Show it",
+        on_click=show,
+        args=(family, view.run.id),
+        type="tertiary",
+        icon=":material/history:",
+        key=f"{family.stem}.latest_run",
+    )
 
 
 def _buttons(
@@ -223,7 +243,7 @@ def _progress(view: View) -> None:
     if status.state == "queued":
         words = [badge(status), line_words(view)]
     elif view.rate:
-        words += [f"{view.rate:,.0f} steps/s", time_left(view)]
+        words += [rate_words(view.rate), time_left(view)]
     elif status.seconds:
         words.append(f"{duration(status.seconds)} of training")
     if status.skipped:

@@ -39,8 +39,19 @@ def shown_run(family: Family) -> tuple[View | None, bool]:
     return (view, False) if view is not None else (_shipped(family.stem), True)
 
 
-def adopt_run(family: Family) -> None:
-    """Take over the run that the URL names (after a refresh, or from a link), if there is one.
+def latest_run(family: Family) -> View | None:
+    """Return the visitor's latest run of a family, as it was when they came."""
+    key = f"{family.stem}.latest"
+    if key not in st.session_state:  # all folders are walked over: once is enough
+        seat = lab()
+        own = (r.id for r in seat.runs() if r.opens() and r.family is family)
+        st.session_state[key] = next((name for name in own if seat.may_change(name)), None)
+    found = st.session_state[key]
+    return lab().view(found) if found else None
+
+
+def adopt_run(family: Family) -> Run | None:
+    """Take over the run that the URL names (after a refresh, or from a link); return it if so.
 
     Raises:
         KeyError: there is no such run of this family (any more).
@@ -48,12 +59,13 @@ def adopt_run(family: Family) -> None:
     asked = st.query_params.get("run")
     # What this page wrote itself is behind the session, which a click may just have changed.
     if not asked or asked == st.session_state.get(f"{family.stem}.written"):
-        return
+        return None
     st.session_state[f"{family.stem}.written"] = asked
     view = lab().view(asked)
     if view is None or not view.run.opens() or view.run.family.stem != family.stem:
         raise KeyError(asked)
     show(family, asked)
+    return view.run
 
 
 def show(family: Family, run_id: str | None) -> None:
@@ -95,12 +107,25 @@ def time_left(view: View) -> str:
     return f"{duration((view.status.total - view.status.step) / view.rate)} left"
 
 
+def rate_words(rate: float) -> str:
+    """Return steps per second as ``"1,200 steps/s"``, ``"2.5 steps/s"`` or ``"40 s a step"``."""
+    if rate >= 1:
+        return f"{rate:,.{0 if rate >= 10 else 1}f} steps/s"
+    return f"{1 / rate:,.{0 if rate <= 0.1 else 1}f} s a step"
+
+
 def line_words(view: View) -> str:
     """Return where a run stands in the queue, and how long it waits as far as can be estimated."""
     if view.held:
         return "waits for another run of its owner to end"
     words = f"{view.ahead} before it" if view.ahead else "next in line"
     return f"{words}, about {duration(view.wait)}" if view.wait else words
+
+
+def address(run: Run) -> dict[str, str]:
+    """Return the parameters of a link that opens a run on the page of its family."""
+    family = run.family
+    return {"run": run.id} | ({"on": family.stem} if family.page != family.stem else {})
 
 
 def owner_words(view: View) -> str:

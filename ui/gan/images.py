@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from training.core.image_flow import COLUMNS
-from ui.common.curves import draw_curves
+from ui.common.curves import draw_curves, pace
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.gan.explore import explore
@@ -36,11 +36,7 @@ def _curves(moment: Moment) -> None:
     floor = 1.0, "as different as real ones"
     alt = "Diversity of samples"
     draw_curves(moment, middle, "diversity", names, unit, alt, floor=floor)
-    with right:
-        view, batch = moment.view, moment.run.config.batch
-        if view.rate:
-            st.metric("Speed [images/s]", f"{view.rate * batch:,.0f}")
-        st.metric("Real images seen", f"{view.status.step * batch:,}")
+    pace(moment, right)
 
 
 IMAGE_DUEL = Parts(

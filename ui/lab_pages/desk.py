@@ -20,8 +20,8 @@ from ui.common.deferred import deferred, say_what_failed
 from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
-from ui.common.plain import plain, refuse
-from ui.common.run_words import STATE_WORDS, duration, size_words
+from ui.common.plain import counted, plain, refuse
+from ui.common.run_words import STATE_WORDS, address, duration, size_words
 
 COMPARED = 8  # runs in one chart, at most
 ALL = "All families"
@@ -43,6 +43,8 @@ def desk() -> None:
     chosen = st.selectbox("Family", [ALL, *families], key="runs.family", width=320)
     runs = [run for run in runs if chosen in (ALL, run.family.title)]
     statuses = {run.id: run.status() for run in runs}
+    at_work = [run for run in runs if statuses[run.id].active]
+    drawn = _states(at_work)
     frame = pd.DataFrame([_cells(run, statuses[run.id]) for run in runs])
     event = st.dataframe(
         frame,
@@ -54,14 +56,14 @@ def desk() -> None:
         height=min(420, 38 + 36 * len(runs)),
     )
     total = sum(_size(run.id, run.weights.version(), run) for run in runs)
-    st.caption(f"{len(runs)} runs, {size_words(total)} in all. {_whose()}")
+    st.caption(f"{counted(len(runs), 'run')}, {size_words(total)} in all. {_whose()}")
     _say_what_leaves(runs)
     ticked = [runs[i] for i in event.selection.rows if i < len(runs)]
     if len(ticked) == 1:
         _one(ticked[0], statuses[ticked[0].id])
     elif ticked:
         _several(ticked[:COMPARED], len(ticked))
-    _keep_fresh(statuses)
+    _keep_fresh(drawn, at_work)
 
 
 def _unreadable(runs: Sequence[tuple[Run, str]]) -> None:
@@ -82,16 +84,26 @@ def _unreadable(runs: Sequence[tuple[Run, str]]) -> None:
             )
 
 
-def _keep_fresh(statuses: dict[str, Status]) -> None:
-    """While something trains, look every two seconds whether a state has changed."""
-    active = {key: status.state for key, status in statuses.items() if status.active}
+def _keep_fresh(drawn: dict[str, str], shown: Sequence[Run]) -> None:
+    """While something trains, look every two seconds whether a state is not what was drawn.
+
+    Args:
+        drawn: the states that the page was drawn with, as ``_states`` gives them.
+        shown: the runs at work in the table, which other processes may train.
+    """
 
     def look() -> None:
-        if active != {view.run.id: view.status.state for view in lab().active()}:
+        if drawn != _states(shown):
             st.rerun()
 
-    if active:
+    if drawn:
         st.fragment(run_every=2.0)(look)()
+
+
+def _states(shown: Sequence[Run]) -> dict[str, str]:
+    """Return the states of some runs and of those that this lab has at work."""
+    here = {view.run.id: view.status.state for view in lab().active()}
+    return {run.id: run.status().state for run in shown} | here
 
 
 def _whose() -> str:
@@ -165,7 +177,7 @@ def _one(run: Run, status: Status) -> None:
         f"pages/{family.page}.py",
         label=f"Open on the page of {FAMILIES[family.page].title}",
         icon=family.icon,
-        query_params=_address(run),
+        query_params=address(run),
     )
     resume.button(
         "Resume",
@@ -244,11 +256,6 @@ def _value(run: Run, name: str) -> str:
     if value is None:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _address(run: Run) -> dict[str, str]:
-    family = run.family
-    return {"run": run.id} | ({"on": family.stem} if family.page != family.stem else {})
 
 
 def _resume(run_id: str) -> None:

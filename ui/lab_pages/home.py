@@ -12,7 +12,7 @@ from paths import ASSETS
 from registry import PAGES, Family
 from ui.common.form import choice_label
 from ui.common.lab import lab
-from ui.common.run_words import badge, duration, line_words, owner_words, time_left
+from ui.common.run_words import address, badge, duration, line_words, owner_words, time_left
 
 CARDS_IN_A_ROW = 3
 RECENT = 6  # finished and interrupted runs on the front page
@@ -100,10 +100,8 @@ def _row(view: View) -> None:
     family, status = view.run.family, view.status
     name, state, bar = st.columns([2.4, 3, 3], vertical_alignment="center")
     what = f"{family.title}: {choice_label(view.run.config.dataset)}"
-    address = {"run": view.run.id}
-    if family.page != family.stem:
-        address["on"] = family.stem
-    name.page_link(f"pages/{family.page}.py", label=what, icon=family.icon, query_params=address)
+    page, link = f"pages/{family.page}.py", address(view.run)
+    name.page_link(page, label=what, icon=family.icon, query_params=link)
     words = [badge(status), f"step {status.step:,} of {status.total:,}"]
     if view.rate:
         words.append(time_left(view))
