@@ -11,7 +11,7 @@ from ui.common import deferred
 def page() -> None:
     import streamlit as st
 
-    from ui.common.deferred import deferred, say_what_failed
+    from ui.common.downloads import deferred, say_what_failed
 
     say_what_failed()
 

@@ -24,7 +24,7 @@ from figures.arena_figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
-from ui.common.deferred import deferred
+from ui.common.downloads import deferred
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.page import show_image, theme

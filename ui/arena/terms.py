@@ -17,12 +17,12 @@ from lab.comparison import (
     epochs_of,
     steps_measured_elsewhere,
 )
-from lab.lab import LabFull
-from lab.store import RunError
 from lab.view import View
 from training.core.config import ConfigError
 from ui.common.form import choice_label, knob_widget
 from ui.common.lab import lab
+from ui.common.plain import refusals
+from ui.common.widgets import HIDDEN, KEPT
 
 UNDONE = ("stopped", "interrupted", "failed")  # parked ones go on by themselves
 SHOWN = "arena.comparison"
@@ -37,7 +37,6 @@ def terms_form() -> Terms | None:
     """Draw the form; return what it says, or ``None`` where that cannot be compared."""
     knobs = {knob.name: knob for knob in CompareConfig.knobs()}
     _fill()
-    kept = {"persist_state": "session"}
     st.markdown("**Who**")
     st.pills(
         "Models",
@@ -45,15 +44,15 @@ def terms_form() -> Terms | None:
         selection_mode="multi",
         format_func=lambda key: ENTRANTS[key].title,
         key="arena.entrants",
-        label_visibility="collapsed",
-        **kept,
+        **HIDDEN,
+        **KEPT,
     )
     st.markdown("**On what**")
     values: dict[str, object] = {}
 
     def ask(name: str) -> None:
         knob = knobs[name]
-        options = {"label": knob.label, "help": knob.help, **kept}
+        options = {"label": knob.label, "help": knob.help, **KEPT}
         values[name] = knob_widget(knob, st, key=f"arena.{name}", **options)
 
     ask("dataset")
@@ -64,8 +63,8 @@ def terms_form() -> Terms | None:
         format_func=EQUAL.get,
         required=True,
         key="arena.equal",
-        label_visibility="collapsed",
-        **kept,
+        **HIDDEN,
+        **KEPT,
     )
     ask("steps" if equal == "steps" else "seconds")
     ask("batch")
@@ -135,7 +134,7 @@ def pick(known: dict[str, Comparison]) -> None:
             list(known),
             format_func=lambda name: title_of(known[name]),
             key=SHOWN,
-            persist_state="session",
+            **KEPT,
         )
 
 
@@ -213,7 +212,7 @@ def _ask_classic() -> None:
 
 def _start(terms: Terms) -> None:
     """Give the trainings to the lab and write down which they are; then draw the page anew."""
-    try:
+    with refusals("arena.refused"):
         waiting = st.spinner("Measuring the pace of each model, some seconds")
         with waiting if terms.config.seconds else nullcontext():
             steps = steps_measured_elsewhere(terms, lab().devices[0])
@@ -224,31 +223,22 @@ def _start(terms: Terms) -> None:
         for entry in made:
             name = f"Arena: {entry.entrant.title}, seed {entry.seed}"
             comparison.run_of(entry).notes.rename(name)
-    except (ConfigError, LabFull, RunError) as error:
-        st.session_state["arena.refused"] = str(error)
-    else:
         st.session_state[SHOWN] = comparison.id
     st.rerun()
 
 
 def _stop(ids: list[str]) -> None:
-    try:
+    with refusals("arena.refused"):
         lab().stop_all(ids)
-    except RunError as error:
-        st.session_state["arena.refused"] = str(error)
 
 
 def _resume(ids: list[str]) -> None:
     states = {run_id: view.status.state for run_id in ids if (view := lab().view(run_id))}
-    try:
+    with refusals("arena.refused"):
         lab().resume_all([run_id for run_id in ids if states.get(run_id) in UNDONE])
-    except (LabFull, RunError) as error:
-        st.session_state["arena.refused"] = str(error)
 
 
 def _delete(comparison: Comparison) -> None:
-    try:
+    with refusals("arena.refused"):
         lab().delete_comparison(comparison)
-    except RunError as error:
-        st.session_state["arena.refused"] = str(error)
     st.session_state[SHOWN] = None

@@ -16,9 +16,8 @@ from lab.rules import RulesError
 from lab.store import RunError
 from paths import ASSETS, ROOT
 from registry import FAMILIES, PAGES, Family
-from ui.common.lab import lab, rules
+from ui.common.lab import door, lab, rules, who_is_here
 from ui.common.plain import refuse
-from ui.common.sign_in import door, who_is_here
 
 SIDEBAR = 280  # pixels
 NARROW = 1300  # pixels of a window, below which its margins shrink

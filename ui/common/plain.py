@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import streamlit as st
+
+from datasets.own import DataError
+from lab.lab import LabFull
+from lab.store import RunError
+from training.core.config import ConfigError
 
 # What Markdown takes for more than a sign: some anywhere, some at the edge of a word or a line.
 _SIGNS = re.compile(r"[\\`*{}\[\]<>$~|&#]|(?<!\w)_|_(?!\w)|^[-+=](?=\s|$|[-+=])")
@@ -31,6 +37,15 @@ def counted(count: int, word: str) -> str:
 def refuse(error: Exception | str) -> None:
     """Draw why something of a person's cannot be used; messages quote what is in it."""
     st.error(plain(str(error)))
+
+
+@contextmanager
+def refusals(key: str) -> Iterator[None]:
+    """Keep why the lab refuses something in the session under ``key``, to be drawn later."""
+    try:
+        yield
+    except (ConfigError, DataError, LabFull, RunError) as error:
+        st.session_state[key] = str(error)
 
 
 def left_out(lines: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import streamlit as st
 
-from lab.lab import LabFull
 from lab.runs.status import RESUMABLE
 from lab.store import RunError
 from lab.view import View
@@ -21,7 +20,7 @@ from training.core.family import Own
 from ui.common.form import choice_label, knob_widget, url_problems, use_config
 from ui.common.history import POLL
 from ui.common.lab import lab
-from ui.common.plain import plain, refuse
+from ui.common.plain import plain, refusals, refuse
 from ui.common.run_words import (
     badge,
     drawing,
@@ -152,26 +151,20 @@ def _live_knobs(view: View) -> None:
 
 
 def _train(family: Family, config: RunConfig, own: Own | None) -> None:
-    try:
+    with refusals(f"{family.stem}.refused"):
         run_id = lab().submit(family, config, own)
-    except (LabFull, RunError) as error:
-        st.session_state[f"{family.stem}.refused"] = str(error)
-        return
-    show(family, run_id)
-    lab().wait(run_id, 0, FIRST_SNAPSHOT)
+        show(family, run_id)
+        lab().wait(run_id, 0, FIRST_SNAPSHOT)
 
 
 def _resume(family: Family, run_id: str, from_folder: bool) -> None:
     if not from_folder:
         _command(run_id, "resume")
         return
-    try:
+    with refusals(f"{family.stem}.refused"):
         lab().resume(run_id)
-    except (LabFull, RunError) as error:
-        st.session_state[f"{family.stem}.refused"] = str(error)
-        return
-    view = lab().view(run_id)
-    lab().wait(run_id, view.seq + 1 if view else 0, FIRST_SNAPSHOT)
+        view = lab().view(run_id)
+        lab().wait(run_id, view.seq + 1 if view else 0, FIRST_SNAPSHOT)
 
 
 def _command(run_id: str, *command: object) -> None:

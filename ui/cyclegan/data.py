@@ -26,6 +26,7 @@ from datasets.pairs import (
 )
 from registry import Family
 from training.core.config import ConfigError, RunConfig
+from ui.common.offers import offer
 from ui.common.plain import left_out, plain, refuse
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
@@ -63,31 +64,14 @@ def pair_data(family: Family, config: RunConfig) -> tuple[OwnPairs | None, bool]
 
 def _offer(family: Family, name: str) -> None:
     source = PAIRS[name]
-    with st.container(border=True):
-        st.markdown(
-            f"**{source.title} are not on this machine yet.** It is a download of "
-            f"{source.megabytes:,.0f} MB from [the authors' server]({HOME}). {source.about}"
-        )
-        pressed = st.button(
-            "Download it", icon=":material/download:", key=f"{family.stem}.download", type="primary"
-        )
-        if not pressed:
-            return
-        bar = st.progress(0.0, "Asking the server")
-
-        def progress(done: int, total: int) -> None:
-            bar.progress(min(done / total, 1.0), f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
-
-        try:
-            download(name, progress)
-        except DataError as error:
-            bar.empty()
-            st.error(
-                f"{error} The rendered fruits need no download: choose them in the form. Or put "
-                f"a folder `{name}` with `trainA` and `trainB` below a path named in `GENLAB_DATA`."
-            )
-            return
-    st.rerun()
+    offer(
+        family,
+        f"**{source.title} are not on this machine yet.** It is a download of "
+        f"{source.megabytes:,.0f} MB from [the authors' server]({HOME}). {source.about}",
+        lambda progress: download(name, progress),
+        "The rendered fruits need no download: choose them in the form. Or put a folder "
+        f"`{name}` with `trainA` and `trainB` below a path named in `GENLAB_DATA`.",
+    )
 
 
 # -- the user's own ------------------------------------------------------------------------------

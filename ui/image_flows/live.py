@@ -21,6 +21,7 @@ from training.core.image_flow import COLUMNS, TEMPERATURE
 from ui.common.curves import draw_curves, last_with, pace
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
+from ui.common.offers import offer
 from ui.common.plain import left_out, plain, refuse
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
@@ -70,35 +71,15 @@ def image_data(family: Family, config: RunConfig) -> tuple[OwnImages | None, boo
     source = IMAGES[config.dataset]
     if is_here(config.dataset):
         return None, True
-    with st.container(border=True):
-        st.markdown(
-            f"**{source.title} is not on this machine yet.** It is a download of "
-            f"{source.megabytes:,.0f} MB from [its home]({source.url}); {source.licence}"
-        )
-        if st.button(
-            "Download it", icon=":material/download:", key=f"{family.stem}.download", type="primary"
-        ):
-            _download(config.dataset)
+    offer(
+        family,
+        f"**{source.title} is not on this machine yet.** It is a download of "
+        f"{source.megabytes:,.0f} MB from [its home]({source.url}); {source.licence}",
+        lambda progress: download(config.dataset, progress),
+        f"The built-in digits ({IMAGES['digits'].title}) need no download: choose them in the "
+        "form, and they stand in.",
+    )
     return None, is_here(config.dataset)
-
-
-def _download(name: str) -> None:
-    bar = st.progress(0.0, "Asking the server")
-
-    def progress(done: int, total: int) -> None:
-        part = min(done / total, 1.0) if total else 0.0
-        bar.progress(part, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
-
-    try:
-        download(name, progress)
-    except DataError as error:
-        bar.empty()
-        st.error(
-            f"{error} The built-in digits ({IMAGES['digits'].title}) need no download: choose them "
-            "in the form, and they stand in."
-        )
-        return
-    st.rerun()
 
 
 def _own_images() -> OwnImages | None:

@@ -40,7 +40,7 @@ def _now() -> None:
     if now.waiting:
         st.subheader("Queue, in the order of turns", anchor=False)
         for view in now.waiting:
-            _waiting(view)
+            _row(view, badge(view.status), line_words(view))
     _people(now)
 
 
@@ -65,19 +65,16 @@ def _existing(path):
 
 def _at_work(work: AtWork) -> None:
     view = work.view
-    what, state, numbers, stop = st.columns([3, 2.4, 2.4, 1], vertical_alignment="center")
-    what.markdown(f"**{view.run.family.title}** of {plain(view.access.name) or 'nobody'}")
-    state.markdown(f"{badge(view.status)} step {view.status.step:,} of {view.status.total:,}")
+    state = f"{badge(view.status)} step {view.status.step:,} of {view.status.total:,}"
     words = [size_words(work.memory), f"looked at {duration(work.unseen)} ago", time_left(view)]
-    numbers.caption(" · ".join(word for word in words if word))
-    _stop(stop, view)
+    _row(view, state, " · ".join(word for word in words if word))
 
 
-def _waiting(view: View) -> None:
-    what, state, numbers, stop = st.columns([3, 2.4, 2.4, 1], vertical_alignment="center")
+def _row(view: View, words: str, numbers: str) -> None:
+    what, state, more, stop = st.columns([3, 2.4, 2.4, 1], vertical_alignment="center")
     what.markdown(f"**{view.run.family.title}** of {plain(view.access.name) or 'nobody'}")
-    state.markdown(badge(view.status))
-    numbers.caption(line_words(view))
+    state.markdown(words)
+    more.caption(numbers)
     _stop(stop, view)
 
 

@@ -16,11 +16,11 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
-from ui.common.deferred import deferred, say_what_failed
+from ui.common.downloads import deferred, say_what_failed
 from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
-from ui.common.plain import counted, plain, refuse
+from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, duration, size_words
 
 COMPARED = 8  # runs in one chart, at most
@@ -259,35 +259,26 @@ def _value(run: Run, name: str) -> str:
 
 
 def _resume(run_id: str) -> None:
-    try:
+    with refusals("runs.refused"):
         lab().resume(run_id)
-    except (LabFull, RunError) as error:
-        st.session_state["runs.refused"] = str(error)
 
 
 def _rename(run_id: str, key: str) -> None:
-    try:
+    with refusals("runs.refused"):
         lab().rename(run_id, st.session_state[key])
-    except RunError as error:
-        st.session_state["runs.refused"] = str(error)
 
 
 def _share(run_id: str, key: str) -> None:
-    try:
+    with refusals("runs.refused"):
         lab().share(run_id, st.session_state[key])
-    except RunError as error:
-        st.session_state["runs.refused"] = str(error)
 
 
 def _delete(run_id: str) -> None:
-    try:
+    with refusals("runs.refused"):
         lab().delete(run_id)
-    except RunError as error:
-        st.session_state["runs.refused"] = str(error)
-        return
-    for family in FAMILIES:  # its page must not look for it
-        if st.session_state.get(f"{family}.run") == run_id:
-            st.session_state[f"{family}.run"] = None
+        for family in FAMILIES:  # its page must not look for it
+            if st.session_state.get(f"{family}.run") == run_id:
+                st.session_state[f"{family}.run"] = None
 
 
 # -- several runs ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
 from ui.common.form import use_config
+from ui.common.offers import offer
 from ui.common.plain import left_out, plain, refuse
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
@@ -73,33 +74,16 @@ def _take(family: Family, config: RunConfig, key: str) -> None:
 
 def _offer(family: Family) -> None:
     source = MVTEC_CAPSULE
-    with st.container(border=True):
-        st.markdown(
-            f"**{source.title} is not on this machine yet.** It is a download of about "
-            f"{source.megabytes} MB from [MVTec]({source.page}). Licence: "
-            f"[{source.licence}]({source.licence_url}). To be cited: {source.cite}."
-        )
-        pressed = st.button(
-            "Download it", icon=":material/download:", key=f"{family.stem}.download", type="primary"
-        )
-        if not pressed:
-            return
-        bar = st.progress(0.0, "Asking the server")
-
-        def progress(done: int, total: int) -> None:
-            share = min(done / total, 1.0) if total else 0.0
-            bar.progress(share, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
-
-        try:
-            download(source, progress=progress)
-        except (DataError, OSError) as error:
-            bar.empty()
-            st.error(
-                f"{error} The rendered capsules need no download: choose them in the form. Or "
-                "unpack the archive yourself into a folder named in `GENLAB_DATA`."
-            )
-            return
-    st.rerun()
+    offer(
+        family,
+        f"**{source.title} is not on this machine yet.** It is a download of about "
+        f"{source.megabytes} MB from [MVTec]({source.page}). Licence: "
+        f"[{source.licence}]({source.licence_url}). To be cited: {source.cite}.",
+        lambda progress: download(source, progress=progress),
+        "The rendered capsules need no download: choose them in the form. Or unpack the archive "
+        "yourself into a folder named in `GENLAB_DATA`.",
+        digits=0,
+    )
 
 
 # -- the user's own ------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from figures.pictures import hues, warp_svg
 from models.layers import AdditiveCoupling, AffineCoupling, Coupling
 from ui.common.page import show_image, theme
+from ui.common.widgets import KEPT
 from ui.plane_flows.inside import grid_lines
 
 BOX = (-3.0, 3.0, -3.0, 3.0)
-KEPT = {"persist_state": "session"}  # the lesson may be closed and opened again
 
 
 class _Formula(nn.Module):

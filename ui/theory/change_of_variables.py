@@ -14,11 +14,11 @@ from figures.charts import Chart
 from figures.palette import palette
 from figures.pictures import density_image, png, warp_svg
 from ui.common.page import show_image, theme
+from ui.common.widgets import KEPT
 
 REACH = 3.5  # of the standard normal that is pushed, on either side
 STRIPS = 12  # pieces of equal probability
 BOX = (-3.0, 3.0, -3.0, 3.0)
-KEPT = {"persist_state": "session"}
 
 
 # -- one dimension -----------------------------------------------------------------------------
