@@ -94,6 +94,7 @@ def test_every_part_is_drawn(run):
             assert not tester.error
             assert any(text.value.startswith("**") for text in tester.markdown)
             assert "not right" not in " ".join(text.value for text in tester.markdown)
+            assert not any("105.6" in text.value for text in tester.caption), "MNIST has it alone"
 
 
 def test_every_damage_and_either_score_can_be_chosen(run):
