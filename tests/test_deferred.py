@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ui.common import deferred
+from ui.common import downloads
 
 
 def page() -> None:
@@ -23,7 +23,7 @@ def page() -> None:
 
 def test_what_fails_is_told_once_on_the_page(monkeypatch):
     drawn = []
-    monkeypatch.setattr(deferred, "_draw_anew", drawn.append)
+    monkeypatch.setattr(downloads, "_draw_anew", drawn.append)
     app = AppTest.from_function(page, default_timeout=60).run()
     assert not app.error
     with pytest.raises(ValueError, match="1980"):

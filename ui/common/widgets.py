@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from ui.common.downloads import deferred, say_what_failed
+
 T = TypeVar("T")
 
 KEPT = {"persist_state": "session"}
@@ -35,9 +37,12 @@ def choose_part(bench, what: str, parts: Mapping[str, Callable], key: str = "") 
 
 def download(label: str, data: Any, name: str, mime: str, where=st, **more: Any) -> None:
     """Draw a button that gives a file; what makes it is asked when it is pressed."""
+    made = deferred(data, label) if callable(data) else data
     where.download_button(
-        label, data, name, mime, on_click="ignore", icon=":material/download:", **more
+        label, made, name, mime, on_click="ignore", icon=":material/download:", **more
     )
+    if callable(data):
+        say_what_failed()
 
 
 def among(key: str, options: Sequence, first: Any) -> None:
