@@ -265,7 +265,7 @@ def test_a_new_tab_offers_the_run_that_one_has():
     family = FAMILIES["realnvp"]
     run = made(family)
     tester = healthy(opened(family))
-    assert f"You have a run here: {run.id[:4]}" in words(tester)
+    assert "You have a run here" in words(tester)
     tester.button("realnvp.latest_run").click()
     assert run.id in str(healthy(tester).query_params)
 

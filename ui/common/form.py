@@ -92,7 +92,7 @@ def url_problems(family: Family) -> None:
     if problems:
         lines = "".join(f"\n- {plain(problem)}" for problem in problems)
         st.warning(
-            f"Some values in the address of this page cannot be used; defaults stand in.{lines}"
+            f"The address of this page has values that cannot be used; defaults stand in.{lines}"
         )
 
 

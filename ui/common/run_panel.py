@@ -76,7 +76,7 @@ def _mention(family: Family) -> None:
     if (view := latest_run(family)) is None:
         return
     words, button = st.columns([3, 2.8], vertical_alignment="center")
-    words.caption(f"You have a run here: {plain(view.run.notes.name() or view.run.id)}.")
+    words.markdown(f"You have a run here: {badge(view.status)} step {view.status.step:,}")
     button.button(
         "Show it",
         on_click=show,
