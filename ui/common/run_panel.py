@@ -186,7 +186,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool, m
     whose = owner_words(view)
     words = f"A run {whose}" if whose else "Your run"
     if shipped:
-        words = "A finished run that ships with the lab"
+        words = "A run that ships with the lab"
     if other:
         values = ", ".join(
             f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
