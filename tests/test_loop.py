@@ -236,10 +236,10 @@ def fragile(bad: Iterable[int], kind: str = "loss", total: int = 60) -> Fragile:
     module = FAMILIES["realnvp"].training
     config = module.config(**SMALL, blocks=2, weight_decay=0.1)
 
-    def build(generator):
+    def model(config, *, generator):
         return module.build(config).model
 
-    experiment = Fragile(config, build)
+    experiment = Fragile(config, model)
     experiment.kind, experiment.bad, experiment.total = kind, frozenset(bad), total
     return experiment
 
@@ -409,7 +409,7 @@ def test_the_density_snapshot_is_upright_and_whole():
     experiment = make(dataset="mixture")
     with torch.no_grad():
         for parameter in experiment.model.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=experiment.generator)
+            parameter += 0.3 * torch.randn(parameter.shape, generator=experiment.generator)
     x0, x1, y0, y1 = experiment.target()["box"].astype(float)
     centres = (np.arange(96) + 0.5) / 96
     x, y = x0 + centres * (x1 - x0), y1 - centres * (y1 - y0)  # the top row comes first
