@@ -1,6 +1,6 @@
 """Break the lab on purpose, one line at a time, and see whether an everyday test notices.
 
-``python scripts/mutate.py`` tries all of ``scripts/mutations.py``, each in a copy of the working
+``python scripts/mutate.py`` tries all of ``scripts/mutations``, each in a copy of the working
 tree, and ends with 1 if one survives. Some minutes on two cores with ``-j 2``; names of mutations
 as arguments try only these.
 """
