@@ -43,6 +43,7 @@ def render(
         kind: ``"good"`` or one of ``KINDS``.
         size: pixels on each side.
         rng: where everything random about it comes from.
+        look: of the capsule; drawn too if ``None``.
 
     Returns:
         The image, shape ``(size, size, 3)``, uint8, and the mask of its defect, shape

@@ -31,9 +31,9 @@ class Density(ABC):
     """A probability density in the plane.
 
     Attributes:
-        mean: Exact mean of each coordinate, with shape (2,), float32.
-        std: Exact standard deviation of each coordinate, with shape (2,), float32.
-        resolution: The shortest length over which the density changes, in the data's units.
+        mean: exact mean of each coordinate, with shape (2,), float32.
+        std: exact standard deviation of each coordinate, with shape (2,), float32.
+        resolution: the shortest length over which the density changes, in the data's units.
     """
 
     mean: Tensor
@@ -58,8 +58,8 @@ class Density(ABC):
         """Draw independent points.
 
         Args:
-            n: The number of points.
-            generator: The only source of randomness; the points lie on its device.
+            n: the number of points.
+            generator: the only source of randomness; the points lie on its device.
 
         Returns:
             Points in data units, with shape (n, 2), float32.
@@ -70,7 +70,7 @@ class Density(ABC):
         """Evaluate the log-density, computed in float64.
 
         Args:
-            x: Points in data units, with shape (n, 2), of any floating type.
+            x: points in data units, with shape (n, 2), of any floating type.
 
         Returns:
             Nats, with shape (n,), in the type of `x`.
@@ -152,10 +152,10 @@ class GaussianMixture(Density):
     """A weighted sum of Gaussians.
 
     Args:
-        means: The centres, with shape (k, 2).
-        std: One standard deviation for all, one for each with shape (k,), or factors A of the
+        means: the centres, with shape (k, 2).
+        std: one standard deviation for all, one for each with shape (k,), or factors A of the
             covariances A A^T with shape (k, 2, 2).
-        weights: Relative weights, with shape (k,). Equal if None.
+        weights: relative weights, with shape (k,). Equal if None.
     """
 
     def __init__(
@@ -211,11 +211,11 @@ class CurveDensity(Density):
     accuracy, the density is a mixture of equally wide Gaussians at the nodes.
 
     Args:
-        curve: A smooth curve, from t with shape (n,) to points with shape (n, 2).
-        interval: The range of t.
-        scales: The factor of each copy, with length k.
-        offsets: The shift of each copy, with shape (k, 2).
-        noise: The standard deviation of the blur, in data units, more than 0.
+        curve: a smooth curve, from t with shape (n,) to points with shape (n, 2).
+        interval: the range of t.
+        scales: the factor of each copy, with length k.
+        offsets: the shift of each copy, with shape (k, 2).
+        noise: the standard deviation of the blur, in data units, more than 0.
     """
 
     def __init__(
@@ -286,7 +286,7 @@ class Pinwheel(Density):
     the untwisted point, and the entropy is theirs too.
 
     Args:
-        noise: The standard deviation across a blade, in data units, more than 0.
+        noise: the standard deviation across a blade, in data units, more than 0.
 
     References:
         The shape is from Composing graphical models with neural networks (Johnson et al., 2016),

@@ -27,13 +27,13 @@ def mnist_like(image: Image.Image) -> np.ndarray:
     to document recognition, 1998, section III.A).
 
     Args:
-        image: Any image, dark on light or light on dark; transparent places count as white.
+        image: any image, dark on light or light on dark; transparent places count as white.
 
     Returns:
         A light digit on black, with shape (28, 28), uint8.
 
     Raises:
-        DataError: The image is blank, cannot be decoded, or has less than 4 pixels a side or more
+        DataError: the image is blank, cannot be decoded, or has less than 4 pixels a side or more
             than 16 megapixels.
     """
     ink = _cleaned(_ink(_grey(image)))

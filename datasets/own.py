@@ -30,15 +30,15 @@ class OwnData:
     """Checked data of a user.
 
     Attributes:
-        kind: What `array` holds.
-        array: For "points" their coordinates, with shape (n, 2), in the user's units. For
+        kind: what `array` holds.
+        array: for "points" their coordinates, with shape (n, 2), in the user's units. For
             "picture" the mass of each pixel, from 0 (paper) to 1 (ink), with shape (h, w) and the
             top row first. Always float32.
-        name: Where it came from, for titles.
-        columns: What the columns of points are called.
+        name: where it came from, for titles.
+        columns: what the columns of points are called.
 
     Raises:
-        DataError: The array is not what the kind promises.
+        DataError: the array is not what the kind promises.
     """
 
     kind: Literal["points", "picture"]
@@ -60,7 +60,7 @@ class OwnData:
         """Write an .npz file, whole or not at all.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: the file cannot be written.
         """
         arrays = {"kind": self.kind, "array": self.array, "name": self.name}
         save_arrays(path, arrays, {"columns": self.columns})
@@ -70,7 +70,7 @@ class OwnData:
         """Read what `save` wrote, and check it again: the file may have changed.
 
         Raises:
-            DataError: The file is missing, damaged or holds something else.
+            DataError: the file is missing, damaged or holds something else.
         """
         saved = read_saved(path, MAX_BYTES, ("kind", "name", "array"), later=("columns",))
         kind, name = str(saved["kind"]), bare_name(str(saved["name"]))
@@ -126,14 +126,14 @@ def read_points(data: bytes, name: str) -> OwnData:
     """Read a table of points from a CSV file; see :func:`~datasets.files.tables.read_table`.
 
     Args:
-        data: The file's content, at most 20 MB.
-        name: The file's name, for titles.
+        data: the file's content, at most 20 MB.
+        name: the file's name, for titles.
 
     Returns:
         20 to 200,000 points, in the order of the file, with the names of the two columns.
 
     Raises:
-        DataError: The table cannot be read as points; names the line where it can.
+        DataError: the table cannot be read as points; names the line where it can.
     """
     check_size(data)
     points, columns = read_table(data)
@@ -149,14 +149,14 @@ def read_density(data: bytes, name: str) -> OwnData:
     speckle that JPEG leaves on white) it is 0.
 
     Args:
-        data: The file's content, at most 20 MB and 16 megapixels.
-        name: The file's name, for titles.
+        data: the file's content, at most 20 MB and 16 megapixels.
+        name: the file's name, for titles.
 
     Returns:
         Masses with shape (h, w), the top row first.
 
     Raises:
-        DataError: The file is no such image, too large, damaged or white.
+        DataError: the file is no such image, too large, damaged or white.
     """
     grey = read_image(data, least=1).convert("L")
     grey.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
@@ -169,6 +169,6 @@ def read_own(data: bytes, name: str) -> OwnData:
     """Read a user's file: an image if its name ends like one, else a table of points.
 
     Raises:
-        DataError: See :func:`read_density` and :func:`read_points`.
+        DataError: see :func:`read_density` and :func:`read_points`.
     """
     return read_density(data, name) if is_image(name) else read_points(data, name)

@@ -71,15 +71,15 @@ class OwnImages:
     """Checked images of a user, with a fixed split.
 
     Attributes:
-        images: Square images with shape (n, c, size, size), uint8; c is 1 (grey) or 3 (RGB).
-        labels: Their classes with shape (n,), int64.
+        images: square images with shape (n, c, size, size), uint8; c is 1 (grey) or 3 (RGB).
+        labels: their classes with shape (n,), int64.
         held_out: True for test images, with shape (n,), bool.
-        classes: The names of the classes.
-        name: Where they came from, for titles.
-        skipped: What was left out, as "file: reason".
+        classes: the names of the classes.
+        name: where they came from, for titles.
+        skipped: what was left out, as "file: reason".
 
     Raises:
-        DataError: The arrays are not that.
+        DataError: the arrays are not that.
     """
 
     images: np.ndarray
@@ -108,7 +108,7 @@ class OwnImages:
         """Write an .npz file, whole or not at all.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_ARRAYS, "kind", "name")}
         save_arrays(path, arrays, {"classes": self.classes, "skipped": self.skipped})
@@ -118,7 +118,7 @@ class OwnImages:
         """Read what `save` wrote, and check it again: the file may have changed.
 
         Raises:
-            DataError: The file is missing, damaged or holds something else.
+            DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_ARRAYS, "classes", "name", "skipped")
         saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields)
@@ -150,7 +150,7 @@ def load_own(path: str | Path) -> Own:
     """Read a user's saved data of any kind.
 
     Raises:
-        DataError: The file is missing, damaged or holds something else.
+        DataError: the file is missing, damaged or holds something else.
     """
     # Each kind has a limit of its own, and checks it again.
     kind = str(read_saved(path, MAX_DEFECTS, ("kind",))["kind"])
@@ -162,7 +162,7 @@ def fixed_fifth(labels: np.ndarray) -> np.ndarray:
     """Choose a fifth of a set to test on: always the same, and of each class its share.
 
     Args:
-        labels: Classes with shape (n,).
+        labels: classes with shape (n,).
 
     Returns:
         True for the n // 5 test items, with shape (n,), bool.
@@ -184,12 +184,12 @@ def read_image_folder(path: str | Path, size: int, channels: int) -> OwnImages:
     may occur on one side of a given split only. Links that lead out of the folder are not followed.
 
     Args:
-        path: The folder.
-        size: Pixels per side; each image is cropped to its central square and resized.
+        path: the folder.
+        size: pixels per side; each image is cropped to its central square and resized.
         channels: 1 (grey) or 3 (RGB).
 
     Raises:
-        DataError: The folder cannot be read, or holds fewer than 20 images that can be used, more
+        DataError: the folder cannot be read, or holds fewer than 20 images that can be used, more
             than 20,000 files or more than 64 MB at that size.
     """
     root = Path(path)
@@ -205,13 +205,13 @@ def read_image_zip(file: ZipInput, name: str, size: int, channels: int) -> OwnIm
     everything is ignored.
 
     Args:
-        file: The archive, at most 200 MB, and 400 MB unpacked.
-        name: The archive's name, for titles.
-        size: Pixels per side; each image is cropped to its central square and resized.
+        file: the archive, at most 200 MB, and 400 MB unpacked.
+        name: the archive's name, for titles.
+        size: pixels per side; each image is cropped to its central square and resized.
         channels: 1 (grey) or 3 (RGB).
 
     Raises:
-        DataError: It is no such archive; see also :func:`read_image_folder`.
+        DataError: it is no such archive; see also :func:`read_image_folder`.
     """
     skipped: list[str] = []
     return _gather(zip_sources(file, skipped), bare_name(name), size, channels, skipped)
@@ -221,12 +221,12 @@ def read_image_files(files: Files, size: int, channels: int) -> OwnImages:
     """Read images that were uploaded one by one: one class, "all", of which a fifth is held out.
 
     Args:
-        files: The name and the content of each.
-        size: Pixels per side; each image is cropped to its central square and resized.
+        files: the name and the content of each.
+        size: pixels per side; each image is cropped to its central square and resized.
         channels: 1 (grey) or 3 (RGB).
 
     Raises:
-        DataError: See :func:`read_image_folder`.
+        DataError: see :func:`read_image_folder`.
     """
     sources = [upload_source(name, data) for name, data in files]
     return _gather(sources, f"{len(sources):,} files", size, channels, [])
@@ -239,12 +239,12 @@ def read_uploads(files: Files, size: int, channels: int) -> OwnImages:
     zip.
 
     Args:
-        files: The name and the content of each.
-        size: Pixels per side; each image is cropped to its central square and resized.
+        files: the name and the content of each.
+        size: pixels per side; each image is cropped to its central square and resized.
         channels: 1 (grey) or 3 (RGB).
 
     Raises:
-        DataError: There are zips and images; see also :func:`read_image_folder`.
+        DataError: there are zips and images; see also :func:`read_image_folder`.
     """
     zips = [file for file in files if is_zip(file[0])]
     if not zips:
@@ -289,17 +289,17 @@ def decode(
     """Decode images into one array, and name those that cannot be decoded.
 
     Args:
-        sources: Files by their place.
-        size: Pixels per side; each image is cropped to its central square and resized.
+        sources: files by their place.
+        size: pixels per side; each image is cropped to its central square and resized.
         channels: 1 (grey) or 3 (RGB).
-        skipped: Gets a line for each file that is left out.
-        most: The most bytes that the array may take.
+        skipped: gets a line for each file that is left out.
+        most: the most bytes that the array may take.
 
     Returns:
         Images with shape (n, channels, size, size), uint8, and what each of them is.
 
     Raises:
-        DataError: There are too many files, or they are too large together.
+        DataError: there are too many files, or they are too large together.
     """
     if not MIN_SIDE <= size <= MAX_SIZE or channels not in (1, 3):
         raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIZE}, channels 1 or 3.")

@@ -26,16 +26,16 @@ class OwnPairs:
     """Two sets of images; nothing says which of the one belongs to which of the other.
 
     Attributes:
-        train_a: Images of A to learn from, shape (n, 3, size, size), uint8, RGB.
-        train_b: The same of B; their number may differ.
-        test_a: Images of A that are held out.
-        test_b: The same of B.
-        domains: What A and B show.
-        name: Where they came from, for titles.
-        skipped: What was left out, as "file: reason".
+        train_a: images of A to learn from, shape (n, 3, size, size), uint8, RGB.
+        train_b: the same of B; their number may differ.
+        test_a: images of A that are held out.
+        test_b: the same of B.
+        domains: what A and B show.
+        name: where they came from, for titles.
+        skipped: what was left out, as "file: reason".
 
     Raises:
-        DataError: The arrays are not that.
+        DataError: the arrays are not that.
     """
 
     train_a: np.ndarray
@@ -76,7 +76,7 @@ class OwnPairs:
         """Write an .npz file, whole or not at all.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_PARTS, "kind", "name")}
         save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped})
@@ -86,7 +86,7 @@ class OwnPairs:
         """Read what `save` wrote, and check it again: the file may have changed.
 
         Raises:
-            DataError: The file is missing, damaged or holds something else.
+            DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_PARTS, "domains", "name", "skipped")
         saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields)

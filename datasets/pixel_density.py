@@ -28,13 +28,13 @@ class PixelDensity(Density):
     :math:`p(x, y) = \Phi_y(y)^T W \Phi_x(x)` with one entry of :math:`\Phi` per row and column.
 
     Args:
-        weights: The mass of each pixel up to a factor, at least 0, with shape (h, w). The first
+        weights: the mass of each pixel up to a factor, at least 0, with shape (h, w). The first
             row is the top one, as in an image.
-        box: The edges (x0, x1, y0, y1) of the grid, in data units; y points upwards.
-        noise: The standard deviation of the blur, in data units. 0 leaves the pixels sharp.
+        box: the edges (x0, x1, y0, y1) of the grid, in data units; y points upwards.
+        noise: the standard deviation of the blur, in data units. 0 leaves the pixels sharp.
 
     Raises:
-        ValueError: A weight is negative or not finite, or all are 0.
+        ValueError: a weight is negative or not finite, or all are 0.
     """
 
     def __init__(self, weights: Tensor, box: Box, noise: float = 0.0) -> None:
@@ -134,9 +134,9 @@ def _log_normal_mass(centre: Tensor, edges: Tensor, std: float) -> Tensor:
     """Log-mass that a normal distribution puts between neighbouring edges.
 
     Args:
-        centre: Its means, with shape (n,).
-        edges: Increasing edges, with shape (m + 1,).
-        std: Its standard deviation.
+        centre: its means, with shape (n,).
+        edges: increasing edges, with shape (m + 1,).
+        std: its standard deviation.
 
     Returns:
         Logarithms, finite far into the tails, with shape (n, m).

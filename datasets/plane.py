@@ -30,12 +30,12 @@ class Plane:
     standardised one plus `log_volume`; KL to the truth is the same in both.
 
     Attributes:
-        name: What the set is called.
-        density: The true density of x, in data units, or None where nobody knows it.
-        mean: What is subtracted, with shape (2,), float32.
-        std: What is divided by, with shape (2,), float32.
-        train: Standardised training points of a finite set, with shape (n, 2), else None.
-        test: Its standardised held-out points, with shape (m, 2), else None.
+        name: what the set is called.
+        density: the true density of x, in data units, or None where nobody knows it.
+        mean: what is subtracted, with shape (2,), float32.
+        std: what is divided by, with shape (2,), float32.
+        train: standardised training points of a finite set, with shape (n, 2), else None.
+        test: its standardised held-out points, with shape (m, 2), else None.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Plane:
         """Draw a training batch on the generator's device.
 
         Args:
-            n: The number of points.
-            generator: The only source of randomness.
+            n: the number of points.
+            generator: the only source of randomness.
 
         Returns:
             Standardised points with shape (n, 2), float32: from `train` with replacement if the
@@ -79,8 +79,8 @@ class Plane:
         """Return points that no batch contains, on the generator's device.
 
         Args:
-            n: The number of points to draw.
-            generator: The only source of randomness.
+            n: the number of points to draw.
+            generator: the only source of randomness.
 
         Returns:
             Standardised points with shape (n, 2), float32, fresh from the density. Where it is not
@@ -94,13 +94,13 @@ class Plane:
         """Evaluate the true log-density of standardised points.
 
         Args:
-            x: Standardised points, with shape (n, 2).
+            x: standardised points, with shape (n, 2).
 
         Returns:
             Nats per point in standardised units, with shape (n,), in the type of `x`.
 
         Raises:
-            ValueError: The density is not known.
+            ValueError: the density is not known.
         """
         log_prob = self._known().log_prob(self.restore(x.double())) + self.log_volume
         return log_prob.to(x.dtype)
@@ -151,19 +151,19 @@ def load_plane(name: str, noise: float | None = None, own: OwnData | None = None
     """Load a data set of the plane.
 
     Args:
-        name: A key of `toy.TOY`, or "own" for the user's data.
-        noise: The noise of a toy set, or the blur of a user's image, in data units from 0.02 to
+        name: a key of `toy.TOY`, or "own" for the user's data.
+        noise: the noise of a toy set, or the blur of a user's image, in data units from 0.02 to
             0.5. None takes the set's default, for an image half a pixel. An image's longer side
             measures 4 units. Points are left as they are.
-        own: The user's data; used only if `name` is "own".
+        own: the user's data; used only if `name` is "own".
 
     Returns:
         The set, on the CPU. "mixture" and a user's points are finite, split 80 to 20 and
         standardised by their training part; the others are endless and standardised exactly.
 
     Raises:
-        ValueError: The name is unknown or the noise out of range.
-        DataError: The user's data is asked for, and there is none.
+        ValueError: the name is unknown or the noise out of range.
+        DataError: the user's data is asked for, and there is none.
     """
     if name == OWN:
         return _own_plane(own, noise)

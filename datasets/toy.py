@@ -84,10 +84,10 @@ class Recipe:
     """How a toy set is called, what it shows, and how it is made.
 
     Attributes:
-        label: Its name on a page.
-        about: One line about it.
-        noise: The default noise, in data units.
-        build: Makes the density for a noise.
+        label: its name on a page.
+        about: one line about it.
+        noise: the default noise, in data units.
+        build: makes the density for a noise.
     """
 
     label: str
@@ -119,8 +119,8 @@ def make(name: str, noise: float | None = None) -> Density:
     """Return the toy density `name`; the same object, its entropy kept, for the same arguments.
 
     Args:
-        name: A key of `TOY`.
-        noise: The width of the set's Gaussian noise in data units, from 0.02 to 0.5: of each
+        name: a key of `TOY`.
+        noise: the width of the set's Gaussian noise in data units, from 0.02 to 0.5: of each
             Gaussian (ring, grid; times 0.7 to 1.4 in the mixture), across a blade (pinwheel), or
             of the blur (all others). The recipe's default if None.
 
@@ -128,7 +128,7 @@ def make(name: str, noise: float | None = None) -> Density:
         The density, on the CPU.
 
     Raises:
-        ValueError: The name is unknown, or the noise is out of its range.
+        ValueError: the name is unknown, or the noise is out of its range.
 
     Examples:
         >>> moons = make("two_moons", 0.05)

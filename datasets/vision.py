@@ -37,7 +37,7 @@ def _import_torchvision() -> torch.library.Library | None:
 
     Raises:
         ImportError: torchvision is not installed.
-        RuntimeError: The import fails for a reason that this module does not know.
+        RuntimeError: the import fails for a reason that this module does not know.
     """
     try:
         importlib.import_module("torchvision")

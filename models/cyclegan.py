@@ -160,8 +160,7 @@ class CycleGAN(nn.Module):
 def cyclegan(
     *, width: int, blocks: int, discriminator_width: int, generator: torch.Generator | None = None
 ) -> CycleGAN:
-    """Return untrained networks, all weights drawn from a normal distribution of
-    standard deviation 0.02.
+    """Return untrained networks: weights are normal, with the standard deviation 0.02.
 
     Args:
         width: channels next to the image in the generators.

@@ -48,7 +48,6 @@ def glow(
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions. https://arxiv.org/abs/1807.03039
     """
-
     depth = levels * (steps + 1) - 1
     bound = min(BOUND, REACH / depth)
 

@@ -95,7 +95,6 @@ def realnvp_images(
     References:
         Density estimation using Real NVP, sections 3.4-3.6. https://arxiv.org/abs/1605.08803
     """
-
     depth = 2 * couplings * levels
     bound = min(BOUND, REACH / depth)
 

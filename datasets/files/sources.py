@@ -100,12 +100,12 @@ def folder_sources(root: Path, skipped: list[str], most: int = MAX_BYTES) -> lis
     """Return the files of a folder, unread; names what is left out in ``skipped``.
 
     Args:
-        root: The folder.
-        skipped: Gets a line for each file and folder that is left out.
-        most: Bytes of a file; of a longer one so many are read and one more.
+        root: the folder.
+        skipped: gets a line for each file and folder that is left out.
+        most: bytes of a file; of a longer one so many are read and one more.
 
     Raises:
-        DataError: The folder is missing or cannot be read.
+        DataError: the folder is missing or cannot be read.
     """
     if not root.is_dir():
         raise DataError(f"The folder {root} cannot be read: there is no such folder.")
@@ -195,14 +195,14 @@ def zip_sources(
     """Return the files of a zip archive, unread; nothing is ever written to disk.
 
     Args:
-        file: The archive: its content, its path, or the open file.
-        skipped: Gets a line for each file that is left out.
-        most: Bytes of a file; of a longer one so many are read and one more.
-        unpacked: Bytes of all files together; of an upload half as many are taken packed.
-        unwrap: Whether folders around everything are taken off.
+        file: the archive: its content, its path, or the open file.
+        skipped: gets a line for each file that is left out.
+        most: bytes of a file; of a longer one so many are read and one more.
+        unpacked: bytes of all files together; of an upload half as many are taken packed.
+        unwrap: whether folders around everything are taken off.
 
     Raises:
-        DataError: It is missing, no archive, damaged, locked or too large.
+        DataError: it is missing, no archive, damaged, locked or too large.
     """
     if isinstance(file, bytes) and len(file) > unpacked // 2:
         raise DataError(f"At most {unpacked // 2**21} MB are taken, the file is larger.")

@@ -23,9 +23,9 @@ class Read:
     """An image that could be read.
 
     Attributes:
-        index: Its place among the sources.
-        size: Width and height of the file.
-        white: The value that was taken for white, 0 in an image of 8 bits.
+        index: its place among the sources.
+        size: width and height of the file.
+        white: the value that was taken for white, 0 in an image of 8 bits.
     """
 
     index: int
@@ -45,12 +45,12 @@ def read_stack(
     """Read images into one array; images of a set that are stored alike are scaled alike.
 
     Args:
-        sources: Files by their place.
-        size: Pixels per side.
+        sources: files by their place.
+        size: pixels per side.
         channels: 1 (grey) or 3 (RGB).
-        skipped: Gets a line for each file that cannot be read.
-        cropped: Whether each image is cropped to its central square; else it is squeezed into one.
-        limits: How large a file may be.
+        skipped: gets a line for each file that cannot be read.
+        cropped: whether each image is cropped to its central square; else it is squeezed into one.
+        limits: how large a file may be.
 
     Returns:
         Images with shape (n, channels, size, size), uint8, and what each of them is.

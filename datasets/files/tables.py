@@ -44,13 +44,13 @@ class _Reading:
     """One way to read a table.
 
     Attributes:
-        separator: Between cells; None stands for runs of spaces.
-        comma: Whether numbers have decimal commas.
-        width: Cells of a row.
-        numeric: The columns that hold a number in most rows.
-        texts: How many other columns there are that are not empty.
-        whole: Whether no cell of the other columns is made of several numbers.
-        values: The numbers of the first rows.
+        separator: between cells; None stands for runs of spaces.
+        comma: whether numbers have decimal commas.
+        width: cells of a row.
+        numeric: the columns that hold a number in most rows.
+        texts: how many other columns there are that are not empty.
+        whole: whether no cell of the other columns is made of several numbers.
+        values: the numbers of the first rows.
     """
 
     separator: str | None
@@ -82,14 +82,14 @@ def read_table(data: bytes) -> tuple[np.ndarray, tuple[str, str]]:
     leaves without a name, such as the index that pandas writes.
 
     Args:
-        data: The file's content: UTF-8, or code page 1252 of Windows.
+        data: the file's content: UTF-8, or code page 1252 of Windows.
 
     Returns:
         Points with shape (n, 2), float64, in the order of the file, and what the two columns are
         called.
 
     Raises:
-        DataError: The table cannot be read as points; names the line where it can.
+        DataError: the table cannot be read as points; names the line where it can.
     """
     lines = _lines(_decode(data))
     lines, declared = _without_declaration(lines)
@@ -162,7 +162,7 @@ def _reading(lines: list[str], declared: str | None) -> _Reading:
     """Choose how to read a table: two columns of numbers, and the least of other things.
 
     Raises:
-        DataError: There is no way, or more than one.
+        DataError: there is no way, or more than one.
     """
     content = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not content:

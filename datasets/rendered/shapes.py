@@ -18,8 +18,8 @@ def render_shapes(count: int = 5000, *, seed: int = 0) -> tuple[np.ndarray, np.n
     Place, size, turn and both colours are drawn at random; edges are smooth over one pixel.
 
     Args:
-        count: The number of images; the classes take turns.
-        seed: Same seed, same images.
+        count: the number of images; the classes take turns.
+        seed: same seed, same images.
 
     Returns:
         Images with shape (count, 3, 32, 32), uint8, and classes with shape (count,), int64.
