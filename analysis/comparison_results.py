@@ -67,7 +67,7 @@ class Row:
 
 # Columns of a run's metrics that a likelihood of a kind may fill. A GAN's `kl_to_truth` is one of
 # samples, which `kl_samples` has for all.
-TOLD = {"exact": ("nll_test", "kl_to_truth"), "bound": ("bound_test",), "none": ()}
+REPORTED = {"exact": ("nll_test", "kl_to_truth"), "bound": ("bound_test",), "none": ()}
 SUMMED = (
     "parameters",
     "tight_bound",
@@ -100,7 +100,7 @@ def row_of(entry: Entry, run: Run | None) -> Row:
     for row in run.metrics.rows():
         last.update(row)
     summary = run.metrics.summary()
-    numbers = {name: last.get(name) for name in TOLD[entrant.likelihood]}
+    numbers = {name: last.get(name) for name in REPORTED[entrant.likelihood]}
     numbers |= {name: summary.get(name) for name in SUMMED}
     if entrant.likelihood != "exact":
         numbers |= {"nll_split_train": None, "nll_split_test": None}

@@ -106,7 +106,7 @@ class Quality:
         distance: Frechet distance of its features to those of real test images.
         sure: fraction of the images of whose class it is sure.
         classes: fraction of the images that it takes for each class, shape ``(K,)``.
-        spread: how many classes those shares amount to: from 1 to K.
+        spread: how many classes those fractions amount to: from 1 to K.
     """
 
     distance: float
@@ -118,11 +118,12 @@ class Quality:
 def compare(model: Classifier, images: Tensor, real: Tensor) -> Quality:
     """Compare images with real ones, both uint8, ``(N, C, H, W)``."""
     features, reference = features_of(model, images), features_of(model, real)
-    shares = model.head(features).softmax(1)
-    classes = torch.bincount(shares.argmax(1), minlength=shares.shape[1]) / len(shares)
+    probabilities = model.head(features).softmax(1)
+    classes = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    classes = classes / len(images)
     return Quality(
         frechet(features, reference),
-        float((shares.amax(1) > SURE).double().mean()),
+        float((probabilities.amax(1) > SURE).double().mean()),
         classes,
         float(torch.special.entr(classes).sum().exp()),
     )

@@ -18,8 +18,8 @@ def path(corners: Tensor, steps: int, *, spherical: bool) -> Tensor:
         steps: from one to the next, at least 1; T is ``(K - 1) * steps + 1``.
         spherical: go along arcs instead of straight lines.
     """
-    shares = torch.linspace(0, 1, steps + 1)[:-1]
-    ways = [blend(a, b, shares, spherical=spherical) for a, b in pairwise(corners)]
+    fractions = torch.linspace(0, 1, steps + 1)[:-1]
+    ways = [blend(a, b, fractions, spherical=spherical) for a, b in pairwise(corners)]
     return torch.cat([*ways, corners[-1:]])
 
 

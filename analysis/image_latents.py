@@ -71,13 +71,13 @@ def sample(flow: Flow, labels: Tensor, *, temperature: float, seed: int) -> Tens
 # -- between images ------------------------------------------------------------------------------
 
 
-def blend(start: Tensor, end: Tensor, shares: Tensor, *, spherical: bool = False) -> Tensor:
+def blend(start: Tensor, end: Tensor, fractions: Tensor, *, spherical: bool = False) -> Tensor:
     """Return latents on the way from one to another, shape ``(T, D)``.
 
     Args:
         start: latents of shape ``(D,)``.
         end: latents of shape ``(D,)``.
-        shares: how far to go, 0 to 1, shape ``(T,)``.
+        fractions: how far to go, 0 to 1, shape ``(T,)``.
         spherical: go along the arc instead of the straight line. Gaussian latents of many
             dimensions all have about the same length; halfway along the line, that of two
             independent ones is shorter by the square root of two.
@@ -85,15 +85,15 @@ def blend(start: Tensor, end: Tensor, shares: Tensor, *, spherical: bool = False
     References:
         Sampling Generative Networks (White, 2016), section 2.1. https://arxiv.org/abs/1609.04468
     """
-    shares = shares[:, None].to(start)
-    straight = start + shares * (end - start)
+    fractions = fractions[:, None].to(start)
+    straight = start + fractions * (end - start)
     if not spherical:
         return straight
     cosine = torch.dot(start, end) / (start.norm() * end.norm()).clamp_min(1e-12)
     angle = cosine.clamp(-1, 1).acos()
     if angle.sin() < 1e-4:  # along the same line there is no arc to choose
         return straight
-    return (((1 - shares) * angle).sin() * start + (shares * angle).sin() * end) / angle.sin()
+    return (((1 - fractions) * angle).sin() * start + (fractions * angle).sin() * end) / angle.sin()
 
 
 @torch.no_grad()
@@ -111,10 +111,10 @@ def interpolate(
         steps: number of images, at least 2.
         spherical: see :func:`blend`.
     """
-    shares, context = torch.linspace(0, 1, steps), context_of(flow, labels)
+    fractions, context = torch.linspace(0, 1, steps), context_of(flow, labels)
     start, end = encode(flow, images, context)
-    path = None if context is None else blend(context[0], context[1], shares)
-    return decode(flow, blend(start, end, shares, spherical=spherical), path)
+    path = None if context is None else blend(context[0], context[1], fractions)
+    return decode(flow, blend(start, end, fractions, spherical=spherical), path)
 
 
 # -- attributes ----------------------------------------------------------------------------------

@@ -88,10 +88,10 @@ def _check_own(model: VAE, images: Tensor) -> Check:
     output = model.output(model.encode(x)[0])
     own = model.likelihood.log_prob(x, output)
     other = model.likelihood.log_prob(x.roll(1, 0), output)
-    share = float((own > other).float().mean())
+    fraction = float((own > other).float().mean())
     return Check(
         "Images that fit their own reconstruction best",
-        f"{share:.0%}",
+        f"{fraction:.0%}",
         "nearly all, once trained",
         None,
         "log p(x | z) at the image's own mean latents, against those of another test image.",

@@ -41,8 +41,8 @@ def normal_lattice(count: int) -> Tensor:
         Auto-Encoding Variational Bayes (Kingma, Welling, 2013), appendix A: the unit square through
         the inverse of the Gaussian's distribution function.
     """
-    shares = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    along = (math.sqrt(2) * torch.erfinv(2 * shares - 1)).float()
+    fractions = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    along = (math.sqrt(2) * torch.erfinv(2 * fractions - 1)).float()
     y, x = torch.meshgrid(along.flip(0), along, indexing="ij")
     return torch.stack([x, y], dim=-1).view(-1, 2)
 
@@ -174,10 +174,10 @@ def corrupt(images: Tensor, kind: str, strength: float, *, seed: int) -> Tensor:
     raise ValueError(f"kind must be one of {', '.join(CORRUPTIONS)}; got {kind!r}.")
 
 
-def _occlude(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _occlude(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Lay a grey square on each image, somewhere within its middle three quarters."""
     count, _, height, width = images.shape
-    side = max(1, round(share * min(height, width)))
+    side = max(1, round(fraction * min(height, width)))
     # Where the square begins: the border of most images is empty, and hiding it hides nothing.
     low = torch.tensor([height, width]) // 8
     room = (torch.tensor([height, width]) - 2 * low - side).clamp_min(1)

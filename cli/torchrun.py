@@ -32,8 +32,8 @@ def check(family: Family) -> None:
 
 def threads(family: Family) -> int:
     """Return the threads of each process on this machine."""
-    share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return threads_for(family.training.threads, share)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return threads_for(family.training.threads, processes)
 
 
 def launched() -> bool:
@@ -77,7 +77,7 @@ def leave() -> None:
 
 
 def follow(device: str) -> int:
-    """Do this process's share until the leader says that it is over; return the exit code."""
+    """Do this process's part until the leader says that it is over; return the exit code."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # the leader gets it, too, and ends in order
     try:

@@ -147,7 +147,7 @@ def _shade(v: np.ndarray) -> np.ndarray:
 
 
 def _cover(x: np.ndarray, y: np.ndarray, radius: float, right: bool) -> np.ndarray:
-    """Return what share of each pixel a half of the capsule covers."""
+    """Return what fraction of each pixel a half of the capsule covers."""
     pixel = 1 / x.shape[1]
     outside = np.hypot(np.maximum(np.abs(x) - (HALF - radius), 0), y) - radius
     half = (x - SEAM) if not right else -(x + 0.03)  # the body goes on inside the cap

@@ -159,7 +159,7 @@ def load_own(path: str | Path) -> Own:
 
 
 def fixed_fifth(labels: np.ndarray) -> np.ndarray:
-    """Choose a fifth of a set to test on: always the same, and of each class its share.
+    """Choose a fifth of a set to test on: always the same, and a fifth of each class.
 
     Args:
         labels: classes with shape (n,).

@@ -11,18 +11,18 @@ from figures.charts import Chart, nominal, quantity
 from figures.palette import palette
 
 
-def mode_bars(shares: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
+def mode_bars(fractions: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
     """Draw the fraction of the samples at each mode, with a tick where it should be.
 
     Args:
-        shares: of all samples, at each mode, shape ``(k,)``.
+        fractions: of all samples, at each mode, shape ``(k,)``.
         expected: what they should be.
         theme: ``"light"`` or ``"dark"``.
     """
     colours = palette(theme)
     rows = [
-        (i + 1, float(share), float(wanted), f"{share:.1%}", f"{wanted:.1%}")
-        for i, (share, wanted) in enumerate(zip(shares, expected, strict=True))
+        (i + 1, float(got), float(wanted), f"{got:.1%}", f"{wanted:.1%}")
+        for i, (got, wanted) in enumerate(zip(fractions, expected, strict=True))
     ]
     frame = pd.DataFrame(rows, columns=["mode", "fraction", "wanted", "got", "should be"])
     x = {"field": "mode", "type": "ordinal", "title": "mode", "axis": {"labelAngle": 0}}
@@ -39,22 +39,24 @@ def mode_bars(shares: np.ndarray, expected: np.ndarray, theme: str) -> Chart:
     return frame, {"height": 200, "layer": [bars, ticks]}
 
 
-def class_shares(classes: Sequence[str], shares: Mapping[str, np.ndarray], theme: str) -> Chart:
+def class_fractions(
+    classes: Sequence[str], fractions: Mapping[str, np.ndarray], theme: str
+) -> Chart:
     """Draw the fraction of each class side by side for several sets of images.
 
     Args:
         classes: their names; beyond the first 20 they are left out.
-        shares: by the name of the set, ``(K,)``; the first is what was made.
+        fractions: by the name of the set, ``(K,)``; the first is what was made.
         theme: ``"light"`` or ``"dark"``.
     """
     colours = palette(theme)
     rows = [
         (name, str(classes[k]), float(values[k]), f"{values[k]:.1%}")
-        for name, values in shares.items()
+        for name, values in fractions.items()
         for k in range(min(len(classes), 20))
     ]
     frame = pd.DataFrame(rows, columns=["set", "class", "fraction", "words"])
-    names = list(shares)
+    names = list(fractions)
     encoding = {
         "x": {"field": "class", "type": "nominal", "sort": None, "axis": {"labelAngle": 0}},
         "xOffset": {"field": "set", "sort": names},

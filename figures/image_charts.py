@@ -94,13 +94,13 @@ def strips(
     return frame, {"height": ROW * len(values) + AXIS, "layer": [ticks, means]}
 
 
-def class_bars(classes: Sequence[str], shares: Sequence[float], theme: str) -> Chart:
+def class_bars(classes: Sequence[str], probabilities: Sequence[float], theme: str) -> Chart:
     """Draw how likely each class is, with numbers behind the bars."""
     colours = palette(theme)
-    rows = [(name, float(p), f"{p:.1%}") for name, p in zip(classes, shares, strict=True)]
-    frame = pd.DataFrame(rows, columns=["class", "share", "words"])
+    rows = [(name, float(p), f"{p:.1%}") for name, p in zip(classes, probabilities, strict=True)]
+    frame = pd.DataFrame(rows, columns=["class", "probability", "words"])
     y = _rows("class", list(classes))
-    x = quantity("share", "p(class | image)", scale={"domain": [0, 1]}, axis={"format": "%"})
+    x = quantity("probability", "p(class | image)", scale={"domain": [0, 1]}, axis={"format": "%"})
     bars = {
         "mark": {"type": "bar", "color": colours.model},
         "encoding": {"y": y, "x": x, "tooltip": [{"field": "class"}, {"field": "words"}]},

@@ -107,14 +107,14 @@ def matrix_image(values: np.ndarray, theme: str, side: int = 260) -> Image.Image
     """
     colours = palette(theme)
     low, high = rgb(colours.surface) * 255, rgb(colours.model) * 255
-    share = values.astype(np.float32).clip(0, 1)
+    fraction = values.astype(np.float32).clip(0, 1)
     factor = math.ceil(side / max(values.shape))
     if side < max(values.shape):
         scale = side / max(values.shape)
         size = [max(24, round(n * scale)) for n in values.shape]
-        small = Image.fromarray(share).resize((size[1], size[0]), Image.Resampling.BOX)
-        share = np.asarray(small)
-    pixels = low + share[..., None] * (high - low)
+        small = Image.fromarray(fraction).resize((size[1], size[0]), Image.Resampling.BOX)
+        fraction = np.asarray(small)
+    pixels = low + fraction[..., None] * (high - low)
     pixels = pixels.repeat(factor, 0).repeat(factor, 1)
     if factor >= 6:
         pixels[::factor] = pixels[:, ::factor] = rgb(colours.background) * 255

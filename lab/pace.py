@@ -6,14 +6,14 @@ import math
 import time
 from collections import deque
 
-SHARE = 0.05  # of the time that snapshots, and that checkpoints, may take
+FRACTION = 0.05  # of the time that snapshots, and that checkpoints, may take
 
 
 class Pace:
     """Says when something costly is due again.
 
-    After ``every`` seconds, or later, so that it takes no more than ``SHARE`` of the time; but not
-    later than ``patience`` seconds, whatever it costs: someone is watching.
+    After ``every`` seconds, or later, so that it takes no more than ``FRACTION`` of the time; but
+    not later than ``patience`` seconds, whatever it costs: someone is watching.
     """
 
     def __init__(self, every: float, patience: float = math.inf) -> None:
@@ -26,7 +26,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Say what it cost, in seconds; the next time follows from that."""
-        self.due = time.monotonic() + min(max(self.every, seconds / SHARE), self.patience)
+        self.due = time.monotonic() + min(max(self.every, seconds / FRACTION), self.patience)
 
 
 class Rate:

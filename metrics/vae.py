@@ -87,8 +87,8 @@ def plane_of(means: Tensor) -> LatentPlane:
     centred = means - means.mean(0)
     variance = centred.var(0, correction=0).sum().clamp_min(1e-12)
     if means.shape[1] == 2:
-        shares = centred.var(0, correction=0) / variance
-        return LatentPlane(torch.zeros_like(means[0]), torch.eye(2).to(means), _pair(shares))
+        fractions = centred.var(0, correction=0) / variance
+        return LatentPlane(torch.zeros_like(means[0]), torch.eye(2).to(means), _pair(fractions))
     covariance = centred.T @ centred / len(means)
     values, vectors = torch.linalg.eigh(covariance)
     axes = vectors[:, [-1, -2]].T
@@ -97,8 +97,8 @@ def plane_of(means: Tensor) -> LatentPlane:
     return LatentPlane(means.mean(0), axes, _pair(values[[-1, -2]] / variance))
 
 
-def _pair(shares: Tensor) -> tuple[float, float]:
-    return float(shares[0]), float(shares[1])
+def _pair(fractions: Tensor) -> tuple[float, float]:
+    return float(fractions[0]), float(fractions[1])
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def first_or_second(rank: int, port: int, stems: list[str], folder: str) -> None
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ.update({k: str(v) for k, v in place.items()}, MASTER_ADDR="127.0.0.1")
     torchrun.join("cpu")
-    parts = [collectives.mean(*collectives.share(torch.arange(n) ** 2.0), of=n) for n in ROWS]
+    parts = [collectives.mean(*collectives.shard(torch.arange(n) ** 2.0), of=n) for n in ROWS]
     torch.save(parts, f"{folder}/means-{rank}.pt")
     for stem in stems:
         learner = experiment(stem)
@@ -130,7 +130,7 @@ def test_one_process_alone_changes_nothing():
     x = torch.randn(7, 3, requires_grad=True)
     assert collectives.size() == 1
     assert collectives.leads()
-    assert collectives.share(x)[0] is x
+    assert collectives.shard(x)[0] is x
     assert torch.equal(collectives.mean(x[:, 0], of=7), x[:, 0].mean())
     assert collectives.total(x, x.sum())[0] is x
     assert not torchrun.launched()

@@ -24,7 +24,7 @@ from training.core.plane_flow import GRID, POINT_DATA, dataset_knob, grid_points
 
 DRAWN = 1000  # points of a snapshot
 PUSHED = 150  # of these, with an arrow
-MARGIN = 0.08  # around the data, as a share of their window
+MARGIN = 0.08  # around the data, as a fraction of their window
 LATTICE = 25  # points along each side of the latent square
 
 

@@ -173,7 +173,7 @@ class VAETraining(Experiment):
         x = scaled(self._batch())
         count = len(x)
         noise = torch.randn(count, self.config.latent, generator=self.generator, device=self.device)
-        x, noise = collectives.share(x, noise)
+        x, noise = collectives.shard(x, noise)
         with self._precision():
             terms = self.model.terms(x, noise)
             reconstruction, kl = (collectives.mean(term, of=count) for term in terms)

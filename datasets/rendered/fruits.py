@@ -118,7 +118,7 @@ def found_masks(images: np.ndarray) -> np.ndarray:
     """
     hue, chroma = hue_and_chroma(images)
     brightness = images.max(1) / np.float32(255)
-    # In the dark the same paint has less chroma: it is the share of the brightness that counts.
+    # In the dark the same paint has less chroma: it is the fraction of the brightness that counts.
     vivid = (chroma >= 0.5 * np.maximum(brightness, 0.16)) & (chroma > 0.08)
     return vivid & (hue >= REDDEST) & (hue <= YELLOWEST + 10)
 
@@ -257,9 +257,9 @@ def _skin(kind: str, look: _Look, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         side = np.cos(np.arctan2(u, depth) - _column(look.flush[:, 1]))
         yellow = colour(look.hue * 0 + 46, look.deep * 0.85, look.bright * 0.98)[:, :, None, None]
         near_top = np.exp(-((v + 0.95) ** 2 + 0.6 * u * u) / 0.12)
-        share = _column(look.flush[:, 0]) * (0.5 * side.clip(0, 1) + 0.9 * near_top)
-        share = (share * (1 + 0.8 * waves)).clip(0, 0.6)[:, None]
-        paint = paint * (1 - 0.10 * waves[:, None].clip(-1, 1)) * (1 - share) + yellow * share
+        flush = _column(look.flush[:, 0]) * (0.5 * side.clip(0, 1) + 0.9 * near_top)
+        flush = (flush * (1 + 0.8 * waves)).clip(0, 0.6)[:, None]
+        paint = paint * (1 - 0.10 * waves[:, None].clip(-1, 1)) * (1 - flush) + yellow * flush
     lx, ly, lz = (_column(look.light[:, k]) for k in range(3))
     lit = np.maximum(lx * u + ly * v + lz * depth, 0)
     shade = _column(look.ambient) + (1 - _column(look.ambient)) * lit

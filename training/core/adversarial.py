@@ -53,7 +53,7 @@ class DuelConfig(RunConfig):
         0.0,
         bounds=(0.0, 0.95, 0.05),
         label="Momentum",
-        help="Share of the last step that goes into the next (Adam's first decay). Where two "
+        help="Fraction of the last step that goes into the next (Adam's first decay). Where two "
         "chase each other, much of it makes them overshoot.",
         live=True,
     )
@@ -176,7 +176,7 @@ class Duel(Experiment):
         return self.model.discriminator(self.seen(x))
 
     def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
-        """Return the gradient of a scalar loss by the parameters of one of ``PARTS``.
+        """Return the gradient of a scalar loss with respect to the parameters of one of ``PARTS``.
 
         As one vector ``(P,)``, or one for each parameter, of its shape.
         """
@@ -209,7 +209,7 @@ class Duel(Experiment):
         return logged
 
     def update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Take one step of the discriminator; ``fake`` comes without history.
+        """Take one step of the discriminator; ``fake`` comes detached.
 
         Both have the shape ``(B, ...)``; losses are scalars.
         """

@@ -23,7 +23,7 @@ def leads() -> bool:
     return size() == 1 or dist.get_rank() == 0
 
 
-def share(*tensors: Tensor) -> tuple[Tensor, ...]:
+def shard(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return the rows of each batch ``(B, ...)`` that are this process's; together they are all."""
     if size() == 1:
         return tensors
@@ -34,7 +34,7 @@ def mean(values: Tensor, of: int) -> Tensor:
     """Return this process's part of a mean.
 
     Args:
-        values: one value per row of its share, ``(b,)``.
+        values: one value per row of its shard, ``(b,)``.
         of: rows of the whole batch. The parts add up to the mean over these.
     """
     return values.mean() if size() == 1 else values.sum() / of

@@ -57,7 +57,7 @@ def slots_wanted(otherwise: int) -> int:
 
 
 def usable_cores() -> list[int]:
-    """Return the cores this process may use; none where the system does not tell (macOS)."""
+    """Return the cores this process may use; none where the system does not say (macOS)."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
@@ -66,18 +66,18 @@ def best_device() -> str:
     return slots()[0]
 
 
-def threads_for(wanted: int, share: int = 1, cores: int = 0) -> int:
-    """Return the threads for a training that has ``cores`` to itself, or a share of them.
+def threads_for(wanted: int, trainings: int = 1, cores: int = 0) -> int:
+    """Return the threads for a training that has ``cores`` to itself, or a part of them.
 
     Without ``cores``, those of this machine.
 
     Args:
         wanted: by how many its family gains.
-        share: trainings on these cores.
+        trainings: how many run on these cores.
         cores: that they have.
     """
     cores = cores or len(usable_cores()) or os.cpu_count() or 1
-    return max(1, min(wanted, cores // share))
+    return max(1, min(wanted, cores // trainings))
 
 
 def knows_bfloat16(device: torch.device) -> bool:
@@ -88,7 +88,7 @@ def knows_bfloat16(device: torch.device) -> bool:
 
 
 class Lanes:
-    """Tasks beside each other on a CPU, each on its share of torch's threads.
+    """Tasks beside each other on a CPU, each on its part of torch's threads.
 
     Nets on a core each are faster than nets one after the other on all cores, which wait for the
     slowest core after every layer. On other devices, and with fewer threads than lanes, tasks run

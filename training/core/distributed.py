@@ -1,7 +1,7 @@
 """One training by several processes, one per GPU: ``torchrun --nproc_per_node 2 -m training ...``.
 
 Each process holds the whole model, draws the whole batch with the same generator, computes its
-share of the rows, and the gradients are added up. So the training is that of one process with the
+shard of the rows, and the gradients are added up. So the training is that of one process with the
 same batch: same data, same noise, same checkpoint; only the order of some sums differs.
 
 The first process, the leader, does all the rest: folder, metrics, snapshots, progress bar. The

@@ -151,14 +151,15 @@ def gradient_penalty(
     Args:
         critic: examples to scores ``(B,)``.
         real: real examples ``(B, ...)``.
-        fake: as many fake ones, without history.
+        fake: as many fake ones, detached.
         generator: of where between the two, on their device.
 
     Returns:
         A scalar whose gradient reaches the critic's weights.
     """
-    share = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, device=real.device)
-    between = (real + share * (fake - real)).requires_grad_()
+    ones = [1] * (real.ndim - 1)
+    fraction = torch.rand((len(real), *ones), generator=generator, device=real.device)
+    between = (real + fraction * (fake - real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     # The root of a sum of squares has no gradient at zero.
     return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()

@@ -64,11 +64,11 @@ def channels_knob() -> Any:
 
 
 def conditional_knob() -> Any:
-    """Declare whether a flow is told the class of each image."""
+    """Declare whether a flow gets the class of each image."""
     return knob(
         True,
         label="Class-conditional",
-        help="Tell the couplings the class of each image, so that it can be chosen when sampling.",
+        help="Give the couplings the class of each image, so that it can be chosen when sampling.",
         group="Model",
     )
 
@@ -156,7 +156,7 @@ class ImageFlowTraining(Experiment):
         )
 
     def update(self) -> Mapping[str, Tensor]:
-        x, labels = collectives.share(*self._batch(self.config.batch))
+        x, labels = collectives.shard(*self._batch(self.config.batch))
         mixed = getattr(self.config, "precision", "float32") == "mixed"
         with mixed_precision(self.model, mixed):
             loss = collectives.mean(self.bits_per_dim(x, labels), of=self.config.batch)

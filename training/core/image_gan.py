@@ -41,7 +41,7 @@ def veil_knob(default: float) -> Any:
         label="Noise on all images",
         help="Standard deviation, at the start, of the noise through which the discriminator sees "
         "real and fake images (from -1 to 1); it falls to zero at the end. It keeps a "
-        "discriminator that has few images from learning them by heart.",
+        "discriminator that has few images from overfitting them.",
         live=True,
     )
 
@@ -65,7 +65,8 @@ class ImageDuelConfig(DuelConfig, ImageDataConfig):
         0.5,
         bounds=(0.0, 0.95, 0.05),
         label="Momentum",
-        help="Share of the last step that goes into the next (Adam's first decay). DCGAN's is 0.5.",
+        help="Fraction of the last step that goes into the next (Adam's first decay). "
+        "DCGAN's is 0.5.",
         live=True,
     )
     veil: float = veil_knob(0.3)

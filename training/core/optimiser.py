@@ -162,7 +162,7 @@ def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> f
         Super-Convergence (Smith, Topin, 2017). https://arxiv.org/abs/1708.07120
 
     Examples:
-        >>> [round(one_cycle(share), 3) for share in (0, 0.05, 0.1, 0.55, 1)]
+        >>> [round(one_cycle(done), 3) for done in (0, 0.05, 0.1, 0.55, 1)]
         [0.1, 0.55, 1.0, 0.5, 0.0]
     """
     if fraction < warm_up:

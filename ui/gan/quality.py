@@ -24,7 +24,7 @@ from analysis.frechet import (
     yardsticks,
 )
 from datasets.images import ImageSet
-from figures.gan_charts import class_shares
+from figures.gan_charts import class_fractions
 from lab.view import View
 from paths import ROOT
 from ui.common.cached import kept
@@ -84,7 +84,7 @@ def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
         "nor do values of different data sets. Real training images are the floor."
     )
     shares = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
-    chart = class_shares(images.classes, shares, studio.shade)
+    chart = class_fractions(images.classes, shares, studio.shade)
     st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Fraction of each class")
 
 
