@@ -145,6 +145,6 @@ def cluster(folder: Path, host: str = "127.0.0.1") -> Iterator[Nodes]:
 
 
 def port_answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether somebody listens there."""
+    """Return whether somebody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0

@@ -146,7 +146,7 @@ class Visitor:
         return self._query
 
     def has(self, label: str) -> bool:
-        """Tell whether there is a button of this label that can be pressed."""
+        """Return whether there is a button of this label that can be pressed."""
         with contextlib.suppress(PageError):
             return not self._button(label).disabled
         return False

@@ -37,7 +37,7 @@ def threads(family: Family) -> int:
 
 
 def launched() -> bool:
-    """Tell whether torchrun started this process as one of several."""
+    """Return whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 

@@ -34,7 +34,6 @@ __all__ = [
     "DataMissing",
     "ImageSet",
     "ImageSource",
-    "data_roots",
     "download",
     "image_folders",
     "is_here",

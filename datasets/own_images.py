@@ -16,8 +16,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from datasets.defect_set import MAX_UNPACKED as MAX_DEFECTS
-from datasets.defect_set import DefectSet
 from datasets.files.archives import ZipInput
 from datasets.files.errors import DataError
 from datasets.files.images import MIN_SIDE, shown
@@ -38,17 +36,13 @@ from datasets.files.sources import (
     zip_sources,
 )
 from datasets.files.stacks import read_stack
-from datasets.own import OwnData
-from datasets.own_pairs import OwnPairs
 
 __all__ = [
     "Item",
-    "Own",
     "OwnImages",
     "decode",
     "fixed_fifth",
     "image_folders",
-    "load_own",
     "read_image_files",
     "read_image_folder",
     "read_image_zip",
@@ -61,7 +55,7 @@ MAX_SIZE = 256
 MAX_CLASSES = 1000
 ALL = "all"  # the class of images without class folders
 
-_HELD_OUT = ("test", "val", "valid", "validation")
+_TEST_FOLDERS = ("test", "val", "valid", "validation")
 _SPLIT_SEED = 0
 _ARRAYS = ("images", "labels", "held_out")
 
@@ -143,19 +137,6 @@ def _check_images(images: np.ndarray) -> None:
 
 
 Files = Sequence[tuple[str, bytes]]
-Own = OwnData | OwnImages | DefectSet | OwnPairs
-
-
-def load_own(path: str | Path) -> Own:
-    """Read a user's saved data of any kind.
-
-    Raises:
-        DataError: the file is missing, damaged or holds something else.
-    """
-    # Each kind has a limit of its own, and checks it again.
-    kind = str(read_saved(path, MAX_DEFECTS, ("kind",))["kind"])
-    kinds = {known.kind: known for known in (OwnImages, DefectSet, OwnPairs)}
-    return kinds.get(kind, OwnData).load(path)
 
 
 def fixed_fifth(labels: np.ndarray) -> np.ndarray:
@@ -348,7 +329,7 @@ def _split_folders(tops: set[str]) -> dict[str, tuple[bool, str | None]]:
     if {"traina", "trainb"} <= by_name.keys():
         names = [name for name in ("traina", "trainb", "testa", "testb") if name in by_name]
         return {by_name[name]: (name.startswith("test"), name[-1].upper()) for name in names}
-    test = next((by_name[name] for name in _HELD_OUT if name in by_name), None)
+    test = next((by_name[name] for name in _TEST_FOLDERS if name in by_name), None)
     if "train" in by_name and test is not None:
         return {by_name["train"]: (False, None), test: (True, None)}
     return {}

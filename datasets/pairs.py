@@ -200,7 +200,7 @@ def load_pairs(name: str, size: int, own: OwnPairs | None = None) -> PairSet:
 
 
 def is_here(name: str) -> bool:
-    """Tell whether a set is on this machine, without reading it. The user's own counts as here."""
+    """Return whether a set is here, without reading it; the user's own always is."""
     return name == OWN or PAIRS[name].built_in or _place_of(name) is not None
 
 

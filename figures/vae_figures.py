@@ -31,7 +31,7 @@ def class_colours(count: int, theme: str) -> list[str]:
 
 
 def are_glyphs(names: Sequence[str]) -> bool:
-    """Tell whether the names of classes are short enough to be the marks themselves."""
+    """Return whether the names of classes are short enough to be the marks themselves."""
     return all(len(name) <= 2 for name in names)
 
 

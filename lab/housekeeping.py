@@ -40,7 +40,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Departures:
     """What to do now: runs to warn about, to take the warning back from, and to delete."""
 
     warn: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Plan:
     delete: tuple[str, ...] = ()
 
 
-def plan(runs: Sequence[Kept], rules: Rules, now: float) -> Plan:
+def departures(runs: Sequence[Kept], rules: Rules, now: float) -> Departures:
     """Return which runs have to leave.
 
     Runs leave oldest first, and only as many as bring each owner back to ``rules.runs`` and the lab
@@ -58,7 +58,7 @@ def plan(runs: Sequence[Kept], rules: Rules, now: float) -> Plan:
     surplus = _surplus(runs, rules)
     warned = {run.id: run.leaves for run in runs if run.leaves is not None}
     due = tuple(r for r in surplus if r in warned and warned[r] <= now)
-    return Plan(
+    return Departures(
         warn=tuple(r for r in surplus if r not in warned),
         spare=tuple(r for r in warned if r not in surplus),
         delete=due,

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.driver import Report
-from lab.housekeeping import Kept, plan
+from lab.housekeeping import Kept, departures
 from lab.limits import LabFull, Limits
 from lab.memory import dump_threads_on_signal, keep_small
 from lab.queue import Queue
@@ -372,7 +372,7 @@ class Lab:
         self.limits.used = Counter()
         for run in kept:
             self.limits.used[run.owner] += run.size
-        steps = plan(kept, self.rules, now)
+        steps = departures(kept, self.rules, now)
         for run_id in steps.delete:
             with suppress(RunError):  # it has been resumed meanwhile, or its disk is away
                 self.delete(run_id)

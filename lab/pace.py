@@ -21,7 +21,7 @@ class Pace:
         self.due = 0.0
 
     def is_due(self) -> bool:
-        """Tell whether it is time again."""
+        """Return whether it is time again."""
         return time.monotonic() >= self.due
 
     def took(self, seconds: float) -> None:

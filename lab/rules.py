@@ -46,7 +46,7 @@ class Rules(BaseModel):
         return self != Rules()
 
     def is_admin(self, keys: Sequence[str]) -> bool:
-        """Tell whether one of a person's keys (verified address, id) is an admin's."""
+        """Return whether one of a person's keys (verified address, id) is an admin's."""
         known = {key.casefold() for key in self.admins if key.strip()}
         return any(key.casefold() in known for key in keys)
 

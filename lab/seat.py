@@ -47,7 +47,7 @@ class Seat:
         return run if run is not None and run.notes.access().lets_see(self.who) else None
 
     def may_change(self, run_id: str) -> bool:
-        """Tell whether this person may command, rename, share and delete a run."""
+        """Return whether this person may command, rename, share and delete a run."""
         run = self._lab.store.get(run_id)
         return run is not None and run.notes.access().lets_change(self.who)
 
@@ -221,7 +221,7 @@ class Seat:
             raise RunError(f"{comparison.path} cannot be deleted: {error.strerror}.") from error
 
     def _may(self, comparison: Comparison, rule: Callable[[Access, Person], bool]) -> bool:
-        """Tell whether a rule holds for all runs; with none left it is for admins only."""
+        """Return whether a rule holds for all runs; with none left it is for admins only."""
         runs = [run for entry in comparison.entries if (run := comparison.run_of(entry))]
         allowed = all(rule(run.notes.access(), self.who) for run in runs)
         return allowed and bool(runs or self.who.admin)

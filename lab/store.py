@@ -131,7 +131,7 @@ class Run:
         return ""
 
     def opens(self) -> bool:
-        """Tell whether its settings can be read; pages of families leave out the others."""
+        """Return whether its settings can be read; pages of families leave out the others."""
         return not self.trouble()
 
     def own_data(self) -> Own | None:
@@ -177,7 +177,7 @@ class Run:
         return filelock.FileLock(self.path / ".lock", timeout=0)
 
     def is_trained_now(self) -> bool:
-        """Tell whether some living process holds its lock."""
+        """Return whether some living process holds its lock."""
         try:
             with self.lock():
                 return False

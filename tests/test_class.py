@@ -19,7 +19,7 @@ from conftest import wait_until
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
 from lab.comparison import CLASSIC, ENTRANTS, Entry
-from lab.housekeeping import Kept, plan
+from lab.housekeeping import Kept, departures
 from lab.lab import Lab, LabFull, get_lab
 from lab.queue import in_turn, waits
 from lab.rules import Rules, RulesError, load_rules
@@ -92,34 +92,34 @@ def kept(name: str, owner: str = "ann", *, size: float = 1.0, ended: bool = True
 def test_the_oldest_leave_first_and_are_warned_before():
     rules = Rules(runs=2)
     runs = [kept("r1"), kept("r2"), kept("r3"), kept("r4")]
-    assert plan(runs, rules, now=100.0).warn == ("r1", "r2")
-    assert plan(runs, rules, now=100.0).delete == ()
+    assert departures(runs, rules, now=100.0).warn == ("r1", "r2")
+    assert departures(runs, rules, now=100.0).delete == ()
     warned = [kept("r1", leaves=150.0), kept("r2", leaves=150.0), kept("r3"), kept("r4")]
-    assert plan(warned, rules, now=149.0).delete == ()
-    assert plan(warned, rules, now=150.0).delete == ("r1", "r2")
+    assert departures(warned, rules, now=149.0).delete == ()
+    assert departures(warned, rules, now=150.0).delete == ("r1", "r2")
 
 
 def test_a_warning_is_taken_back_when_there_is_room_again():
-    steps = plan([kept("r1", leaves=1.0), kept("r2")], Rules(runs=2), now=100.0)
+    steps = departures([kept("r1", leaves=1.0), kept("r2")], Rules(runs=2), now=100.0)
     assert (steps.spare, steps.delete, steps.warn) == (("r1",), (), ())
 
 
 def test_what_trains_or_waits_never_leaves():
     runs = [kept(f"r{i}", ended=False, leaves=1.0) for i in range(5)]
-    steps = plan(runs, Rules(runs=1, disk_gb=1), now=100.0)
+    steps = departures(runs, Rules(runs=1, disk_gb=1), now=100.0)
     assert steps.delete == steps.warn == ()
 
 
 def test_one_person_does_not_push_out_another():
     runs = [kept("r1", "ben"), *(kept(f"r{i}", "ann") for i in range(2, 6))]
-    assert plan(runs, Rules(runs=2), now=0.0).warn == ("r2", "r3")
+    assert departures(runs, Rules(runs=2), now=0.0).warn == ("r2", "r3")
 
 
 def test_a_full_disk_makes_the_oldest_of_all_leave():
     runs = [kept("r1", "ben"), kept("r2", "ann", size=2), kept("r3", "ann")]
-    assert plan(runs, Rules(disk_gb=3.5), now=0.0).warn == ("r1",)
-    assert plan(runs, Rules(disk_gb=2.5), now=0.0).warn == ("r1", "r2")
-    assert plan(runs, Rules(disk_gb=4), now=0.0).warn == ()
+    assert departures(runs, Rules(disk_gb=3.5), now=0.0).warn == ("r1",)
+    assert departures(runs, Rules(disk_gb=2.5), now=0.0).warn == ("r1", "r2")
+    assert departures(runs, Rules(disk_gb=4), now=0.0).warn == ()
 
 
 def test_a_lab_warns_waits_and_deletes(tmp_path):

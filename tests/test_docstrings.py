@@ -36,7 +36,7 @@ def function_of(member: object) -> object:
 
 
 def explained(owner: type, name: str) -> bool:
-    """Tell whether a method has a docstring, here or in a class of ours that it comes from."""
+    """Return whether a method has a docstring, here or in a class of ours that it comes from."""
     return any(
         inspect.isroutine(found) and found.__doc__
         for base in owner.__mro__

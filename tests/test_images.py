@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from datasets import images
+from datasets.files import sources
 from datasets.images import IMAGES, DataMissing, download, is_here, load_images
 from datasets.own import DataError
 from datasets.own_images import (
@@ -287,7 +288,7 @@ def test_a_good_copy_in_a_later_root_is_used(tmp_path, monkeypatch):
         put_mnist(tmp_path / name)
     roots = (tmp_path / "none", tmp_path / "first", tmp_path / "second")
     monkeypatch.setenv("GENLAB_DATA", os.pathsep.join(map(str, roots)))
-    assert images.data_roots() == [*roots[1:], images.PROJECT]
+    assert sources.data_roots() == [*roots[1:], sources.PROJECT]
     (tmp_path / "first" / "MNIST" / "raw" / MNIST_FILES[0]).write_bytes(b"")
     assert str(tmp_path / "second") in load_images("mnist").note
 
@@ -301,7 +302,7 @@ def missing(name: str) -> None:
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
 def test_missing_sets_say_what_to_do(monkeypatch, value, name):
     monkeypatch.setenv("GENLAB_DATA", value)
-    assert images.data_roots() == [images.PROJECT]
+    assert sources.data_roots() == [sources.PROJECT]
     missing(name)
     with pytest.raises(DataMissing, match=r"download it \(\d+ MB\).* GENLAB_DATA") as caught:
         load_images(name)

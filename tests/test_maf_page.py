@@ -27,7 +27,6 @@ from datasets import capsules
 from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_image, save_layout
 from datasets.own import DataError
-from datasets.own_images import load_own
 from figures import detection_charts, maf_pictures
 from lab.imports.weights_import import read_weights
 from lab.store import Run, Status
@@ -144,8 +143,7 @@ def test_weights_from_a_file_are_recognised(run):
 
 def test_own_defects_are_saved_and_loaded_as_such(tmp_path, data):
     data.save(tmp_path / "data.npz")
-    loaded = load_own(tmp_path / "data.npz")
-    assert isinstance(loaded, DefectSet)
+    loaded = DefectSet.load(tmp_path / "data.npz")
     np.testing.assert_array_equal(loaded.train, data.train)
 
 

@@ -24,7 +24,6 @@ from datasets.images import OWN, DataMissing, image_folders, load_images
 from datasets.own import DataError, OwnData
 from datasets.own_images import (
     OwnImages,
-    load_own,
     read_image_files,
     read_image_folder,
     read_image_zip,
@@ -550,7 +549,7 @@ def test_a_folder_that_changes_is_read_again(tmp_path):
 
 def test_what_is_missing_is_not_called_damaged(tmp_path):
     for name in ("data.npz", "pets.zip"):
-        for read in (load_own, lambda path: read_image_zip(path, path.name, 8, 3)):
+        for read in (OwnImages.load, lambda path: read_image_zip(path, path.name, 8, 3)):
             with pytest.raises(DataError, match=f"^There is no file {name}.$"):
                 read(tmp_path / name)
     with pytest.raises(DataError, match="no such folder"):
@@ -583,17 +582,15 @@ def test_save_and_load(tmp_path):
     path = tmp_path / "data.npz"
     own.save(path)
     assert list(tmp_path.iterdir()) == [path]
-    for again in (OwnImages.load(path), load_own(path)):
-        assert isinstance(again, OwnImages)
-        for field in ("images", "labels", "held_out"):
-            assert np.array_equal(getattr(again, field), getattr(own, field))
-        assert (again.classes, again.name, again.skipped) == (own.classes, own.name, own.skipped)
+    again = OwnImages.load(path)
+    for field in ("images", "labels", "held_out"):
+        assert np.array_equal(getattr(again, field), getattr(own, field))
+    assert (again.classes, again.name, again.skipped) == (own.classes, own.name, own.skipped)
 
 
-def test_load_own_tells_the_kinds_apart(tmp_path):
+def test_saved_points_are_no_images(tmp_path):
     points = OwnData("points", np.random.default_rng(0).normal(size=(30, 2)).astype("f4"), "p")
     points.save(tmp_path / "data.npz")
-    assert np.array_equal(load_own(tmp_path / "data.npz").array, points.array)
     with pytest.raises(DataError):
         OwnImages.load(tmp_path / "data.npz")
 
@@ -652,13 +649,13 @@ def test_bad_saved_files_are_refused(case, tmp_path):
     path = tmp_path / "data.npz"
     path.write_bytes(BAD_FILES[case])
     with pytest.raises(DataError) as caught:
-        load_own(path)
+        OwnImages.load(path)
     assert_sentence(caught.value)
 
 
 def test_the_saved_file_of_the_untouched_case_is_good(tmp_path):
     (tmp_path / "data.npz").write_bytes(saved())
-    assert len(load_own(tmp_path / "data.npz").images) == 30
+    assert len(OwnImages.load(tmp_path / "data.npz").images) == 30
 
 
 # Folders of pictures among the data

@@ -18,7 +18,6 @@ from PIL import Image
 from datasets import pairs
 from datasets.images import DataMissing
 from datasets.own import DataError
-from datasets.own_images import load_own
 from datasets.own_pairs import OwnPairs
 from datasets.pairs import (
     PAIRS,
@@ -157,14 +156,13 @@ def test_own_sets_are_saved_and_checked_again(tmp_path):
     own = read_two_sets(good, good, 32, ("left", "right"))
     path = tmp_path / "data.npz"
     own.save(path)
-    again = load_own(path)
-    assert isinstance(again, OwnPairs)
+    again = OwnPairs.load(path)
     assert again.domains == own.domains
     for part in ("train_a", "train_b", "test_a", "test_b"):
         assert np.array_equal(getattr(again, part), getattr(own, part))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match="damaged"):
-        load_own(path)
+        OwnPairs.load(path)
 
 
 @pytest.mark.parametrize(

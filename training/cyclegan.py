@@ -390,7 +390,7 @@ class CycleGANTraining(Experiment):
 
 
 def gains_by_bfloat16(config: CycleGANConfig, device: torch.device) -> bool:
-    """Tell whether a device is faster in bfloat16: measured on a CPU, from some width on."""
+    """Return whether a device is faster in bfloat16: measured on a CPU, from some width on."""
     return knows_bfloat16(device) and (device.type != "cpu" or config.width >= WIDE)
 
 

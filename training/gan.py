@@ -111,7 +111,7 @@ class PlaneGAN(Duel):
 
     @property
     def by_hand(self) -> bool:
-        """Tell whether the loss wants no more of the networks than their gradients."""
+        """Return whether the loss wants no more of the networks than their gradients."""
         return not LOSSES[self.live["loss"]].penalised
 
     def made(self, count: int) -> Tensor:

@@ -16,7 +16,7 @@ from training.core.config import knob
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
 from training.core.optimiser import Optimiser, one_cycle
-from training.core.plane_flow import HELD_OUT, POINT_DATA, SAMPLES, PlaneConfig
+from training.core.plane_flow import HELD_OUT_POINTS, POINT_DATA, SAMPLES, PlaneConfig
 
 LATENT = 2  # so that the codes can be drawn
 TIGHT = 64  # draws behind the tighter bound
@@ -133,7 +133,7 @@ class PlaneVAE(Experiment):
 
     def _held_out(self) -> tuple[torch.Generator, Tensor]:
         eval_generator = torch.Generator(self.device).manual_seed(3)
-        return eval_generator, self.plane.held_out(HELD_OUT, eval_generator)
+        return eval_generator, self.plane.held_out(HELD_OUT_POINTS, eval_generator)
 
     def _noise(self, generator: torch.Generator, *shape: int) -> Tensor:
         return torch.randn(*shape, LATENT, generator=generator, device=self.device)

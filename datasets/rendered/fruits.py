@@ -98,7 +98,7 @@ def mean_hue(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def is_kind(kind: str, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tell by the hue rule which images show a kind of fruit, shape ``(n,)``, booleans.
+    """Return, by the hue rule, which images show a kind of fruit, shape ``(n,)``, booleans.
 
     An image shows an orange if the mean hue inside its mask is between 15 and 60 degrees, an apple
     if it is between -45 and 15, and neither if it is grey there or of another hue.

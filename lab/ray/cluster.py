@@ -92,7 +92,7 @@ def need(device: str, threads: int) -> dict[str, int]:
 
 
 def answers(address: str) -> bool:
-    """Tell whether somebody listens at ``host:port``; what is no such address may be anything."""
+    """Return whether somebody listens at ``host:port``; what is no such address may be anything."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         return True

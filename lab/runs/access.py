@@ -43,11 +43,11 @@ class Access:
     shared: bool = False
 
     def lets_see(self, who: Person) -> bool:
-        """Tell whether a person may look at it, take it away, and use its settings."""
+        """Return whether a person may look at it, take it away, and use its settings."""
         return self.shared or self.lets_change(who)
 
     def lets_change(self, who: Person) -> bool:
-        """Tell whether a person may command, rename, share and delete it."""
+        """Return whether a person may command, rename, share and delete it."""
         return who.admin or (bool(self.owner) and self.owner == who.id)
 
 

@@ -258,7 +258,7 @@ LAB = [
     ),
     m(
         "runs leave when they are warned",
-        "plan",
+        "departures",
         "warned[r] <= now",
         "warned[r]",
         "test_class.py::test_a_lab_warns_waits_and_deletes",

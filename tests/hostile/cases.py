@@ -56,8 +56,8 @@ from PIL import Image
 
 from datasets import defects, mvtec
 from datasets.files.images import read_image
-from datasets.own import read_own
-from datasets.own_images import load_own, read_image_zip
+from datasets.own import OwnData, read_own
+from datasets.own_images import read_image_zip
 from datasets.pairs import read_pairs_zip
 from lab.driver import drive
 from lab.imports.run_import import import_run
@@ -129,7 +129,7 @@ def _shown(data: bytes, folder: Path) -> str:
 
 def _saved(data: bytes, folder: Path) -> object:
     (folder / "data.npz").write_bytes(data)
-    return load_own(folder / "data.npz")
+    return OwnData.load(folder / "data.npz")
 
 
 def _downloaded(data: bytes, folder: Path) -> None:

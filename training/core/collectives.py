@@ -19,7 +19,7 @@ def size() -> int:
 
 
 def leads() -> bool:
-    """Tell whether this process is the one that keeps the run's folder."""
+    """Return whether this process is the one that keeps the run's folder."""
     return size() == 1 or dist.get_rank() == 0
 
 

@@ -81,7 +81,7 @@ def threads_for(wanted: int, trainings: int = 1, cores: int = 0) -> int:
 
 
 def knows_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device computes faster in bfloat16 than in float32."""
+    """Return whether a device computes faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -23,7 +23,7 @@ from training.core.optimiser import Optimiser, one_cycle
 
 GRID = 96  # cells along each side of a density image
 SAMPLES = 1000  # points of a sample image
-HELD_OUT = 20_000  # points behind each KL: with few, a perfect model looks bad
+HELD_OUT_POINTS = 20_000  # points behind each KL: with few, a perfect model looks bad
 
 Model = Callable[..., Flow]
 
@@ -203,7 +203,7 @@ def measuring_points(plane: Plane) -> tuple[Tensor, Tensor | None]:
     Returns:
         Standardised points ``(N, 2)``, and ``(N,)`` or ``None`` where the truth is not known.
     """
-    x = plane.held_out(HELD_OUT, torch.Generator(plane.mean.device).manual_seed(3))
+    x = plane.held_out(HELD_OUT_POINTS, torch.Generator(plane.mean.device).manual_seed(3))
     return x, plane.log_prob(x) if plane.density is not None else None
 
 
