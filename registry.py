@@ -221,17 +221,17 @@ FAMILIES |= {
         ),
         FAMILIES["glow"].variant(
             "glow_plane",
-            "Glow in the plane",
+            "Glow in 2-D",
             "The same step without pixels: actnorm, a linear map and a coupling bend the plane.",
         ),
         FAMILIES["maf"].variant(
             "maf_plane",
-            "MAF in the plane",
+            "MAF in 2-D",
             "One coordinate after the other: an autoregressive density of two dimensions.",
         ),
         FAMILIES["vae"].variant(
             "vae_plane",
-            "VAE in the plane",
+            "VAE in 2-D",
             "Points through two latent units: a density of which only a bound is known.",
         ),
     )

@@ -30,7 +30,7 @@ def directions(latent: int, seed: int) -> Tensor:
 
 
 def plane(base: Tensor, ways: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Return latents in the plane through one along two directions, ``(T, D)``.
+    """Return latents on the plane through one along two directions, ``(T, D)``.
 
     Args:
         base: where the plane begins, ``(D,)``.

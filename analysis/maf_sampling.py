@@ -137,7 +137,7 @@ class Look:
         jacobian: of the block, ``d z_i / d x_j``, shape ``(D, D)``.
         stated: the ``log_det`` that the block gives, nats.
         true: the logarithm of the absolute determinant of ``jacobian``, nats.
-        integral: of the block's density in 2-D, with two dimensions of the same kind; 1
+        integral: of the block's 2-D density, with two dimensions of the same kind; 1
             if it is one.
     """
 
@@ -162,7 +162,7 @@ def look(features: int, hidden: int, *, strict: bool, seed: int) -> Look:
 
 @torch.no_grad()
 def _integral(hidden: int, *, strict: bool, seed: int, reach: float = 40.0, cells: int = 401):
-    """Return the integral of the density of a small block in the plane, by the midpoint rule.
+    """Return the integral of the density of a small block in 2-D, by the midpoint rule.
 
     The places are spaced evenly in the inverse hyperbolic sine: dense where the density lies.
     """

@@ -2,7 +2,7 @@
 
 Two protocols, and one file, ``assets/measured.json``:
 
-- in the plane, a comparison on equal terms (the command stands in the file); ``--runs FOLDER``
+- in 2-D, a comparison on equal terms (the command stands in the file); ``--runs FOLDER``
   takes one that is there already;
 - on images, the runs that ship with the lab: time for a batch of samples, and how far a flow
   misses on the way from its samples to the latents and back.
@@ -76,7 +76,7 @@ def in_the_plane(folder: Path) -> dict:
 
 
 def sampler(run: Run) -> Callable[[], Tensor]:
-    """Return what makes 10,000 samples of a trained model in the plane."""
+    """Return what makes 10,000 samples of a trained model in 2-D."""
     model = run.family.training.blank(run.config, run.snapshots.target())
     run.weights.load_into(model)
     model.eval()

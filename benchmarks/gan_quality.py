@@ -1,4 +1,4 @@
-"""What GANs in the plane come to over several seeds, and which settings collapse how often.
+"""What GANs in 2-D come to over several seeds, and which settings collapse how often.
 
 1. The ring of 8 (standard deviation 0.02) with the page's defaults, and the grid of 25 (standard
    deviation 0.05 at a spacing of 1) with more steps. Scored on 20,000 fresh samples, beside as

@@ -7,7 +7,7 @@
    at the fakes for the generator, two Adams. Steps in turns (A B C A B C ...), each with one
    thread and with all; a ratio is taken within each round, at the better number of threads of
    either; its median is reported.
-2. D+G steps/s of the duel in the plane with the defaults of its page, one thread: the bare
+2. D+G steps/s of the duel in 2-D with the defaults of its page, one thread: the bare
    generator, and the same in the lab with the page open in a headless Chromium.
 """
 
@@ -121,7 +121,7 @@ def _verdict(value: float, goal: float) -> str:
 
 def _duel(rounds: int, iterations: int) -> Table:
     table = Table(
-        f"gan: the duel in the plane, batch 256, {iterations:,} steps, one thread",
+        f"gan: the duel in 2-D, batch 256, {iterations:,} steps, one thread",
         ("trained", "runs", "D+G steps/s", "min-max"),
     )
     bare = []

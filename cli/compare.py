@@ -70,7 +70,7 @@ def add_to(words, **options) -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("comparison"), help="The folder to write to."
     )
     parser.add_argument(
-        "--plan", action="store_true", help="Tell the steps of each model as JSON, train nothing."
+        "--plan", action="store_true", help="Print the steps of each model as JSON, train nothing."
     )
     return parser
 

@@ -1,4 +1,4 @@
-r"""Densities in the plane whose log-density and entropy are known exactly.
+r"""2-D densities whose log-density and entropy are known exactly.
 
 Densities are immutable once built, draw only from the generator they are given, and follow the
 device of the generator or of the points.
@@ -28,7 +28,7 @@ REACH = 7.0
 
 
 class Density(ABC):
-    """A probability density in the plane.
+    """A 2-D probability density.
 
     Attributes:
         mean: exact mean of each coordinate, with shape (2,), float32.

@@ -76,7 +76,7 @@ def download(
     Args:
         source: which one.
         root: data root to put it in; by default the project's own.
-        progress: is told bytes done and bytes in all, about.
+        progress: called with bytes done and bytes in all, about.
         timeout: seconds without an answer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a trainer in the plane needs: standardised points, and the truth where it is known."""
+"""What a trainer in 2-D needs: standardised points, and the truth where it is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Toy data sets in the plane.
+r"""2-D toy data sets.
 
 What makes them worth having: with the truth known, a trained model's distance to it is a number,
 :math:`KL(p \| q) = -E_p[\log q] - H(p)`, in nats, and not an impression from a scatter plot.

@@ -1,1 +1,1 @@
-"""Arrays in, pictures out: images, charts and figures. No Streamlit."""
+"""Arrays in, images, charts and figures out. No Streamlit."""

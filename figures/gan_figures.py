@@ -1,4 +1,4 @@
-"""Images of a duel in the plane: arrays in, images out. No Streamlit, no global state."""
+"""Images of a duel in 2-D: arrays in, images out. No Streamlit, no global state."""
 
 from __future__ import annotations
 

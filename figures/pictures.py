@@ -18,7 +18,7 @@ from scipy.ndimage import convolve
 from figures.palette import diverging, palette, rgb, sequential
 
 Box = tuple[float, float, float, float]  # x0, x1, y0, y1
-SIDE = 384  # pixels along each side of an image in the plane
+SIDE = 384  # pixels along each side of an image in 2-D
 
 
 def peak_of(density: np.ndarray) -> float:

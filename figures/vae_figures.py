@@ -42,7 +42,7 @@ def scatter(
     reach: float,
     theme: str,
 ) -> Image.Image:
-    """Paint points in the plane, each as the name of its class if that is short, or as a dot.
+    """Paint 2-D points, each as the name of its class if that is short, or as a dot.
 
     Args:
         points: ``(N, 2)``.
@@ -77,7 +77,7 @@ def map_chart(
     axes: tuple[str, str],
     theme: str,
 ) -> Chart:
-    """Draw points in the plane under a fine lattice that answers to clicks anywhere.
+    """Draw 2-D points under a fine lattice that answers to clicks anywhere.
 
     The selection is called ``place`` and has the fields ``x`` and ``y``.
 

@@ -127,7 +127,7 @@ def waits(count: int, slots: int, left: Sequence[float | None], typical: float |
     Args:
         count: runs in the queue, in the order in which they get slots.
         slots: trainings that may run at a time.
-        left: seconds that each run at work still takes, ``None`` where nobody can tell.
+        left: seconds that each run at work still takes, ``None`` where nobody knows.
         typical: seconds that a run takes, from those that have ended.
     """
     unknown = float("inf")

@@ -54,7 +54,7 @@ def census(lab: Lab) -> Census:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes of memory that a process holds, or 0 where the system does not tell."""
+    """Return the bytes of memory that a process holds, or 0 where the system does not say."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -29,7 +29,7 @@ class View:
         live: values of the knobs that can be changed while it runs.
         seq: grows with each change, so that a page knows what it has drawn already.
         ahead: runs before it in the queue.
-        wait: seconds until it starts, as far as anybody can tell.
+        wait: seconds until it starts, as far as anybody knows.
         held: whether it waits for another run of its owner, however many slots are free.
         access: to whom it belongs.
     """

@@ -64,7 +64,7 @@ class Worker:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it has been told to end."""
+        """Whether it has been asked to end."""
         return self.ending or self.stopping_since is not None
 
     def take(self, report: Report) -> None:

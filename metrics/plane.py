@@ -29,7 +29,7 @@ COVERED = 0.1  # of the samples that a mode should get, for it to count as cover
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of a density in 2-D, in the standardised units that models see.
+    """What is known of a 2-D density, in the standardised units that models see.
 
     Attributes:
         plane: the data set; its density must be known.

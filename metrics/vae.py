@@ -69,7 +69,7 @@ class LatentPlane:
     explained: tuple[float, float]
 
     def project(self, latents: Tensor) -> Tensor:
-        """Return the coordinates of latents ``(B, latent)`` in the plane, ``(B, 2)``."""
+        """Return the coordinates of latents ``(B, latent)`` in this plane, ``(B, 2)``."""
         return (latents - self.centre) @ self.axes.T
 
     def lift(self, points: Tensor) -> Tensor:

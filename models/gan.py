@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a generator and a discriminator, in the plane and on images."""
+"""Generative adversarial networks: a generator and a discriminator, in 2-D and on images."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def plane_gan(
     prior: Noise = "uniform",
     generator: torch.Generator | None = None,
 ) -> GAN:
-    """Return a GAN over points in the plane, ``(B, 2)``.
+    """Return a GAN over 2-D points, ``(B, 2)``.
 
     Args:
         hidden: width of the hidden layers of either network.

@@ -1,4 +1,4 @@
-"""Glow: actnorm, invertible 1x1 convolution and affine coupling, in levels; and in the plane.
+"""Glow: actnorm, invertible 1x1 convolution and affine coupling, in levels; and in 2-D.
 
 Kingma, Dhariwal, 2018.
 """

@@ -152,7 +152,7 @@ class VAE(nn.Module):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of q(z | x), each ``(B, latent)``."""
         mean, log_variance = _whole(self.encoder(x)).chunk(2, dim=1)
-        # Images unlike all others may ask for variances that no float32 holds.
+        # Images that are like no other may ask for variances that no float32 holds.
         return mean, log_variance.clamp(-LOG_VARIANCE, LOG_VARIANCE)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -278,7 +278,7 @@ def plane_vae(
     depth: int = 2,
     generator: torch.Generator | None = None,
 ) -> VAE:
-    """Build a variational autoencoder over points in the plane, ``(B, 2)``.
+    """Build a variational autoencoder over 2-D points, ``(B, 2)``.
 
     A point is Gaussian around what the decoder gives, with one learned standard deviation for both
     coordinates.

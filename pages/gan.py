@@ -1,4 +1,4 @@
-"""GAN: a duel in the plane and on images (Goodfellow et al., 2014; Radford et al., 2015)."""
+"""GAN: a duel in 2-D and on images (Goodfellow et al., 2014; Radford et al., 2015)."""
 
 from models.gan import GAN, dcgan, image_gan, plane_gan
 from models.layers import MLP
@@ -12,7 +12,7 @@ from ui.gan.plane import DUEL
 
 family = begin_page("gan")
 others = {"Images, fully connected": FAMILIES["gan_images"], "Images, DCGAN": FAMILIES["dcgan"]}
-chosen = variant(family, others, first="In the plane")
+chosen = variant(family, others, first="In 2-D")
 if chosen is family:
     family_page(family, DUEL, feel=None, code=(plane_gan, GAN, MLP, Duel, Loss, gradient_penalty))
 else:

@@ -1,4 +1,4 @@
-"""Glow: invertible 1x1 convolutions in levels, and in the plane (Kingma, Dhariwal, 2018)."""
+"""Glow: invertible 1x1 convolutions in levels, and in 2-D (Kingma, Dhariwal, 2018)."""
 
 from models.flow import Flow
 from models.glow import glow, glow_plane
@@ -12,7 +12,7 @@ from ui.image_flows.live import IMAGE_PARTS
 from ui.plane_flows.live import PLANE
 
 family = begin_page("glow")
-chosen = variant(family, {"In the plane": FAMILIES["glow_plane"]}, first="On images")
+chosen = variant(family, {"In 2-D": FAMILIES["glow_plane"]}, first="On images")
 if chosen is family:
     family_page(
         family,

@@ -35,7 +35,7 @@ PARTS = Parts(
 )
 
 family = begin_page("maf")
-chosen = variant(family, {"In the plane": FAMILIES["maf_plane"]}, first="On images")
+chosen = variant(family, {"In 2-D": FAMILIES["maf_plane"]}, first="On images")
 if chosen is family:
     family_page(
         family,

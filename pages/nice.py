@@ -1,4 +1,4 @@
-"""NICE: additive couplings, in the plane and on images (Dinh, Krueger, Bengio, 2014)."""
+"""NICE: additive couplings, in 2-D and on images (Dinh, Krueger, Bengio, 2014)."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from ui.plane_flows.coupling_demo import feel_coupling
 from ui.plane_flows.live import PLANE
 
 family = begin_page("nice")
-chosen = variant(family, {"On images": FAMILIES["nice_images"]}, first="In the plane")
+chosen = variant(family, {"On images": FAMILIES["nice_images"]}, first="In 2-D")
 if chosen is family:
     family_page(
         family,

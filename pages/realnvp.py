@@ -1,4 +1,4 @@
-"""RealNVP: affine and spline couplings, in the plane and on images (Dinh et al., 2016)."""
+"""RealNVP: affine and spline couplings, in 2-D and on images (Dinh et al., 2016)."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from ui.plane_flows.coupling_demo import feel_coupling
 from ui.plane_flows.live import PLANE
 
 family = begin_page("realnvp")
-chosen = variant(family, {"On images": FAMILIES["realnvp_images"]}, first="In the plane")
+chosen = variant(family, {"On images": FAMILIES["realnvp_images"]}, first="In 2-D")
 if chosen is family:
     family_page(
         family,

@@ -36,7 +36,7 @@ PARTS = Parts(
 )
 
 family = begin_page("vae")
-chosen = variant(family, {"In the plane": FAMILIES["vae_plane"]}, first="On images")
+chosen = variant(family, {"In 2-D": FAMILIES["vae_plane"]}, first="On images")
 if chosen is family:
     family_page(
         family,

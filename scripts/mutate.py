@@ -195,7 +195,7 @@ def copies(count: int) -> Iterator[SimpleQueue[Path]]:
 
 
 def try_all(mutations: Sequence[Mutation], trees: SimpleQueue[Path], jobs: int) -> list[Verdict]:
-    """Try mutations in several copies at a time, and tell of each as it is done."""
+    """Try mutations in several copies at a time, and report each as it is done."""
 
     def one(mutation: Mutation) -> Verdict:
         tree = trees.get()
@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="mutation", help="only these")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time")
-    parser.add_argument("--list", action="store_true", help="only tell where they are")
+    parser.add_argument("--list", action="store_true", help="only list where they are")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - {mutation.name for mutation in MUTATIONS}
     if unknown:

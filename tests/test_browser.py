@@ -451,7 +451,7 @@ def test_a_variant_has_its_own_form_run_and_address(server, page, path) -> None:
     expect(page.get_by_role("img", name="Real images")).to_be_visible()
     address(page, f"on={path}_images")
     assert "hidden" not in page.url, "the address of the other variant stayed"
-    page.get_by_role("radio", name="In the plane").click()
+    page.get_by_role("radio", name="In 2-D").click()
     expect(learned(page)).to_be_visible()
     address(page, "hidden=96")
     page.wait_for_selector('[data-test-script-state="notRunning"]')

@@ -1,4 +1,4 @@
-"""GANs: their networks, their duel in the plane and on images, and what a classifier says of it."""
+"""GANs: their networks, their duel in 2-D and on images, and what a classifier says of it."""
 
 from __future__ import annotations
 

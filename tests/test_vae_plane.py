@@ -1,4 +1,4 @@
-"""A VAE in the plane: its bound is one, its samples are of the density that the bound is about."""
+"""A VAE in 2-D: its bound is one, its samples are of the density that the bound is about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train a GAN on points in the plane, where the truth is known and the duel can be seen."""
+"""Train a GAN on 2-D points, where the truth is known and the duel can be seen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATTICE = 25  # points along each side of the latent square
 
 
 class GANConfig(DuelConfig):
-    """What can be set on a training of a GAN in the plane."""
+    """What can be set on a training of a GAN in 2-D."""
 
     dataset: Literal[(*TOY, OWN)] = dataset_knob("ring")  # type: ignore[valid-type]
     noise: float = noise_knob(0.02)
@@ -69,7 +69,7 @@ class GANConfig(DuelConfig):
 
 
 class PlaneGAN(Duel):
-    """A duel over points in the plane.
+    """A duel over 2-D points.
 
     Args:
         config: what to train.

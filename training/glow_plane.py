@@ -1,4 +1,4 @@
-"""Train Glow on a density in the plane: actnorm, invertible linear map, affine coupling."""
+"""Train Glow on a 2-D density: actnorm, invertible linear map, affine coupling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class GlowPlaneConfig(PlaneConfig):
-    """What can be set on a training of Glow in the plane."""
+    """What can be set on a training of Glow in 2-D."""
 
     steps: int = knob(
         8,

@@ -21,7 +21,7 @@ from training.core.defect_flow import SCORED, DefectFlow
 from training.core.family import DataKind, Training
 
 PATCHES = 64  # patches of each image in a step
-FREQUENCIES = 7  # octaves that tell a patch its place
+FREQUENCIES = 7  # octaves that say where a patch is
 NOISE = math.log(256)  # nats per dimension of uniform noise: anomalous enough for any map
 
 # Where the two models start in the form: one knob has one default.

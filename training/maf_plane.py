@@ -1,4 +1,4 @@
-"""Train a MAF on a density in the plane."""
+"""Train a MAF on a 2-D density."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.core.plane_flow import PlaneConfig, plane_flow
 
 
 class MAFPlaneConfig(PlaneConfig):
-    """What can be set on a training of MAF in the plane."""
+    """What can be set on a training of MAF in 2-D."""
 
     blocks: int = knob(
         8,

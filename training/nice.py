@@ -1,4 +1,4 @@
-"""Train NICE on a density in the plane."""
+"""Train NICE on a 2-D density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train RealNVP, with affine or spline couplings, on a density in the plane."""
+"""Train RealNVP, with affine or spline couplings, on a 2-D density."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RealNVPConfig(PlaneConfig):
     actnorm: bool = knob(
         False,
         label="ActNorm before each block",
-        help="Shift and scale set from the first batch. Deep image flows need it; in the plane, "
+        help="Shift and scale set from the first batch. Deep image flows need it; in 2-D, "
         "with standardised data, it changes little.",
         group="Model",
     )

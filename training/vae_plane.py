@@ -1,4 +1,4 @@
-"""Train a VAE on points in the plane: of its density, only a bound is known."""
+"""Train a VAE on 2-D points: of its density, only a bound is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIGHT_POINTS = 2000  # held-out points that it is measured on
 
 
 class VAEPlaneConfig(PlaneConfig):
-    """What can be set on a training of a VAE in the plane."""
+    """What can be set on a training of a VAE in 2-D."""
 
     hidden: int = knob(
         128,
@@ -43,7 +43,7 @@ class VAEPlaneConfig(PlaneConfig):
 
 
 class PlaneVAE(Experiment):
-    """Maximise the ELBO over points in the plane.
+    """Maximise the ELBO over 2-D points.
 
     Costs are nats per point in the data's own units. The negative ELBO is a bound: the NLL is at
     most that, and how much less nobody knows exactly.

@@ -31,8 +31,8 @@ __all__ = [
     "squeezed",
 ]
 
-# What the names of image files end in. HEIC and AVIF are among them so that whoever brings one is
-# told what to do with it.
+# What the names of image files end in. HEIC and AVIF are among them so that whoever brings one
+# hears what to do with it.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff",
             ".heic", ".heif", ".avif")  # fmt: skip
 # Pillow's names of the formats that are tried: others start programs or read other files.

@@ -2,7 +2,7 @@
 
 Autograd writes down every operation, looks up its derivative later and hands each gradient on by
 itself. For linear layers with ReLU between them the chain rule is four lines. A whole step of the
-small GAN in the plane is 1.12 times as fast.
+small GAN in 2-D is 1.12 times as fast.
 
 References:
     Learning representations by back-propagating errors (Rumelhart, Hinton, Williams, 1986).

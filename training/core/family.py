@@ -68,7 +68,7 @@ class DataKind:
         load: reads what its ``save`` has written into the folder of a run, and checks it again.
         flags: of the command line, for ``read``.
         titles: of the known sets, by name.
-        is_here: tells whether a known set is on this machine.
+        is_here: says whether a known set is on this machine.
         download: brings a known set that is not: ``download(name, progress)``.
         fits: refuses data that cannot be trained on with some settings: ``fits(config, own)``.
             Raises ``ConfigError`` or ``DataError``.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 PENALTY = 10.0  # weight of the gradient penalty in the paper
-PLANE_PENALTY = 0.1  # and in its authors' code for points in the plane
+PLANE_PENALTY = 0.1  # and in its authors' code for 2-D points
 
 
 @dataclass(frozen=True)

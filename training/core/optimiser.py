@@ -111,7 +111,7 @@ class Optimiser:
         """Call the kernel that ``AdamW.step`` comes to, with its own state.
 
         What it does before, sorting parameters into groups, takes longer than the kernel where a
-        network is small. A whole step is 1.26 times as fast for the smallest GAN in the plane (1.13
+        network is small. A whole step is 1.26 times as fast for the smallest GAN in 2-D (1.13
         at its usual size) and 1.16 times for the smallest NICE there (1.03).
         """
         step.add_(1).sub_(bad)

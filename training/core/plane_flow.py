@@ -1,4 +1,4 @@
-"""Train a flow on a density in the plane: what NICE, RealNVP and later families share there."""
+"""Train a flow on a 2-D density: what NICE, RealNVP and later families share there."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def noise_knob(default: float) -> Any:
 
 
 class PlaneConfig(RunConfig):
-    """What families that learn a density in the plane share: data, batch, steps, optimiser."""
+    """What families that learn a 2-D density share: data, batch, steps, optimiser."""
 
     dataset: Literal[(*TOY, OWN)] = dataset_knob("two_moons")  # type: ignore[valid-type]
     noise: float = noise_knob(0.05)
@@ -96,7 +96,7 @@ class PlaneConfig(RunConfig):
 
 
 class PlaneFlow(Experiment):
-    """Maximum likelihood on points in the plane.
+    """Maximum likelihood on 2-D points.
 
     Args:
         config: a config with the fields of :class:`~training.core.plane_flow.PlaneConfig`.
@@ -193,7 +193,7 @@ class PlaneFlow(Experiment):
 
 
 def plane_flow(config: type[PlaneConfig], model: Model) -> Training:
-    """Return what a family of flows in the plane trains: its settings, and what makes its flow."""
+    """Return what a family of flows in 2-D trains: its settings, and what makes its flow."""
     return Training(config, model, partial(PlaneFlow, model=model), data=POINT_DATA)
 
 
