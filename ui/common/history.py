@@ -96,6 +96,7 @@ def history_slider(moment: Moment) -> None:
 
 
 def rows_of_the_moment(view: View) -> list[dict[str, float]]:
+    """Return the rows of a run's curves: while it trains, every few seconds new ones."""
     # A browser takes longer to draw a chart than an image, and a curve grows more slowly.
     key = f"{view.run.id}.curves"
     due, rows = st.session_state.get(key, (0.0, []))
