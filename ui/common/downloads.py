@@ -66,7 +66,7 @@ def take_away(view: View, files: Files) -> None:
 def deferred(make: Make, what: str) -> Make:
     """Return what makes a download; if it fails, the page is drawn anew and says so.
 
-    Streamlit makes it outside of any script, and of an error there tells the browser nothing.
+    Streamlit makes it outside of any script, and of an error there the browser hears nothing.
 
     Args:
         make: makes the file.

@@ -113,7 +113,7 @@ def _asked() -> dict[str, str]:
 
 
 def address_is_new() -> bool:
-    """Tell whether the visitor came by an address that the page did not write itself.
+    """Return whether the visitor came by an address that the page did not write itself.
 
     So it is after a link and after *Back*. From the menu one comes without any: then what was set
     before stays as it is.
@@ -123,7 +123,7 @@ def address_is_new() -> bool:
 
 
 def _is_addressed(family: Family) -> bool:
-    """Tell whether the URL speaks of this family, and not of another variant on the same page."""
+    """Return whether the URL speaks of this family, and not of another variant on the same page."""
     return st.query_params.get("on", family.page) == family.stem
 
 

@@ -56,7 +56,7 @@ LESSONS = (
         "Grounds lose or change their tint: a green table turns grey, a grey one brown. The "
         "identity curves stay higher. How much depends on the seed; in the paper, paintings of the "
         "day become photographs at sunset. Should light and dark change places, the health light "
-        "tells.",
+        "shows.",
     ),
 )
 

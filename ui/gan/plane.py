@@ -1,4 +1,4 @@
-"""What the page of GANs in the plane shows of a run: the duel, its health, what came of it."""
+"""What the page of GANs in 2-D shows of a run: the duel, its health, what came of it."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
         "This is not the FID, whose features come from another network: the two do not compare, "
         "nor do values of different data sets. Real training images are the floor."
     )
-    shares = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
-    chart = class_fractions(images.classes, shares, studio.shade)
+    fractions = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
+    chart = class_fractions(images.classes, fractions, studio.shade)
     st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Fraction of each class")
 
 

@@ -236,19 +236,19 @@ class Rating:
 
     Attributes:
         bits: bits/dim, without the class.
-        shares: p(class | image), one entry for a flow without classes.
-        stranger: share of test images that need fewer bits than this one.
+        probabilities: p(class | image), one entry for a flow without classes.
+        stranger: fraction of test images that need fewer bits than this one.
         usual: the middle nine tenths of the bits/dim of test images.
     """
 
     bits: float
-    shares: list[float]
+    probabilities: list[float]
     stranger: float
     usual: tuple[float, float]
 
     @property
     def label(self) -> int:
-        return int(np.argmax(self.shares))
+        return int(np.argmax(self.probabilities))
 
 
 def rate(desk: Desk, mine: Mine) -> Rating:

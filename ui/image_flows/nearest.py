@@ -17,7 +17,7 @@ from ui.common.trained import Bench
 from ui.image_flows.desk import sheet
 
 PAIRS = 30  # samples beside their nearest training images
-YARDSTICK = 200  # test images whose nearest training images tell what is usual
+YARDSTICK = 200  # test images whose nearest training images show what is usual
 TITLE = "distance to the nearest training image (L2, pixels 0 to 1)"
 
 
@@ -75,7 +75,7 @@ def look_for_copies(what: str) -> None:
 
 
 def show_nearest(bench: Bench, found: Neighbours, how: str) -> None:
-    """Draw the pairs and the distances; ``how`` tells of the samples."""
+    """Draw the pairs and the distances; ``how`` says where the samples are from."""
     sheet(found.drawn, "Samples and the training images nearest to them")
     chart = strips({"test images": found.usual, "samples": found.samples}, TITLE, bench.shade)
     st.vega_lite_chart(*chart, key=bench.key("nearest"), alt="Distances to training images")

@@ -26,7 +26,7 @@ def draw_real(moment: Moment, where, columns: int = 10) -> None:
 
 
 def draw_samples(moment: Moment, where, columns: int = 10, words: str = "") -> None:
-    """Draw the samples of a moment; ``words`` tell more of them."""
+    """Draw the samples of a moment; ``words`` say more of them."""
     drawn = moment.painted(_samples_png, columns)
     caption = f"**Samples, step {moment.step:,}**, always from the same latents{words}"
     show_image(where, drawn, f"Samples at step {moment.step}", caption)

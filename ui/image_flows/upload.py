@@ -102,17 +102,17 @@ def _show(desk: Desk, mine: Mine) -> None:
             f"fewer than yours{_verdict(rating.stranger)}"
         )
         if desk.conditional:
-            _posterior(desk, rating.shares)
+            _posterior(desk, rating.probabilities)
         else:
             st.caption("This flow is not conditioned on classes, so it cannot say which this is.")
 
 
-def _posterior(desk: Desk, shares: list[float]) -> None:
+def _posterior(desk: Desk, probabilities: list[float]) -> None:
     names = desk.classes
     order = range(len(names))
     if len(names) > TOP:
-        order = sorted(order, key=lambda k: -shares[k])[:TOP]
-    chart = class_bars([names[k] for k in order], [shares[k] for k in order], desk.shade)
+        order = sorted(order, key=lambda k: -probabilities[k])[:TOP]
+    chart = class_bars([names[k] for k in order], [probabilities[k] for k in order], desk.shade)
     st.vega_lite_chart(*chart, key=desk.key("posterior"), alt="Probability of each class")
     st.caption(
         "The flow gives a density for each class; by Bayes' rule that is a classifier. It was "

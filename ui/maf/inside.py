@@ -57,7 +57,7 @@ def _verdict(found: Look, broken: bool) -> None:
     stated.metric("log_det as the block states it [nats]", f"{found.stated:+.4f}")
     true.metric("log |det| by autograd [nats]", f"{found.true:+.4f}")
     whole.metric(
-        "Integral of the density in the plane",
+        "Integral of a 2-D density",
         f"{found.integral:.4f}",
         help="Of a block of the same kind with two dimensions, by the midpoint rule. 1 for a "
         "density.",

@@ -48,7 +48,7 @@ def evaluation(view: View, version: float) -> Evaluation | None:
     """Return how a run does on its test images.
 
     Scored already, it comes from the folder of the run. If not, they are scored now, with a bar
-    that tells how far it is; while the run still trains, only on request.
+    that shows how far it is; while the run still trains, only on request.
     """
     run = view.run
     if (found := _kept(run)) is not None:

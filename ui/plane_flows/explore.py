@@ -1,4 +1,4 @@
-"""Samples of a trained flow in the plane, and the numbers that prove it."""
+"""Samples of a trained flow in 2-D, and the numbers that prove it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a flow in the plane does, layer by layer: grid, stretch, and the way of one point."""
+"""What a flow in 2-D does, layer by layer: grid, stretch, and the way of one point."""
 
 from __future__ import annotations
 

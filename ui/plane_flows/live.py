@@ -1,4 +1,4 @@
-"""What the pages of flows in the plane show of a run: live plots, inside, samples, checks."""
+"""What the pages of flows in 2-D show of a run: live plots, inside, samples, checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of models in the plane share: data, samples, a sheet over the training."""
+"""What the pages of models in 2-D share: data, samples, a sheet over the training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Paint = Callable[[Run, Sequence[int], str], list[Image.Image]]
 
 
 def plane_of(run: Run) -> Plane:
-    """Return the points that a run in the plane is trained on."""
+    """Return the points that a run in 2-D is trained on."""
     return kept(_plane, (str(run.path),), run)
 
 

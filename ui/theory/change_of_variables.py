@@ -79,7 +79,7 @@ def on_a_line() -> None:
         f"The {STRIPS} strips hold the same probability above and below, one twelfth each. Where "
         "the map is steep they become wide and low, where it is flat narrow and high. A steep step "
         "in the middle tears one hill into two, but never wholly: an invertible map leaves a thin "
-        "bridge between them. The pages of the flows show the same bridges in the plane."
+        "bridge between them. The pages of the flows show the same bridges in 2-D."
     )
 
 

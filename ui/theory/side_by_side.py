@@ -48,7 +48,7 @@ def _measured() -> dict[str, Any] | None:
 
 def _in_the_plane(measured: Mapping[str, Any]) -> None:
     plane = measured["plane"]
-    st.markdown("**Measured in the plane: eight Gaussians on a ring, equal steps**")
+    st.markdown("**Measured in 2-D: eight Gaussians on a ring, equal steps**")
     lines = []
     for key, numbers in plane["entrants"].items():
         entrant = ENTRANTS[key]

@@ -61,7 +61,7 @@ def _clickable(desk: VAEDesk, found: Latents) -> None:
             key=desk.key("map"),
             on_select="rerun",
             selection_mode="place",
-            alt="Means of test images in the plane; click on a point to decode it",
+            alt="Means of test images on a plane; click on a point to decode it",
         )
         st.caption(_about(desk, found))
     place = next(iter(picked.selection.get("place", [])), {"x": 0.0, "y": 0.0})

@@ -1,4 +1,4 @@
-"""What the page shows of a VAE in the plane: samples, codes, the bound, and a closer look."""
+"""What the page shows of a VAE in 2-D: samples, codes, the bound, and a closer look."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _curves(moment: Moment) -> None:
     floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no NLL gets below")
     names, unit = {"bound": "training batch", "bound_test": "held-out"}, "negative ELBO [nats]"
     draw_curves(moment, left, "bound", names, unit, "Negative ELBO", floor=floor)
-    left.caption("A bound: the NLL is at most that. How much less, the ELBO does not tell.")
+    left.caption("A bound: the NLL is at most that. How much less, the ELBO does not say.")
     names = {"reconstruction": "reconstruction", "kl": "KL to the prior"}
     draw_curves(moment, right, "terms", names, "cost [nats]", "The two terms of the ELBO")
 
