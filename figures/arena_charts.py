@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.comparison_results import Point
 from figures.arena_figures import colour_of, window
 from figures.charts import Chart, nominal, number, quantity, rule
+from figures.images import contact_sheet, points_image
 from figures.palette import palette
-from figures.pictures import contact_sheet, points_image
 from lab.comparison import ENTRANTS
 
 PANEL = 260  # pixels along each side of an image of samples

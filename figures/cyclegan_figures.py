@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from figures.image_figures import labelled_rows
-from figures.maf_pictures import enlarged
+from figures.maf_images import enlarged
 from figures.palette import diverging, palette, sequential
 
 TALL = 300  # pixels along each side of a single image

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from figures.images import Box, figure_png, gif, points_image, signed_image
 from figures.palette import palette, rgb
-from figures.pictures import Box, figure_png, gif, points_image, signed_image
 
 LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel

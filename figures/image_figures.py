@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from figures.images import gif
 from figures.palette import palette, rgb
-from figures.pictures import gif
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself

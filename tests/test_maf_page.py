@@ -27,7 +27,7 @@ from datasets import capsules
 from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_image, save_layout
 from datasets.own import DataError
-from figures import detection_charts, maf_pictures
+from figures import detection_charts, maf_images
 from lab.imports.weights_import import read_weights
 from lab.store import Run, Status
 from registry import FAMILIES
@@ -266,7 +266,7 @@ def test_heat_shows_where_it_is_and_leaves_the_rest_grey():
     image[0] = 200
     heat = np.zeros((8, 8))
     heat[2, 5] = 9
-    drawn = maf_pictures.heated(image, heat, 3, 8).astype(int)
+    drawn = maf_images.heated(image, heat, 3, 8).astype(int)
     spread = drawn.max(-1) - drawn.min(-1)
     assert spread[2, 5] > 30
     spread[2, 5] = 0
@@ -276,11 +276,11 @@ def test_heat_shows_where_it_is_and_leaves_the_rest_grey():
 def test_a_mask_is_outlined_from_outside():
     mask = np.zeros((8, 8), bool)
     mask[3:5, 3:5] = True
-    drawn = maf_pictures.framed(np.zeros((3, 8, 8), np.uint8), mask, 64)
-    marked = (drawn == maf_pictures.OUTLINE).all(-1)
+    drawn = maf_images.framed(np.zeros((3, 8, 8), np.uint8), mask, 64)
+    marked = (drawn == maf_images.OUTLINE).all(-1)
     assert marked.any()
     assert not marked[24:40, 24:40].any()
-    assert not maf_pictures.framed(np.zeros((3, 8, 8), np.uint8), mask & False, 64).any()
+    assert not maf_images.framed(np.zeros((3, 8, 8), np.uint8), mask & False, 64).any()
 
 
 def test_a_histogram_holds_all_images_also_those_far_out():

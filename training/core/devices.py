@@ -112,15 +112,15 @@ class Lanes:
     def __init__(self, device: torch.device, count: int) -> None:
         self.device = device
         self.count = count
-        self._threads = self._share = 0
+        self._threads = self._each = 0
         # A thread has memory of its own; a new one at each step would have to ask for it again.
         self._pool = ThreadPoolExecutor(count - 1, "lane")
 
     def __enter__(self) -> Lanes:
         self._threads = torch.get_num_threads()
-        self._share = self._threads // self.count if self.device.type == "cpu" else 0
-        if self._share:
-            torch.set_num_threads(self._share)
+        self._each = self._threads // self.count if self.device.type == "cpu" else 0
+        if self._each:
+            torch.set_num_threads(self._each)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -132,7 +132,7 @@ class Lanes:
         An error in one is raised when all are done. Contexts such as autocast have to be entered
         inside of each.
         """
-        if not self._share:
+        if not self._each:
             return [task() for task in tasks]
         others = [self._pool.submit(self._alone, task) for task in tasks[1:]]
         try:
@@ -142,5 +142,5 @@ class Lanes:
         return [first, *(other.result() for other in others)]
 
     def _alone(self, task: Callable[[], Any]) -> Any:
-        torch.set_num_threads(self._share)  # each thread has its own number of them
+        torch.set_num_threads(self._each)  # each thread has its own number of them
         return task()

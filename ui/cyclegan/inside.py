@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from figures.cyclegan_figures import framed, shown, verdicts
-from figures.pictures import colour_bar, png
+from figures.images import colour_bar, png
 from lab.view import View
 from models.cyclegan import receptive_field
 from ui.common.page import show_image

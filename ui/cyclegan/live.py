@@ -10,7 +10,7 @@ from PIL import Image
 
 from figures.cyclegan_figures import triptych
 from figures.image_figures import film_of_images, labelled_rows
-from figures.pictures import png
+from figures.images import png
 from lab.store import Run
 from lab.view import View
 from metrics.cyclegan_health import translation_health

@@ -10,7 +10,7 @@ import streamlit as st
 from datasets.files.images import SUFFIXES
 from datasets.own import DataError
 from figures.cyclegan_figures import difference, heat, shown
-from figures.pictures import png
+from figures.images import png
 from lab.view import View
 from ui.common.page import show_image
 from ui.common.plain import plain, refuse

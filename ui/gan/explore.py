@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.gan_latents import directions, path, plane
 from figures.image_figures import labelled_rows, tile
-from figures.pictures import png
+from figures.images import png
 from lab.view import View
 from ui.common.widgets import KEPT, choice, choose_part, download
 from ui.gan.model import Studio, at_studio, real_images

@@ -11,7 +11,7 @@ from PIL import Image
 
 from figures.gan_charts import mode_bars
 from figures.gan_figures import LAYERS, duel_image, duel_report, film_of_duel, real_and_fake
-from figures.pictures import hues, png, warp_svg
+from figures.images import hues, png, warp_svg
 from lab.store import Run
 from lab.view import View
 from metrics.gan_health import health

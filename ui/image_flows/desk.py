@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from analysis.image_latents import bits, log_mean_exp, log_prob_by_class, posterior
 from datasets.images import ImageSet
 from datasets.own import DataError
-from figures.pictures import png
+from figures.images import png
 from lab.store import Run
 from lab.view import View
 from training.core.image_flow import bits_per_dim

@@ -23,7 +23,7 @@ from analysis.image_latents import (
 )
 from figures.image_charts import strips
 from figures.image_figures import labelled_rows, tile
-from figures.pictures import png
+from figures.images import png
 from lab.view import View
 from training.core.image_flow import TEMPERATURE
 from ui.common.plain import plain

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from datasets.images import load_images
+from figures.images import png
 from figures.palette import palette, rgb
-from figures.pictures import png
 from models.image_layers import Squeeze
 from ui.common.page import show_image, theme
 

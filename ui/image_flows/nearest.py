@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.image_checks import nearest
 from figures.image_charts import strips
 from figures.image_figures import labelled_rows
-from figures.pictures import png
+from figures.images import png
 from ui.common.trained import Bench
 from ui.image_flows.desk import sheet
 

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from figures.image_figures import film_of_images, labelled_rows, tile
-from figures.pictures import png
+from figures.images import png
 from lab.store import Run
 from training.core.image_flow import COLUMNS
 from ui.common.cached import painted

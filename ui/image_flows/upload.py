@@ -12,7 +12,7 @@ from datasets.files.images import SUFFIXES, read_image
 from datasets.own import DataError
 from figures.image_charts import class_bars
 from figures.image_figures import tile
-from figures.pictures import png
+from figures.images import png
 from ui.common.plain import plain, refuse
 from ui.image_flows.desk import Base, Desk, Mine, rate, sheet
 

@@ -7,8 +7,8 @@ import streamlit as st
 import torch
 
 from analysis.maf_sampling import Look, jacobian, look, small_block
-from figures.maf_pictures import matrix_image
-from figures.pictures import png
+from figures.images import png
+from figures.maf_images import matrix_image
 from lab.view import View
 from models.maf import MaskedAutoregressive
 from training.core.defect_flow import DefectFlow

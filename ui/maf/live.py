@@ -7,8 +7,8 @@ import streamlit as st
 import torch
 
 from figures.detection_charts import histogram
-from figures.maf_pictures import enlarged, film, framed, framed_heat, sheet
-from figures.pictures import png
+from figures.images import png
+from figures.maf_images import enlarged, film, framed, framed_heat, sheet
 from lab.store import Run
 from metrics.anomaly_map import stretched
 from training.maf import MAFConfig

@@ -11,8 +11,8 @@ from analysis.maf_scores import Evaluation
 from datasets.defects import read_one
 from datasets.files.images import SUFFIXES, check_size
 from datasets.own import DataError
-from figures.maf_pictures import framed, framed_heat, sheet
-from figures.pictures import png
+from figures.images import png
+from figures.maf_images import framed, framed_heat, sheet
 from lab.view import View
 from ui.common.page import show_image, theme
 from ui.common.plain import plain, refuse

@@ -11,8 +11,8 @@ from analysis.maf_scores import Evaluation
 from datasets.defects import GOOD
 from datasets.own import DataError
 from figures.detection_charts import histogram, roc
-from figures.maf_pictures import framed, framed_heat, sheet
-from figures.pictures import png
+from figures.images import png
+from figures.maf_images import framed, framed_heat, sheet
 from lab.store import Run
 from lab.view import View
 from metrics import detection

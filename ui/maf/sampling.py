@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from analysis.maf_sampling import Filling, fill
-from figures.maf_pictures import enlarged, film, sheet
-from figures.pictures import png
+from figures.images import png
+from figures.maf_images import enlarged, film, sheet
 from lab.store import Run
 from lab.view import View
 from training.core.defect_flow import DefectFlow

@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 from torch import Tensor, nn
 
-from figures.pictures import hues, warp_svg
+from figures.images import hues, warp_svg
 from models.layers import AdditiveCoupling, AffineCoupling, Coupling
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT

@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 
 from figures.charts import journey
-from figures.pictures import colour_bar, hues, png, signed_image, warp_svg
+from figures.images import colour_bar, hues, png, signed_image, warp_svg
 from lab.store import Run
 from lab.view import View
 from models.flow import Flow

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 from PIL import Image
 
-from figures.pictures import density_image, film, peak_of, png, report_figure
+from figures.images import density_image, film, peak_of, png, report_figure
 from lab.store import Run
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with

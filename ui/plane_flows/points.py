@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.plane import Plane, load_plane
+from figures.images import contact_sheet, png, points_image
 from figures.palette import palette
-from figures.pictures import contact_sheet, png, points_image
 from lab.store import Run
 from ui.common.cached import kept, painted
 from ui.common.history import Moment, tenths

@@ -11,8 +11,8 @@ import streamlit as st
 from scipy.special import ndtri
 
 from figures.charts import Chart
+from figures.images import density_image, png, warp_svg
 from figures.palette import palette
-from figures.pictures import density_image, png, warp_svg
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT
 

@@ -13,7 +13,7 @@ from analysis.image_checks import other_sets
 from analysis.vae_latents import CORRUPTIONS, SCORES, Detection, Scores, corrupt, detect, score
 from figures.detection_charts import histogram, roc
 from figures.image_figures import labelled_rows, tile
-from figures.pictures import colour_bar, png, signed_image
+from figures.images import colour_bar, png, signed_image
 from lab.view import View
 from ui.common.cached import painted
 from ui.common.widgets import KEPT, choice, choose_part

@@ -11,7 +11,7 @@ from analysis.image_latents import blend
 from analysis.vae_latents import class_means, decode, normal_lattice, walk
 from figures.charts import Chart
 from figures.image_figures import labelled_rows, tile
-from figures.pictures import png
+from figures.images import png
 from figures.vae_figures import map_chart, reach_of
 from lab.view import View
 from metrics.vae import ACTIVE, encode, unit_variances

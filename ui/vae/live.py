@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from figures.image_figures import labelled_rows
-from figures.pictures import png
+from figures.images import png
 from figures.vae_figures import reach_of, scatter
 from lab.store import Run
 from ui.common.curves import draw_curves, last_with, pace

@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from figures.pictures import hues, png, warp_svg
+from figures.images import hues, png, warp_svg
 from lab.store import Run
 from lab.view import View
 from models.vae import importance_bound

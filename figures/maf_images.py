@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from figures.images import gif
 from figures.palette import palette, rgb
-from figures.pictures import gif
 
 GAP = 4  # pixels between two images of a sheet
 OUTLINE = (0, 229, 255)  # of the true mask: a colour that neither heat nor capsules have
