@@ -29,8 +29,7 @@ def lab(tmp_path, monkeypatch) -> Iterator[Lab]:
 def page():
     import streamlit as st
 
-    from ui.common.lab import person
-    from ui.common.sign_in import door
+    from ui.common.lab import door, person
 
     st.session_state["who"] = person()
     door()
