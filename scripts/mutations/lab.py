@@ -136,16 +136,14 @@ DOORS = [
         "open_zip",
         "_entries(file) > most",
         "False",
-        "test_own_images.py",
-        "test_imports.py",
-        "test_defects.py",
+        "test_own_images.py::test_bad_zips_are_refused_in_a_sentence",
     ),
     m(
         "any packing of a zip is taken",
         "_problem",
         "member.compress_type not in _METHODS",
         "False",
-        "test_own_images.py",
+        "test_own_images.py::test_bad_zips_are_refused_in_a_sentence",
     ),
     m(
         "files of an imported run may have any size",
@@ -159,8 +157,7 @@ DOORS = [
         "check_fit",
         "entry.shape != tuple(weight.shape)",
         "False",
-        "test_weights.py",
-        "test_store.py",
+        "test_weights.py::test_weights_of_another_model_are_refused_by_name",
     ),
     m(
         "what could not be saved is called finished",
@@ -174,7 +171,7 @@ DOORS = [
         "read_weights",
         "not torch.isfinite(weight).all()",
         "False",
-        "test_weights.py",
+        "test_weights.py::test_weights_of_another_model_are_refused_by_name",
     ),
     m(
         "a diverged run ends with exit code 0",
@@ -202,7 +199,7 @@ DOORS = [
         "_fill_from_url",
         "value = getattr(alone, knob.name)",
         "value = given[knob.name]",
-        "test_pages.py",
+        "test_pages.py::test_the_link_of_an_exercise_opens_its_page_set_up",
     ),
 ]
 
