@@ -40,6 +40,8 @@ def test_the_discriminator_has_won():
     found = health(course(flat(0.97), flat(0.03), diversity=0.9), 1000)
     assert found.state == "won"
     assert "k_D" in found.advice
+    for real, fake in ((0.97, 0.4), (0.6, 0.03)):  # sure of one side only
+        assert health(course(flat(real), flat(fake), diversity=0.9), 1000).state == "balanced"
 
 
 @pytest.mark.parametrize(
