@@ -110,6 +110,10 @@ class SwitchableOptimiser(Optimiser):
         rule = self.adam if adam else self.plain
         decays = {"betas": (self.momentum, self.second)} if adam else {"momentum": self.momentum}
         rule.param_groups[0].update(decays)
+        if not adam and self.momentum:
+            # Made here: a first step that is skipped leaves what the kernel makes uninitialised.
+            memory = self.plain.state[self.flat]
+            memory.setdefault("momentum_buffer", torch.zeros_like(self.flat))
         super()._follow(rule, bad, learning_rate)
 
     def state_dict(self) -> dict:
@@ -117,7 +121,7 @@ class SwitchableOptimiser(Optimiser):
 
     def load_state_dict(self, state: Mapping) -> None:
         super().load_state_dict(state)
-        self.plain.load_state_dict(state["plain"])
+        self.load_rule(self.plain, state["plain"])
 
 
 class Duel(Experiment):

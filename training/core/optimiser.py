@@ -10,13 +10,16 @@ from torch import Tensor
 
 from training.core import collectives
 
+# Devices whose fused kernels skip a step by themselves; on others the host has to ask.
+FUSED = ("cpu", "cuda")
+
 
 class Optimiser:
     """Adam on one flat vector of all parameters: clipping, weight decay, and no non-finite step.
 
     One vector instead of a hundred small tensors saves about a tenth of a step of a small network.
-    A step whose loss or gradient is not finite is skipped on the device, without waiting for it,
-    and counted.
+    A step whose loss or gradient is not finite is skipped and counted; where kernels are fused, on
+    the device, without waiting for it.
 
     Args:
         module: its parameters become views into the vector.
@@ -48,8 +51,7 @@ class Optimiser:
         self.flat = torch.nn.Parameter(flat)
         self.gradient = torch.empty_like(flat)
         self.clip = clip
-        # Only the fused kernels can skip a step without a round trip to the host.
-        self.fused = flat.device.type in ("cpu", "cuda")
+        self.fused = flat.device.type in FUSED
         self.adam = torch.optim.AdamW(
             [self.flat], betas=betas, weight_decay=weight_decay, fused=self.fused
         )
@@ -87,7 +89,8 @@ class Optimiser:
         self._follow(self.adam, bad, learning_rate)
 
     def _follow(self, rule: torch.optim.Optimizer, bad: Tensor, learning_rate: float) -> None:
-        rule.found_inf = bad
+        if self.fused:
+            rule.found_inf = bad
         rule.param_groups[0]["lr"] = learning_rate
         if self.fused and rule is self.adam and self.flat in rule.state:
             self._adam_alone(bad, **rule.param_groups[0], **rule.state[self.flat])
@@ -138,10 +141,15 @@ class Optimiser:
 
     def load_state_dict(self, state: Mapping) -> None:
         """Take over what ``state_dict`` returned."""
-        self.adam.load_state_dict(state["adam"])
+        self.load_rule(self.adam, state["adam"])
         self.skipped = state["skipped"].to(self.flat.device, copy=True)
         # A run that diverged starts with new patience: its learning rate can be lowered.
         self.streak = torch.zeros_like(self.skipped)
+
+    def load_rule(self, rule: torch.optim.Optimizer, state: Mapping) -> None:
+        """Give a rule of PyTorch's its state, perhaps of a device with other kernels."""
+        groups = [{**group, "fused": self.fused} for group in state["param_groups"]]
+        rule.load_state_dict({**state, "param_groups": groups})
 
 
 def not_finite(x: Tensor) -> Tensor:
