@@ -20,6 +20,9 @@ from models.layers import MLP, ActNorm, AffineCoupling
 from models.levels import BOUND, REACH, multi_scale
 from models.priors import Gaussian
 
+# Largest log-scale of all couplings in the plane together, see REACH.
+PLANE_REACH = 12.0
+
 
 def glow(
     *,
@@ -92,9 +95,10 @@ def glow_plane(
         https://arxiv.org/abs/1807.03039
     """
     passive, active = (features + 1) // 2, features // 2
+    bound = min(AffineCoupling.BOUND, PLANE_REACH / steps)
     layers: list[nn.Module] = []  # from the latent on
     for _ in range(steps):
         net = MLP(passive, *[hidden] * depth, 2 * active, generator=generator)
         mix = InvertibleLinear(features, generator=generator)
-        layers += [AffineCoupling(net), mix, ActNorm(features)]
+        layers += [AffineCoupling(net, bound=bound), mix, ActNorm(features)]
     return Flow(Gaussian(features), reversed(layers))

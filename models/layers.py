@@ -42,6 +42,15 @@ def blank(kind: type[nn.Module], *sizes: int, **options: int | bool) -> nn.Modul
     return nn.utils.skip_init(kind, *sizes, device=torch.get_default_device(), **options)
 
 
+def kept(bound: float) -> Tensor:
+    """Return the bound of a layer's log-scale as it is kept among the weights, a scalar.
+
+    Weights that were learned under another bound bring it along.
+    """
+    # Never on the meta device: former weights, which lack it, are completed from here.
+    return torch.tensor(float(bound), device="cpu")
+
+
 class MLP(nn.Sequential):
     """A fully connected network, the conditioner of a coupling.
 
@@ -166,9 +175,12 @@ class AffineCoupling(Coupling):
         (True, True)
     """
 
-    def __init__(self, conditioner: nn.Module, *, flip: bool = False, bound: float = 3.0) -> None:
+    BOUND = 3.0  # where nothing else is asked for
+    bound: Tensor
+
+    def __init__(self, conditioner: nn.Module, *, flip: bool = False, bound: float = BOUND) -> None:
         super().__init__(conditioner, flip=flip)
-        self.bound = bound
+        self.register_buffer("bound", kept(bound))
 
     def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
         shift, raw = parameters.chunk(2, dim=1)

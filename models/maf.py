@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.flow import Flow
-from models.layers import MLP, ActNorm, Result, given
+from models.layers import MLP, ActNorm, Result, given, kept
 from models.made import MADE, Known
 from models.priors import Gaussian
 
@@ -33,12 +33,16 @@ class MaskedAutoregressive(nn.Module):
         equations 3-5. https://arxiv.org/abs/1705.07057
     """
 
+    BOUND = 5.0  # where nothing else is asked for
+    bound: Tensor
+
     def __init__(
-        self, features: int, hidden: int, *, reverse: bool = False, bound: float = 5.0, **made
+        self, features: int, hidden: int, *, reverse: bool = False, bound: float = BOUND, **made
     ) -> None:
         super().__init__()
         self.made = MADE(features, hidden, **made)
-        self.reverse, self.bound = reverse, bound
+        self.reverse = reverse
+        self.register_buffer("bound", kept(bound))
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
         """Map data ``(B, D)``, and a context ``(B, K)``, to latents; also their ``log_det``."""
@@ -132,7 +136,7 @@ def maf(
     context: int = 0,
     encoded: int = 64,
     actnorm: bool = False,
-    bound: float = 5.0,
+    bound: float = MaskedAutoregressive.BOUND,
     pieces: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Flow:

@@ -46,6 +46,8 @@ def old_names(flow: Flow, from_latent: bool) -> dict[str, str]:
             level, inside = (level + 1, 0) if isinstance(layer, Split) else (level, inside + 1)
     names = {}
     for name in flow.state_dict():
+        if name.endswith(".bound"):
+            continue  # they were not written
         first, number, *rest = name.split(".")
         names[name] = ".".join([places[int(number)], *rest]) if first == "chain" else name
     return names
@@ -53,9 +55,23 @@ def old_names(flow: Flow, from_latent: bool) -> dict[str, str]:
 
 def aged(flow: Flow, weights: dict[str, Tensor], stem: str) -> dict[str, Tensor]:
     names = old_names(flow, stem in FROM_LATENT)
-    old = {names[name]: weight for name, weight in weights.items()}
+    old = {old: weights[name] for name, old in names.items()}
     assert not any(name.startswith("chain") for name in old)
     return old
+
+
+# Largest log-scale of a layer, whatever their number, before it was kept among the weights.
+FORMER_BOUNDS = {"realnvp": 3.0, "glow_plane": 3.0, "maf_plane": 5.0, "maf": 5.0}
+
+
+def bounds(flow: Flow) -> dict[str, float]:
+    return {n: float(b) for n, b in flow.named_buffers() if n.endswith(".bound")}
+
+
+def former_bounds(flow: Flow, stem: str) -> None:
+    for name, buffer in flow.named_buffers():
+        if name.endswith(".bound"):
+            buffer.fill_(FORMER_BOUNDS.get(stem, float(buffer)))
 
 
 def build(stem: str):
@@ -78,6 +94,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_bit_for_bit(stem):
     one, two = build(stem), build(stem)
     go_on(one, 2)
     state = one.state_dict()
+    former_bounds(one.model, stem)
     state["model"] = aged(one.model, state["model"], stem)
     two.load_state_dict(deepcopy(state))
     assert torch.equal(go_on(one, 2), go_on(two, 2))
@@ -108,6 +125,8 @@ def test_shipped_weights_are_those_of_the_layers_that_learned_them(stem):
     found = flow.state_dict()
     for name, old in old_names(flow, stem in FROM_LATENT).items():
         assert torch.equal(found[name], weights.get(name, weights.get(old))), name
+    for name, bound in bounds(flow).items():
+        assert bound == FORMER_BOUNDS.get(stem, bound), name
     if "density" in target:
         experiment = run.experiment()
         run.weights.load_into(experiment.model)
@@ -127,3 +146,19 @@ def test_a_name_in_both_forms_is_refused(tmp_path):
     old = safetensors.torch.save(aged(flow, weights, "nice"), metadata)
     loaded = read_weights(old).tensors
     assert all(torch.equal(loaded[name], weight) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize("stem", ["glow_plane", "maf_plane"])
+def test_weights_of_today_bring_their_bounds_and_former_ones_keep_theirs(stem):
+    deep = {"glow_plane": "steps", "maf_plane": "blocks"}[stem]
+    training = FAMILIES[stem].training
+    flow = training.model(training.config.parse({**SMALL[stem], deep: 12}))
+    assert all(bound < FORMER_BOUNDS[stem] for bound in bounds(flow).values())
+    today = deepcopy(flow.state_dict())
+    assert current_weights(today, flow).keys() == today.keys()
+    former = current_weights(aged(flow, today, stem), flow)
+    assert {float(former[name]) for name in bounds(flow)} == {FORMER_BOUNDS[stem]}
+    flow.load_state_dict(former)
+    assert set(bounds(flow).values()) == {FORMER_BOUNDS[stem]}
+    flow.load_state_dict(today)
+    assert max(bounds(flow).values()) < FORMER_BOUNDS[stem]

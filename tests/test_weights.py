@@ -131,7 +131,8 @@ def test_the_model_to_compare_with_takes_no_memory(stem):
         facts = module.data.facts_of({name: target[name].tolist() for name in module.data.facts})
     with torch.device("meta"):
         weights = module.model(config, *facts).state_dict()
-    assert {weight.device.type for weight in weights.values()} == {"meta"}
+    here = [weight for weight in weights.values() if weight.device.type != "meta"]
+    assert all(weight.numel() == 1 for weight in here), "no more than a bound for each layer"
 
 
 def own_images(side: int) -> OwnImages:

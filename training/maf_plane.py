@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 
 from models.flow import Flow
-from models.maf import maf
+from models.maf import MaskedAutoregressive, maf
 from training.core.config import knob
 from training.core.plane_flow import PlaneConfig, plane_flow
+
+# Largest log-scale of all blocks together: deep flows moved all of them the same way in the first
+# steps, and their loss jumped to millions.
+REACH = 20.0
 
 
 class MAFPlaneConfig(PlaneConfig):
@@ -31,7 +35,13 @@ class MAFPlaneConfig(PlaneConfig):
 
 def model(config: MAFPlaneConfig, *, generator: torch.Generator | None = None) -> Flow:
     """Return the flow that ``config`` describes."""
-    return maf(features=2, blocks=config.blocks, hidden=config.hidden, generator=generator)
+    return maf(
+        features=2,
+        blocks=config.blocks,
+        hidden=config.hidden,
+        bound=min(MaskedAutoregressive.BOUND, REACH / config.blocks),
+        generator=generator,
+    )
 
 
 TRAINING = plane_flow(MAFPlaneConfig, model)
