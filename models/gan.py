@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import group_norm
 
 from models.image_layers import ImageShape
 from models.layers import MLP, blank
@@ -50,6 +51,30 @@ class GAN(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return the examples that latents ``(B, latent)`` stand for."""
         return self.generator(z)
+
+
+class CriticNorm(nn.BatchNorm2d):
+    """Batch normalisation, or with the same weights layer normalisation.
+
+    Which of the two is a switch, not another network, since the loss can be changed while a duel
+    runs, and so all weights load.
+
+    Attributes:
+        each_alone: normalise each image alone, for a critic whose gradient is penalised image by
+            image. In a batch norm, the gradient at an image is also that of its neighbours.
+
+    References:
+        Improved Training of Wasserstein GANs (Gulrajani et al., 2017), section 4, "No critic batch
+        normalization". https://arxiv.org/abs/1704.00028
+    """
+
+    each_alone = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, H, W)``."""
+        if self.each_alone:
+            return group_norm(x, 1, self.weight, self.bias, self.eps)
+        return super().forward(x)
 
 
 class Score(nn.Module):
@@ -188,7 +213,7 @@ def _discriminator(channels: int, widths: list[int], base: int) -> list[nn.Modul
     layers: list[nn.Module] = [_down(channels, widths[0], 4, 2, 1)]
     layers.append(nn.LeakyReLU(SLOPE, inplace=True))
     for narrow, wide in pairwise(widths):
-        layers += [_down(narrow, wide, 4, 2, 1), nn.BatchNorm2d(wide)]
+        layers += [_down(narrow, wide, 4, 2, 1), CriticNorm(wide)]
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
     return [*layers, _down(widths[-1], 1, base, 1, 0), Score()]
 

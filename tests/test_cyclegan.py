@@ -168,6 +168,14 @@ def test_the_pool_behaves_as_in_the_paper():
     assert sum(ages) / len(ages) == pytest.approx(2 * POOL, rel=0.25)
 
 
+def test_a_pool_does_not_keep_what_is_not_finite():
+    pool, generator = ImagePool(2, "cpu"), torch.Generator().manual_seed(0)
+    fresh = torch.tensor([1.0, torch.nan, torch.inf, 2.0]).view(4, 1, 1, 1)
+    given = torch.cat([pool.exchange(fresh, generator) for _ in range(20)])
+    assert torch.isfinite(pool.images).all()
+    assert given.isnan().any(), "a step with such an image is skipped, not taken with another one"
+
+
 def test_a_pool_goes_on_where_it_was():
     def ten(pool: ImagePool, start: int, generator: torch.Generator) -> Tensor:
         fresh = torch.arange(start, start + 10.0).view(10, 1, 1, 1)

@@ -146,6 +146,40 @@ def test_a_loss_can_be_changed_to_one_with_a_penalty_and_back():
     assert experiment.step == 9 and experiment.skipped == 0
 
 
+def leak(experiment) -> float:
+    """The largest gradient of an image's score at its neighbours."""
+    x = torch.rand(8, *experiment.images.shape, requires_grad=True)
+    (slope,) = torch.autograd.grad(experiment.model.discriminator(x)[0], x)
+    assert slope[0].abs().max() > 0
+    return float(slope[1:].abs().max())
+
+
+def test_a_critic_whose_gradient_is_penalised_sees_each_image_alone():
+    own, exact = colours(16), {"dataset": "own", "precision": "float32"}
+    experiment = make("dcgan", own=own, loss="wasserstein", total=12, **exact)
+    names = list(experiment.model.state_dict())
+    for event in train(experiment, snapshots=False, measure_every=10**9):
+        if event.step:
+            # The loss is a knob that can be turned while the duel runs.
+            assert (leak(experiment) == 0) == (experiment.live["loss"] == "wasserstein")
+            experiment.set("loss", "hinge" if event.step % 4 == 2 else "wasserstein")
+    assert experiment.step == 12 and experiment.skipped == 0
+    assert list(experiment.model.state_dict()) == names, "whatever the loss, all weights load"
+    assert any("running_mean" in name for name in names if name.startswith("discriminator"))
+
+
+@pytest.mark.parametrize("stem", ["gan_images", "dcgan"])
+def test_the_penalty_is_taken_where_the_critic_looks(stem):
+    experiment = make(stem, loss="wasserstein", veil=1.0)
+    points = []
+    experiment.model.discriminator.register_forward_pre_hook(lambda _, x: points.extend(x))
+    grey = torch.zeros(256, *experiment.images.shape)
+    experiment.update_discriminator(grey, grey)
+    (between,) = (x for x in points if x.requires_grad)
+    # Between two images with noise of their own, at a place that is drawn evenly.
+    assert float(between.detach().std()) == pytest.approx((2 / 3) ** 0.5, abs=0.02)
+
+
 @pytest.mark.parametrize("stem", LEAST)
 def test_a_part_moves_only_its_network(stem):
     experiment = make(stem)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from models.gan import GAN, dcgan, dcgan_side
+from models.gan import GAN, CriticNorm, dcgan, dcgan_side
 from models.image_layers import ImageShape
 from training.core.config import ConfigError, knob
+from training.core.gan_losses import LOSSES
 from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel
 
 
@@ -53,7 +55,17 @@ class DCGANConfig(ImageDuelConfig):
 
 
 class DCGANTraining(ImageDuel):
-    """A duel of convolutional networks with batch normalisation."""
+    """A duel of convolutional networks with batch normalisation.
+
+    A critic whose gradient is penalised has layer normalisation in its place.
+    """
+
+    def update(self) -> Mapping[str, Tensor]:
+        penalised = LOSSES[self.live["loss"]].penalised
+        for layer in self.model.discriminator.modules():
+            if isinstance(layer, CriticNorm):
+                layer.each_alone = penalised
+        return super().update()
 
     def scores_of_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         # Normalised together, half a batch of fakes would tell what the other half is.

@@ -223,8 +223,9 @@ class Duel(Experiment):
             scores_real, scores_fake = self.scores_of_both(real, fake)
         value = loss.discriminator(scores_real, scores_fake, self.live["smoothing"])
         if loss.penalised:
-            # In full precision: it is a gradient of a gradient.
-            penalty = gradient_penalty(discriminator, real, fake.float(), self.generator)
+            # Between what the critic sees, and in full precision: it is a gradient of a gradient.
+            seen = self.seen(real), self.seen(fake.float())
+            penalty = gradient_penalty(discriminator, *seen, self.generator)
             value = value + self.PENALTY * penalty
         self._descend("discriminator", value, "learning_rate_d")
         taken = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())

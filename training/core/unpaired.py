@@ -52,7 +52,8 @@ class ImagePool:
     """Translations of earlier steps, so that a discriminator does not forget what it has seen.
 
     Until it is full it keeps every image and gives it back. After that, one time in two it gives
-    back an image that it has held, drawn at random, and keeps the new one in its place.
+    back an image that it has held, drawn at random, and keeps the new one in its place. What is not
+    finite is not kept: it would spoil steps long after the one that made it.
 
     Args:
         size: images that it holds.
@@ -74,9 +75,9 @@ class ImagePool:
         if not self.images.numel():
             self.images = fresh.new_zeros(self.size, *fresh.shape[1:])
         given = []
-        for image in fresh:
+        for image, usable in zip(fresh, fresh.nan_to_num(posinf=0.0, neginf=0.0), strict=True):
             if self.held < self.size:
-                self.images[self.held] = image
+                self.images[self.held] = usable
                 self.held += 1
                 given.append(image)
                 continue
@@ -85,7 +86,7 @@ class ImagePool:
             place = torch.randint(self.size, (1,), generator=generator, device=self.device)
             kept = self.images[place][0]
             given.append(torch.where(swap, kept, image))
-            self.images[place] = torch.where(swap, image, kept)[None]
+            self.images[place] = torch.where(swap, usable, kept)[None]
         return torch.stack(given)
 
     def state_dict(self) -> dict:
