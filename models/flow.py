@@ -40,8 +40,9 @@ class Flow(nn.Module):
 
     Args:
         prior: distribution of the latents.
-        layers: from data to latent, each with the interface of :mod:`models.layers` (any layer of
-            ``normflows`` will do).
+        layers: from data to latent, each with the interface of :mod:`models.layers`. Layers of
+            ``normflows`` mix in; in its models these layers do, where no context is passed, and the
+            priors.
         context: width of the vector that the density is conditioned on, 0 for none.
         encoder: network from that vector to the one that layers see.
 
@@ -141,11 +142,16 @@ class Flow(nn.Module):
 
         The shape is ``(count, ...)``, that of the data; ``context``, if any, has ``count`` rows.
         """
-        like = next(self.parameters())
+        like = self._weight()
         z = self.prior.sample(
             count, generator=generator, temperature=temperature, device=like.device
         )
         return self.forward(z.to(like.dtype), context)[0]
+
+    def _weight(self) -> Tensor:
+        """Return a weight that says where and how precisely the flow computes."""
+        numbers = (p for p in self.parameters() if p.is_floating_point())
+        return next(numbers, torch.empty(0))  # a chain of permutations has none
 
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -23,6 +23,14 @@ class Prior(nn.Module):
         """Return log p(z) in nats, shape ``(B,)``."""
         return self.log_density(z).flatten(1).sum(1)
 
+    def forward(self, count: int = 1) -> tuple[Tensor, Tensor]:
+        """Return latents ``(count, *shape)`` and log p of each, as ``normflows`` asks of a base.
+
+        Its models have no source of randomness of their own: they come from the global one.
+        """
+        z = self.sample(count)
+        return z, self.log_prob(z)
+
     def sample(
         self,
         count: int,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.fast.by_hand import ByHand
 from models.flow import Flow
 from models.glow import glow_plane
-from models.image_layers import InvertibleLinear
+from models.image_layers import Flatten, InvertibleLinear, Squeeze
 from models.layers import (
     MLP,
     ActNorm,
@@ -489,3 +489,42 @@ def test_layers_of_normflows_get_the_context_where_they_take_one():
     torch.testing.assert_close(flow.forward(z, context=one)[0], x)
     exact = torch.linalg.slogdet(jacobians(lambda u: flow.inverse(u, one)[0], x))[1]
     torch.testing.assert_close(log_det, exact)
+
+
+def test_a_flow_without_weights_has_samples():
+    flow = Flow(Gaussian(2), [nf.flows.Permute(2, mode="swap")])
+    assert flow.sample(3, generator=seeded()).shape == (3, 2)
+
+
+def test_weights_that_are_no_numbers_do_not_say_how_precise_samples_are():
+    flow = Flow(Gaussian(2), [ActNorm(2)]).double()
+    flow.chain.insert(0, nf.flows.Permute(2, mode="swap"))
+    flow.chain[0].order = nn.Parameter(torch.arange(2), requires_grad=False)
+    assert flow.sample(3, generator=seeded()).dtype == torch.double
+
+
+def test_our_layers_and_priors_mix_in_a_model_of_normflows():
+    generator = seeded()
+    ours = [AffineCoupling(MLP(1, HIDDEN, 2, identity=False, generator=generator)), ActNorm(2)]
+    ours[1].initialise(skewed(500, 2))
+    swap = nf.flows.Permute(2, mode="swap")
+    flow = Flow(Gaussian(2), [ours[1], swap, ours[0]])
+    theirs = nf.NormalizingFlow(Gaussian(2), [ours[0], swap, ours[1]])  # from the latent on
+    x = points(8).float()
+    torch.testing.assert_close(theirs.log_prob(x), flow.log_prob(x))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        samples, log_prob = theirs.sample(5)
+    torch.testing.assert_close(log_prob, flow.log_prob(samples), rtol=1e-4, atol=1e-4)
+
+
+def test_squeezes_of_both_mix_in_models_of_either():
+    x = torch.rand(3, 1, 8, 8, generator=seeded())
+    flow = Flow(Gaussian(64), [nf.flows.Squeeze(), Squeeze(), ActNorm(16), Flatten((16, 2, 2))])
+    z, log_det = flow.inverse(x)
+    assert z.shape == (3, 64) and log_det.shape == (3,)
+    torch.testing.assert_close(flow.forward(z)[0], x)
+    base = Gaussian(16, 2, 2)
+    theirs = nf.NormalizingFlow(base, [ActNorm(16), Squeeze(), nf.flows.Squeeze()])
+    torch.testing.assert_close(theirs.log_prob(x), flow.log_prob(x))
+    assert theirs.sample(2)[0].shape == (2, 1, 8, 8)
