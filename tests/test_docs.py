@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from lab.store import Run
 from registry import FAMILIES, PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -100,3 +101,18 @@ def test_the_changelog_has_the_form_it_names():
     assert headings[0] == "## Unreleased"
     kinds = {line.removeprefix("### ") for line in lines if line.startswith("### ")}
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_numbers_of_the_shipped_vae_are_the_same_wherever_they_stand():
+    # Measured once, by `python -m benchmarks vae`; the run's own metrics have its ELBO too.
+    def row(path: str, start: str) -> str:
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith(start))
+
+    measured = row("docs/numbers.md", "| The run that ships (2 latent units").split("|")
+    negative_elbo, bound = measured[2].strip(), measured[6].strip()
+    said = row("assets/README.md", "| `runs/vae/`")
+    assert f"−ELBO {negative_elbo} nats" in said
+    assert f"({bound} by the bound with 200 importance-weighted draws" in said
+    last = Run(ROOT / "assets" / "runs" / "vae").metrics.rows()[-1]
+    assert f"{-last['elbo_test']:.1f}" == negative_elbo
