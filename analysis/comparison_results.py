@@ -32,6 +32,7 @@ class Row:
         bound_test: what the NLL is at most, by the ELBO; of a VAE.
         tight_bound: the same by 64 importance-weighted draws.
         kl_to_truth: by the exact likelihood, over the same 20,000 points, nats.
+        kl_error: standard error of that mean, nats: these points are a sample themselves.
         kl_samples: KL(truth || samples) over 40 x 40 bins of 20,000 samples, nats.
         kl_floor: the same for samples of the truth.
         modes: covered by at least a tenth of the samples that they should get.
@@ -55,6 +56,7 @@ class Row:
     bound_test: float | None = None
     tight_bound: float | None = None
     kl_to_truth: float | None = None
+    kl_error: float | None = None
     kl_samples: float | None = None
     kl_floor: float | None = None
     modes: float | None = None
@@ -71,6 +73,7 @@ REPORTED = {"exact": ("nll_test", "kl_to_truth"), "bound": ("bound_test",), "non
 SUMMED = (
     "parameters",
     "tight_bound",
+    "kl_error",
     "kl_samples",
     "kl_floor",
     "modes",

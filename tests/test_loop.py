@@ -387,6 +387,18 @@ def test_kl_of_a_gaussian_is_what_paper_and_pencil_say(variant, dataset):
     assert metrics["kl_to_truth"] == pytest.approx(cross_entropy - plane.entropy(), abs=tolerance)
 
 
+def test_the_error_of_a_kl_is_how_far_it_moves_from_draw_to_draw():
+    experiment = make("affine", dataset="ring", noise=0.1)
+    error, found = experiment.summary()["kl_error"], []
+    for seed in range(40):
+        x = experiment.plane.held_out(20_000, torch.Generator().manual_seed(100 + seed))
+        experiment._measured = x, experiment.plane.log_prob(x)
+        found.append(experiment.measure()["kl_to_truth"])
+    assert np.std(found, ddof=1) == pytest.approx(error, rel=0.35)
+    own = make("nice-finite-data")
+    assert ("kl_error" in own.summary()) == (own.plane.density is not None)
+
+
 def test_the_training_loss_and_the_held_out_one_are_in_the_same_units():
     experiment = make("affine", total=2, dataset="grid", learning_rate=1e-4, batch=2048)
     last = finish(train(experiment, log_every=2))[-1]

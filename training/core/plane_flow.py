@@ -172,8 +172,20 @@ class PlaneFlow(Experiment):
         return metrics
 
     def summary(self) -> Mapping[str, float]:
-        """Return size, time to sample and what its samples are like; see ``summarise``."""
-        return summarise(self.model, self.plane, Truth.of(self.plane), self._draw, self._nll)
+        """Return size, time to sample and what its samples are like; see ``summarise``.
+
+        Also ``kl_error``, the standard error of the last KL to the truth, nats.
+        """
+        numbers = summarise(self.model, self.plane, Truth.of(self.plane), self._draw, self._nll)
+        return numbers | self._kl_error()
+
+    @torch.no_grad()
+    def _kl_error(self) -> dict[str, float]:
+        x, truth = self._measured
+        if truth is None:
+            return {}
+        terms = truth - self.model.log_prob(x)
+        return {"kl_error": float(terms.std() / len(terms) ** 0.5)}
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         z = self.model.prior.sample(count, generator=generator, device=self.device)

@@ -46,6 +46,11 @@ def _curves(moment: Moment) -> None:
         unit = "KL to the truth [nats]"
         names = {"kl_to_truth": "KL"}
         draw_curves(moment, distance, "kl", names, unit, "KL to the truth", log=True)
+        if error := moment.run.metrics.summary().get("kl_error"):
+            distance.caption(
+                f"The last one ± {error:.4f}: the standard error of a mean over 20,000 points, "
+                "always the same ones."
+            )
         return
     if last := last_with(moment.rows, "nll_test"):
         distance.metric("Held-out negative log-likelihood", f"{last['nll_test']:.3f} nats")
