@@ -1,9 +1,17 @@
 """The front door of Generative Lab: ``streamlit run app.py``."""
 
-from ui.common.page import set_up
-from ui.lab_pages.home import cards, hero, runs_now
+import streamlit as st
 
-set_up("Generative Lab")
-hero()
-runs_now()
-cards()
+from ui.server.start import LAYERS, life, open_lab
+
+if __name__ == "__main__":  # at each visit
+    from ui.common.page import set_up
+    from ui.lab_pages.home import cards, hero, runs_now
+
+    set_up("Generative Lab")
+    hero()
+    runs_now()
+    cards()
+elif __name__ == "app":  # once, before anything is served
+    open_lab()
+    app = st.App(__file__, lifespan=life, middleware=LAYERS)

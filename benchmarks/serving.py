@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def server(runs: Path, **env: str) -> Iterator[Served]:
+def server(runs: Path, flags: Sequence[str] = (), **env: str) -> Iterator[Served]:
     """Start the lab on a free port, with a folder of runs of its own; end it whatever happens.
 
     Args:
-        runs: the folder of runs; it must not exist.
+        runs: the folder of runs.
+        flags: more of the command line, settings of Streamlit.
         env: more of the environment.
 
     Raises:
@@ -49,10 +50,10 @@ def server(runs: Path, **env: str) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    runs.mkdir(parents=True)
+    runs.mkdir(parents=True, exist_ok=True)
     log = runs.parent / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-    command += ["--server.port", str(port), "--server.headless", "true"]
+    command += ["--server.port", str(port), "--server.headless", "true", *flags]
     with log.open("w") as out:
         process = subprocess.Popen(
             command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,13 @@ class Rules(BaseModel):
     As they stand here they are those of a person's own lab, which trusts whoever can reach it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Strict: "30", "yes" and inf are slips, and a lab that guesses would hide them.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     sign_in: bool = Field(False, description="ask everybody to sign in; runs are then their own")
-    admins: tuple[str, ...] = Field((), description="addresses or ids of who may do all")
+    admins: tuple[str, ...] = Field(
+        (), strict=False, description="addresses or ids of who may do all"
+    )
     slots_cpu: int = Field(0, ge=0, le=512, description="trainings at a time on the processor")
     slots_gpu: int = Field(1, ge=1, le=64, description="trainings at a time on each GPU")
     running: int = Field(0, ge=0, description="trainings of one person at a time")
@@ -61,16 +65,23 @@ def load_rules(path: Path | str | None = None) -> Rules:
     if not path:
         return Rules()
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        return Rules(**values)
+        text = Path(path).read_text(encoding="utf-8")
+        return Rules(**tomllib.loads(text))
     except OSError as error:
         raise RulesError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RulesError(f"The configuration {path} is not TOML: {error}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(Rules.model_fields)
-        why = "is no rule" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        words = f"The configuration {path}: {name} {why}. Rules are {known}."
-        raise RulesError(words) from None
+        raise RulesError(f"The configuration {path}, {_fault(error, text)}") from None
+
+
+def _fault(error: ValidationError, text: str) -> str:
+    """Say in which line of a configuration which rule is wrong, and why."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    stands = re.compile(rf"""[\s\[]*["']?{re.escape(name)}["']?\s*[=.\]]""")
+    lines = (i for i, line in enumerate(text.splitlines(), 1) if stands.match(line))
+    line = next(lines, "?")  # a key that is written with escapes
+    if first["type"] == "extra_forbidden":
+        return f"line {line}: {name} is no rule. Rules are {', '.join(Rules.model_fields)}."
+    return f"line {line}: {name} cannot be {first['input']!r}: {first['msg'].lower()}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import secrets
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from lab.runs.access import EVERYBODY, Access, Person
 from lab.seat import Seat
 from lab.store import Run, RunError
 from lab.telemetry import census, serve_as_ruled, serve_metrics
+from ui.server.secrets import check_sign_in
 
 ANN, BEN = Person("issuer ann", "ann@school"), Person("issuer ben", "ben@school")
 TEACHER = Person("issuer eve", "eve@school", admin=True)
@@ -499,10 +501,21 @@ def test_without_a_file_the_lab_is_a_persons_own(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("slotz = 2", "slotz is no rule"),
-        ("runs = -1", "runs"),
-        ("runs = 'many'", "runs"),
-        ("runs = ", "not TOML"),
+        ("slotz = 2", "line 1: slotz is no rule"),
+        ("runs = -1", "line 1: runs"),
+        ("# mine\n\nruns = 'many'", "line 3: runs cannot be 'many'"),
+        ("queue = 3\n'runs' = \"30\"", "line 2: runs cannot be '30'"),
+        ("runs = 2.0", "line 1: runs cannot be 2.0"),
+        ("sign_in = 'yes'", "line 1: sign_in cannot be 'yes'"),
+        ("sign_in = 1", "line 1: sign_in cannot be 1"),
+        ("disk_gb = inf", "line 1: disk_gb cannot be inf"),
+        ("run_hours = nan", "line 1: run_hours cannot be nan"),
+        ("disk_gb = true", "line 1: disk_gb cannot be True"),
+        ("admins = 'ann'", "line 1: admins cannot be 'ann'"),
+        ("admins = [\n  'ann', 4]", "line 1: admins cannot be 4"),
+        ("[runs]\nof = 2", "line 1: runs cannot be"),
+        ("runs = \nqueue = 3", "not TOML.*line 1"),
+        ("runs = 1\nruns = 2\n", "not TOML.*line 2"),
     ],
 )
 def test_a_wrong_rule_is_told_with_its_name(tmp_path, text, words):
@@ -510,6 +523,57 @@ def test_a_wrong_rule_is_told_with_its_name(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(RulesError, match=words):
         load_rules(path)
+
+
+def test_whole_numbers_are_numbers_too(tmp_path):
+    path = tmp_path / "class.toml"
+    path.write_text("disk_gb = 50\nadmins = ['ann']")
+    assert load_rules(path) == Rules(disk_gb=50.0, admins=("ann",))
+
+
+AUTH = {
+    "redirect_uri": "https://lab.school.edu/oauth2callback",
+    "cookie_secret": secrets.token_urlsafe(32),
+    "client_id": "generative-lab",
+    "client_secret": secrets.token_urlsafe(16),
+    "server_metadata_url": "https://id.school.edu/.well-known/openid-configuration",
+}
+
+
+@pytest.mark.parametrize("draw", [secrets.token_urlsafe, secrets.token_hex])
+def test_a_drawn_secret_is_always_taken(draw):
+    for _ in range(2000):
+        check_sign_in({**AUTH, "cookie_secret": draw(32)}, "secrets.toml")
+
+
+@pytest.mark.parametrize("field", AUTH)
+@pytest.mark.parametrize("value", ["", None, 7, "xxx", "<yours>", "your-own", "..."])
+def test_a_field_of_the_sign_in_that_is_not_filled_in_is_told(field, value):
+    with pytest.raises(RulesError, match=rf"secrets\.toml: {field} "):
+        check_sign_in({**AUTH, field: value}, "secrets.toml")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cookie_secret", secrets.token_urlsafe(32)[:31]),
+        ("cookie_secret", "abc" * 20),
+        ("cookie_secret", "change-me-to-a-long-random-string-0123456789"),
+        ("cookie_secret", "YOUR_COOKIE_SECRET_HERE_0123456789abcdef"),
+        ("redirect_uri", "https://lab.example.org/oauth2callback"),
+        ("redirect_uri", "lab.school.edu/oauth2callback"),
+        ("server_metadata_url", "https://provider.example.com/.well-known/openid-configuration"),
+    ],
+)
+def test_a_short_or_an_example_value_is_told(field, value):
+    with pytest.raises(RulesError, match=rf"secrets\.toml: {field} "):
+        check_sign_in({**AUTH, field: value}, "secrets.toml")
+
+
+@pytest.mark.parametrize("auth", [None, "", []])
+def test_a_sign_in_without_its_section_is_told(auth):
+    with pytest.raises(RulesError, match=r"secrets\.toml has no section \[auth\]"):
+        check_sign_in(auth, "secrets.toml")
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import streamlit as st
-from streamlit.errors import StreamlitSecretNotFoundError
 
 from lab.lab import Lab, get_lab
-from lab.rules import Rules
+from lab.rules import Rules, RulesError
 from lab.runs.access import EVERYBODY, Person
 from lab.seat import Seat
 from lab.telemetry import serve_as_ruled
+from ui.server.secrets import check_secrets
 
-SET_UP = (
-    "This lab asks for a sign-in, but does not know whom to ask. Who runs it has to fill in the "
-    "section `[auth]` of `.streamlit/secrets.toml`; the README says how."
-)
+logger = logging.getLogger(__name__)
+
+SET_UP = "This lab asks for a sign-in, but its settings are not in order. Its log says which."
 STRANGER = Person("")  # has not signed in: nothing is theirs
 
 
@@ -54,12 +55,17 @@ def person() -> Person:
 
 def door() -> None:
     """Let in who has signed in, and end the page for others."""
-    if not rules().sign_in or person() != STRANGER:
+    if not rules().sign_in:
         return
-    st.title("Generative Lab", anchor=False)
-    if not _knows_whom_to_ask():
+    try:
+        check_secrets()  # again, because Streamlit takes up a file that has changed
+    except RulesError as error:
+        logger.error("%s", error)
         st.error(SET_UP)
         st.stop()
+    if person() != STRANGER:
+        return
+    st.title("Generative Lab", anchor=False)
     st.markdown(
         "Train generative models, watch them learn, and take them apart.\n\n"
         "Sign in, so that your runs stay yours: nobody else can stop, change or delete them, and "
@@ -77,10 +83,3 @@ def who_is_here() -> None:
     # As code: names come from people, and Markdown in them must not be drawn.
     st.caption(f"Signed in as `{person().name.replace('`', '')}`")
     st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
-
-
-def _knows_whom_to_ask() -> bool:
-    try:
-        return "auth" in st.secrets
-    except StreamlitSecretNotFoundError:
-        return False

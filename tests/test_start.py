@@ -1,0 +1,168 @@
+"""A lab that is not set up well does not start; one that starts is whole before the first visit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from http.cookies import SimpleCookie
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+from test_lab import NICE, short
+from websockets.asyncio.client import connect
+
+from benchmarks.serving import server
+from lab.store import RunStore
+
+ROOT = Path(__file__).parent.parent
+AUTH = {
+    "redirect_uri": "https://lab.school.edu/oauth2callback",
+    "cookie_secret": "Zk3vJ0yqX8sW5tR2uB7nM4cL9hD6gF1aPeOiUwQx",
+    "client_id": "generative-lab",
+    "client_secret": "q7Hn2Lw9",
+    "server_metadata_url": "https://id.school.edu/.well-known/openid-configuration",
+}
+CLASS = 'sign_in = true\nadmins = ["teacher@school.edu"]\n'
+
+
+def toml(**values: object) -> str:
+    """What secrets.toml says: a good section with some values changed, ``None`` for left out."""
+    said = {name: value for name, value in {**AUTH, **values}.items() if value is not None}
+    return "[auth]\n" + "\n".join(f"{name} = {json.dumps(said[name])}" for name in said)
+
+
+def start(folder: Path, rules: str, secrets: str | None) -> subprocess.CompletedProcess[str]:
+    """Start the lab as `make class` does, and wait for it to give up."""
+    (folder / "class.toml").write_text(rules)
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command += ["--server.port", "0", "--secrets.files", str(folder / "secrets.toml")]
+    if secrets is not None:
+        (folder / "secrets.toml").write_text(secrets)
+    env = {"GENLAB_CONFIG": str(folder / "class.toml"), "GENLAB_RUNS": str(folder / "runs")}
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the sentence with which a lab gave up, and nothing but a sentence."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("The ")]
+    return line
+
+
+def test_a_broken_rule_is_refused_at_the_start_with_file_line_and_name(tmp_path):
+    line = refused(start(tmp_path, "# mine\nqueue = 5\nrunning = 'two'\n", None))
+    assert str(tmp_path / "class.toml") in line and "line 3" in line and "running" in line
+
+
+@pytest.mark.parametrize(
+    ("secrets", "words"),
+    [
+        (toml(cookie_secret=""), "cookie_secret"),
+        (None, "[auth]"),
+        ("[auth\n", "line 1"),
+    ],
+    ids=["empty secret", "no file", "no TOML"],
+)
+def test_sign_in_that_is_not_set_up_is_refused_at_the_start(tmp_path, secrets, words):
+    line = refused(start(tmp_path, CLASS, secrets))
+    assert str(tmp_path / "secrets.toml") in line and words in line
+
+
+def test_the_example_of_secrets_is_refused_until_it_is_filled_in(tmp_path):
+    example = (ROOT / "deploy" / "secrets.toml").read_text()
+    assert "cookie_secret" in refused(start(tmp_path, CLASS, example))
+
+
+# -- a lab that has started -------------------------------------------------------------------
+
+
+def shown(url: str, secret: str, page: str = "admin", **claims: object) -> str:
+    """Return what a page shows to a browser that comes with a cookie signed with this secret."""
+    says = {"origin": url, "is_logged_in": True, "iss": "https://id", "sub": "42"}
+    says |= {"email": "teacher@school.edu", "email_verified": True, **claims}
+    cookie = create_signed_value(secret, "_streamlit_user", json.dumps(says)).decode()
+    with urllib.request.urlopen(f"{url}/_stcore/health", timeout=20) as answer:
+        token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
+    headers = {"Cookie": f"_streamlit_user={cookie}; _streamlit_xsrf={token}"}
+    return asyncio.run(_visit(url.replace("http", "ws"), url, token, headers, page))
+
+
+async def _visit(url: str, origin: str, token: str, headers: dict[str, str], page: str) -> str:
+    protocols = ["streamlit", token]
+    async with connect(
+        f"{url}/_stcore/stream",
+        origin=origin,
+        subprotocols=protocols,
+        additional_headers=headers,
+        max_size=None,
+    ) as socket:
+        await socket.send(BackMsg(rerun_script={"page_name": page}).SerializeToString())
+        words = []
+        while True:
+            message = ForwardMsg.FromString(await asyncio.wait_for(socket.recv(), 60))
+            words.append(str(message))
+            if message.WhichOneof("type") == "script_finished":
+                return "".join(words)
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    """A class with sign-in, a run that the last server left behind, and a port for metrics."""
+    folder = tmp_path_factory.mktemp("school")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    (folder / "class.toml").write_text(f"{CLASS}metrics_port = {port}\n")
+    (folder / "secrets.toml").write_text(toml())
+    runs = folder / "lab" / "runs"
+    run = RunStore(runs).create(NICE, short())
+    run.write_status(type(run.status())(state="running"))
+    flags = ["--secrets.files", str(folder / "secrets.toml")]
+    with server(runs, flags, GENLAB_CONFIG=str(folder / "class.toml")) as served:
+        yield served, runs, port
+
+
+def test_the_lab_is_there_before_the_first_visit(school):
+    _, runs, port = school
+    (run,) = RunStore(runs)
+    assert run.status().state == "interrupted"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        assert b"genlab_slots" in answer.read()
+
+
+def test_a_cookie_opens_admin_only_if_the_lab_has_signed_it(school):
+    url = school[0].url
+    assert "Slots taken" in shown(url, AUTH["cookie_secret"]), "the attack as such works"
+    for secret in ("", "x", "cookie_secret"):
+        words = shown(url, secret)
+        assert "Slots taken" not in words and "Sign in" in words
+
+
+def test_a_secret_that_is_emptied_later_opens_nothing(school):
+    served, runs, _ = school
+    file = runs.parent.parent / "secrets.toml"
+    try:
+        file.write_text(toml(cookie_secret=""))
+        wait_until(lambda: "not in order" in shown(served.url, AUTH["cookie_secret"]))
+        assert "Slots taken" not in shown(served.url, "")
+        assert "cookie_secret in [auth] is empty" in served.log.read_text()
+    finally:
+        file.write_text(toml())
+        wait_until(lambda: "Slots taken" in shown(served.url, AUTH["cookie_secret"]))

@@ -1,0 +1,104 @@
+"""The server around the pages: it starts with a whole lab or not at all, and guards its doors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lab.lab import get_lab
+from lab.rules import RulesError, load_rules
+from lab.store import RunError
+from lab.telemetry import serve_as_ruled
+from ui.server.secrets import auth_section, check_secrets
+
+logger = logging.getLogger(__name__)
+
+WRONG_SETTINGS = 2  # exit status, as that of the command line
+METRICS = "/_stcore/metrics"  # Streamlit's own: sessions, memory, caches
+
+
+def open_lab() -> None:
+    """Make the lab, or end the process with a sentence that says what is not set up.
+
+    A visit would be too late: nobody would look at the log, and until then no metrics would be
+    served and no run of before marked as interrupted.
+    """
+    try:
+        if load_rules().sign_in:
+            check_secrets()
+        get_lab(serve_as_ruled)
+    except RulesError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_SETTINGS)
+    except RunError as error:  # another lab in this folder, say: pages show it, and try again
+        logger.error("%s", error)
+
+
+@asynccontextmanager
+async def life(_: st.App) -> AsyncIterator[None]:
+    """Open the browser; at the end let trainings write a checkpoint.
+
+    uvicorn ends the process with the signal that it was sent, so nothing comes after this.
+    """
+    if not st.get_option("server.headless"):
+        threading.Thread(target=webbrowser.open, args=[_address()], daemon=True).start()
+    yield
+    if lab := sys.__dict__.get("_generative_lab"):
+        lab.close()
+
+
+def _address() -> str:
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"http://{st.get_option('browser.serverAddress')}:{st.get_option('server.port')}/{base}"
+
+
+class Guard:
+    """Marks cookies *Secure* where the lab is reached by TLS, and closes Streamlit's metrics.
+
+    Behind a web server every request comes from this machine, so none can be told by its address.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        auth = auth_section()
+        uri = auth.get("redirect_uri") if isinstance(auth, Mapping) else None
+        self.tls = str(uri).startswith("https://")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer that there is no such page."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["path"].rstrip("/").endswith(METRICS):
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body"})
+        else:
+            await self.app(scope, receive, self._sealed(send) if self._by_tls(scope) else send)
+
+    def _by_tls(self, scope: Scope) -> bool:
+        forwarded = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
+        return self.tls or scope["scheme"] == "https" or forwarded.strip() == b"https"
+
+    @staticmethod
+    def _sealed(send: Send) -> Send:
+        async def seal(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [_secure(*header) for header in message["headers"]]
+            await send(message)
+
+        return seal
+
+
+def _secure(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    open_cookie = name.lower() == b"set-cookie" and b"; secure" not in value.lower()
+    return name, value + b"; Secure" if open_cookie else value
+
+
+LAYERS = [Middleware(Guard)]
