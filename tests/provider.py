@@ -14,6 +14,18 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 CLIENT = "generative-lab"
+AUTH = {  # a section [auth] that is filled in, of a provider that nobody asks
+    "redirect_uri": "https://lab.school.edu/oauth2callback",
+    "cookie_secret": secrets.token_urlsafe(32),
+    "client_id": CLIENT,
+    "client_secret": secrets.token_urlsafe(16),
+    "server_metadata_url": "https://id.school.edu/.well-known/openid-configuration",
+}
+
+
+def section(values: dict[str, object]) -> str:
+    """Return a secrets.toml with this section [auth]."""
+    return "[auth]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in values.items()) + "\n"
 
 
 class Provider:
@@ -41,7 +53,7 @@ class Provider:
             "client_secret": secrets.token_urlsafe(16),
             "server_metadata_url": f"{self.url}/.well-known/openid-configuration",
         }
-        return "[auth]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in values.items()) + "\n"
+        return section(values)
 
     def metadata(self) -> dict:
         return {

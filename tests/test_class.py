@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import wait_until
+from provider import AUTH
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
 from lab.comparison import CLASSIC, ENTRANTS, Entry
@@ -529,15 +530,6 @@ def test_whole_numbers_are_numbers_too(tmp_path):
     path = tmp_path / "class.toml"
     path.write_text("disk_gb = 50\nadmins = ['ann']")
     assert load_rules(path) == Rules(disk_gb=50.0, admins=("ann",))
-
-
-AUTH = {
-    "redirect_uri": "https://lab.school.edu/oauth2callback",
-    "cookie_secret": secrets.token_urlsafe(32),
-    "client_id": "generative-lab",
-    "client_secret": secrets.token_urlsafe(16),
-    "server_metadata_url": "https://id.school.edu/.well-known/openid-configuration",
-}
 
 
 @pytest.mark.parametrize("draw", [secrets.token_urlsafe, secrets.token_hex])

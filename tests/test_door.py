@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from provider import AUTH
 from streamlit.testing.v1 import AppTest
 
 from lab.lab import Lab
@@ -39,6 +40,7 @@ def page():
 def opened(user: dict) -> AppTest:
     tester = AppTest.from_function(page, default_timeout=60)
     tester.user = user
+    tester.secrets["auth"] = AUTH
     tester.session_state["inside"] = False
     tester.run()
     assert not tester.exception

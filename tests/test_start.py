@@ -8,36 +8,27 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from http.cookies import SimpleCookie
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from provider import AUTH, section
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 from test_lab import NICE, short
 from websockets.asyncio.client import connect
 
 from benchmarks.serving import server
+from lab.rules import Rules
 from lab.store import RunStore
 
 ROOT = Path(__file__).parent.parent
-AUTH = {
-    "redirect_uri": "https://lab.school.edu/oauth2callback",
-    "cookie_secret": "Zk3vJ0yqX8sW5tR2uB7nM4cL9hD6gF1aPeOiUwQx",
-    "client_id": "generative-lab",
-    "client_secret": "q7Hn2Lw9",
-    "server_metadata_url": "https://id.school.edu/.well-known/openid-configuration",
-}
 CLASS = 'sign_in = true\nadmins = ["teacher@school.edu"]\n'
-
-
-def toml(**values: object) -> str:
-    """What secrets.toml says: a good section with some values changed, ``None`` for left out."""
-    said = {name: value for name, value in {**AUTH, **values}.items() if value is not None}
-    return "[auth]\n" + "\n".join(f"{name} = {json.dumps(said[name])}" for name in said)
 
 
 def start(folder: Path, rules: str, secrets: str | None) -> subprocess.CompletedProcess[str]:
@@ -75,7 +66,7 @@ def test_a_broken_rule_is_refused_at_the_start_with_file_line_and_name(tmp_path)
 @pytest.mark.parametrize(
     ("secrets", "words"),
     [
-        (toml(cookie_secret=""), "cookie_secret"),
+        (section({**AUTH, "cookie_secret": ""}), "cookie_secret"),
         (None, "[auth]"),
         ("[auth\n", "line 1"),
     ],
@@ -130,7 +121,7 @@ def school(tmp_path_factory):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     (folder / "class.toml").write_text(f"{CLASS}metrics_port = {port}\n")
-    (folder / "secrets.toml").write_text(toml())
+    (folder / "secrets.toml").write_text(section(AUTH))
     runs = folder / "lab" / "runs"
     run = RunStore(runs).create(NICE, short())
     run.write_status(type(run.status())(state="running"))
@@ -159,10 +150,47 @@ def test_a_secret_that_is_emptied_later_opens_nothing(school):
     served, runs, _ = school
     file = runs.parent.parent / "secrets.toml"
     try:
-        file.write_text(toml(cookie_secret=""))
+        file.write_text(section({**AUTH, "cookie_secret": ""}))
         wait_until(lambda: "not in order" in shown(served.url, AUTH["cookie_secret"]))
         assert "Slots taken" not in shown(served.url, "")
         assert "cookie_secret in [auth] is empty" in served.log.read_text()
     finally:
-        file.write_text(toml())
+        file.write_text(section(AUTH))
         wait_until(lambda: "Slots taken" in shown(served.url, AUTH["cookie_secret"]))
+
+
+def test_who_is_no_admin_yet_is_told_the_key_that_would_make_them_one(school):
+    words = shown(school[0].url, AUTH["cookie_secret"], email_verified=False)
+    assert "Slots taken" not in words
+    assert "https://id 42" in words
+    assert Rules(admins=("https://id 42",)).is_admin(["https://id 42"])
+
+
+def test_behind_tls_every_cookie_is_for_tls_only(school, tmp_path):
+    with urllib.request.urlopen(f"{school[0].url}/_stcore/health", timeout=20) as answer:
+        cookies = answer.headers.get_all("Set-Cookie")
+    assert cookies and all("; secure" in cookie.lower() for cookie in cookies)
+    with server(tmp_path / "runs") as own:
+        plain = urllib.request.Request(f"{own.url}/_stcore/health")
+        by_tls = urllib.request.Request(plain.full_url, headers={"X-Forwarded-Proto": "https"})
+        for request, secure in ((plain, False), (by_tls, True)):
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert ("; secure" in answer.headers["Set-Cookie"].lower()) is secure
+
+
+@pytest.mark.parametrize("path", ["_stcore/metrics", "_stcore/metrics/", "_stcore/%6Detrics"])
+def test_nobody_reads_the_metrics_of_streamlit(school, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{school[0].url}/{path}", timeout=20)
+
+
+def test_a_visitor_sees_neither_what_an_error_says_nor_where(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    def page():
+        raise ValueError("/srv/lab/secret.txt")
+
+    tester = AppTest.from_function(page).run()
+    (shown_error,) = tester.exception
+    assert "ValueError" in str(shown_error.proto)
+    assert "/srv/lab" not in str(shown_error.proto) and ".py" not in str(shown_error.proto)

@@ -24,6 +24,16 @@ def overview() -> None:
     _rules(rules())
 
 
+def ask_for_access() -> None:
+    """Say whose page this is, and by which key the visitor could be named as one of them.
+
+    The first admin can be named in no other way where a provider does not verify addresses.
+    """
+    st.info("This page is for who runs the lab: the addresses under `admins` in its configuration.")
+    st.markdown("Whoever edits that file can name you there by your address, or by this key:")
+    st.code(lab().who.id, language=None)
+
+
 def _now() -> None:
     if message := st.session_state.pop("admin.refused", None):
         refuse(message)
