@@ -47,13 +47,7 @@ def curves(
         height: in pixels.
         domain: ends of the vertical axis; left out, the values decide.
     """
-    table = [
-        (row["step"], row[column], name)
-        for column, name in names.items()
-        for row in rows
-        if column in row and (not log or row[column] > 0)
-    ]
-    frame = pd.DataFrame(table, columns=["step", "value", "curve"])
+    frame = _long(rows, names, positive=log)
     colours = palette(theme)
     lowest = floor[0] if floor else math.inf
     dots = len(names) == 1 if dots is None else dots
@@ -73,6 +67,17 @@ def curves(
     }
     layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
+
+
+def _long(rows: Rows, names: Mapping[str, str], *, positive: bool) -> pd.DataFrame:
+    """Return one row per value: ``step``, ``value`` and the name of its ``curve``."""
+    table = [
+        (row["step"], row[column], name)
+        for column, name in names.items()
+        for row in rows
+        if column in row and (not positive or row[column] > 0)
+    ]
+    return pd.DataFrame(table, columns=["step", "value", "curve"])
 
 
 def overlay(

@@ -100,9 +100,8 @@ def train(
 ) -> Iterator[Progress]:
     """Train to the end, yielding before the first optimiser step and after each one.
 
-    Most events are only a step count: losses come every ``log_every`` steps, metrics every
-    ``measure_every`` (default: a twentieth), snapshots every tenth of the training. A wish brings
-    losses or a snapshot with the next event.
+    Most events are only a step count. Losses come every ``log_every`` steps, metrics every
+    ``measure_every`` (a twentieth), snapshots every tenth of the training; either when wished for.
 
     Raises:
         TrainingDiverged: after several non-finite steps in a row.

@@ -49,15 +49,7 @@ def family_page(
         feel: draws the part that one can play with, if there is one.
         code: classes and functions to show the source of.
     """
-    lesson = st.expander(
-        "How it works", icon=":material/school:", key=f"{family.stem}.lesson", on_change="rerun"
-    )
-    # Closed, it costs nothing: a page has to answer within a fifth of a second.
-    if lesson.open:
-        with lesson:
-            theory(family)
-            if feel is not None:
-                feel()
+    _lesson(family, feel)
     with st.sidebar:
         st.divider()
         config = config_form(family)
@@ -89,6 +81,18 @@ def family_page(
             parts.sections[chosen](view, version)
     else:
         st.info("There are no weights yet: they come with the first checkpoint.")
+
+
+def _lesson(family: Family, feel: Callable[[], None] | None) -> None:
+    lesson = st.expander(
+        "How it works", icon=":material/school:", key=f"{family.stem}.lesson", on_change="rerun"
+    )
+    # Closed, it costs nothing: a page has to answer within a fifth of a second.
+    if lesson.open:
+        with lesson:
+            theory(family)
+            if feel is not None:
+                feel()
 
 
 def variant(page: Family, others: Mapping[str, Family], first: str) -> Family:

@@ -172,6 +172,31 @@ def _one(run: Run, status: Status) -> None:
     mine = lab().may_change(run.id)
     st.subheader(plain(run.notes.name() or run.id), anchor=False)
     st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
+    _buttons(run, status, mine)
+    key = f"{run.id}.name"
+    st.session_state.setdefault(key, run.notes.name())
+    st.text_input(
+        "Name",
+        key=key,
+        max_chars=MAX_NAME,
+        placeholder="Call it something you will remember",
+        on_change=_rename,
+        args=(run.id, key),
+        disabled=not mine,
+        width=420,
+    )
+    if lab().signed_in:
+        _sharing(run, mine)
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Settings** that differ from the defaults")
+        _settings_table(family, run)
+    with right:
+        _curve([run])
+
+
+def _buttons(run: Run, status: Status, mine: bool) -> None:
+    family = run.family
     opening, resume, download, delete = st.columns(4)
     opening.page_link(
         f"pages/{family.page}.py",
@@ -201,26 +226,6 @@ def _one(run: Run, status: Status) -> None:
     ):
         st.markdown("Delete this run for good, with its weights and snapshots?")
         st.button("Yes, delete it", type="primary", on_click=_delete, args=(run.id,))
-    key = f"{run.id}.name"
-    st.session_state.setdefault(key, run.notes.name())
-    st.text_input(
-        "Name",
-        key=key,
-        max_chars=MAX_NAME,
-        placeholder="Call it something you will remember",
-        on_change=_rename,
-        args=(run.id, key),
-        disabled=not mine,
-        width=420,
-    )
-    if lab().signed_in:
-        _sharing(run, mine)
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**Settings** that differ from the defaults")
-        _settings_table(family, run)
-    with right:
-        _curve([run])
 
 
 def _sharing(run: Run, mine: bool) -> None:
