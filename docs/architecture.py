@@ -59,13 +59,13 @@ def drawing() -> str:
     ]
     rooms = [
         ("pages/, app.py", "a script per family", SERVER),
-        ("ui/      cli/", "the two doors", SERVER),
-        ("figures/", "arrays in, pictures out", SERVER),
+        ("ui/, cli/", "the two doors", SERVER),
+        ("figures/", "arrays in, images out", SERVER),
         ("analysis/", "checks of what is trained", SERVER),
         ("lab/", "run folders, workers, queue", WORKER),
         ("training/", "one file per family", WORKER),
         ("metrics/", "arrays in, numbers out", DISK),
-        ("models/   datasets/", "maths, and data", DISK),
+        ("models/, datasets/", "maths, data", DISK),
     ]
     for i, (title, line, colour) in enumerate(rooms):
         parts.append(box(44, 56 + 60 * i, 282, 40, title, [], colour))
