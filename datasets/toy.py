@@ -61,8 +61,8 @@ def _square_grid(noise: float) -> Density:
 
 def _mixture(noise: float) -> Density:
     means = [[-1.7, -0.8], [-0.8, 1.3], [0.2, -0.1], [1.3, 1.2], [1.6, -1.2]]
-    widths = torch.tensor([1.2, 1.0, 0.7, 1.4, 1.0])
-    return GaussianMixture(means, noise * widths, [0.3, 0.25, 0.15, 0.1, 0.2])
+    factors = torch.tensor([1.2, 1.0, 0.7, 1.4, 1.0])
+    return GaussianMixture(means, noise * factors, [0.3, 0.25, 0.15, 0.1, 0.2])
 
 
 def _spirals(noise: float) -> Density:
@@ -120,7 +120,7 @@ def make(name: str, noise: float | None = None) -> Density:
 
     Args:
         name: a key of `TOY`.
-        noise: the width of the set's Gaussian noise in data units, from 0.02 to 0.5: of each
+        noise: standard deviation of the set's noise in data units, from 0.02 to 0.5: of each
             Gaussian (ring, grid; times 0.7 to 1.4 in the mixture), across a blade (pinwheel), or
             of the blur (all others). The recipe's default if None.
 

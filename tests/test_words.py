@@ -37,7 +37,7 @@ PROSE = {
     r"(the|a|its) judges?": "discriminator",
     r"pictures?": "image",
     r"unlikeness|how unlike|far and usual": "anomaly score",
-    r"evaluation set": "test set, held-out",
+    r"(learned|noise's) width|width of (the|its|a) (gaussian|noise|set's)": "standard deviation",
 }
 # Parts of identifiers.
 NAMES = {

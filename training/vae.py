@@ -67,7 +67,7 @@ class VAEConfig(ImageDataConfig):
         label="Likelihood",
         help="Bernoulli: grey values as probabilities of white, as is usual. Continuous Bernoulli: "
         "the same made a true density over grey values. Gaussian: squared error, with a learned "
-        "width. Their nats do not compare.",
+        "standard deviation. Their nats do not compare.",
         group="Model",
     )
     beta: float = knob(
