@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.store import RunStore
+
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
 expect.set_options(timeout=45_000)
@@ -480,3 +482,17 @@ def _processes_on(run: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_lets_a_training_save_whoever_watches(tmp_path, page):
+    server = Server(tmp_path / "runs")
+    open_page(page, f"{server.url}/nice?{SLOW}")
+    button(page, "Train").click()
+    expect(button(page, "Pause")).to_be_enabled()
+    (run,) = RunStore(server.runs)
+    until(lambda: run.status().step > 0, 30, "the training does not move")
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(30)
+    assert run.status().state == "interrupted"
+    assert run.path.joinpath("checkpoint.pt").exists()
