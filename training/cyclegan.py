@@ -20,7 +20,17 @@ from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
 from training.core.images import bytes_of_signed, signed
 from training.core.optimiser import Optimiser
-from training.core.unpaired import PAIR_DATA, Epochs, ImagePool, compared, jittered
+from training.core.unpaired import (
+    PAIR_DATA,
+    Epochs,
+    ImagePool,
+    compared,
+    discriminator_loss,
+    distance,
+    exact,
+    jittered,
+    squared,
+)
 
 POOL = 50  # images in a pool
 SHOWN = 4  # test images of either set in a snapshot
@@ -392,39 +402,6 @@ class CycleGANTraining(Experiment):
 def gains_by_bfloat16(config: CycleGANConfig, device: torch.device) -> bool:
     """Return whether a device is faster in bfloat16: measured on a CPU, from some width on."""
     return knows_bfloat16(device) and (device.type != "cpu" or config.width >= WIDE)
-
-
-def squared(scores: Tensor, wanted: float) -> Tensor:
-    """Return the mean squared distance of scores from what they should be.
-
-    A scalar; scores may have any shape.
-    """
-    return (exact(scores) - wanted).square().mean()
-
-
-def distance(x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean absolute difference of two batches of images.
-
-    A scalar; both have the shape ``(B, 3, S, S)``.
-    """
-    return (exact(x) - exact(y)).abs().mean()
-
-
-def exact(x: Tensor) -> Tensor:
-    """Return numbers in float32 if they were computed in less.
-
-    Of any shape; the result has the same.
-    """
-    return x.float() if x.dtype == torch.bfloat16 else x
-
-
-def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Return the loss of a discriminator on real and fake images, in one pass.
-
-    A scalar; both have the shape ``(B, 3, S, S)``.
-    """
-    scores = discriminator(torch.cat([real, fake]))
-    return 0.5 * (squared(scores[: len(real)], 1.0) + squared(scores[len(real) :], 0.0))
 
 
 TRAINING = Training(
