@@ -548,7 +548,7 @@ def test_a_field_of_the_sign_in_that_is_not_filled_in_is_told(field, value):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("cookie_secret", secrets.token_urlsafe(32)[:31]),
+        ("cookie_secret", "vel51pLl7iaTq_ImSc0ZBgrptT6qzk5"),
         ("cookie_secret", "abc" * 20),
         ("cookie_secret", "change-me-to-a-long-random-string-0123456789"),
         ("cookie_secret", "YOUR_COOKIE_SECRET_HERE_0123456789abcdef"),
