@@ -31,7 +31,6 @@ __all__ = [
     "IMAGES",
     "OWN",
     "PROJECT",
-    "DataMissing",
     "ImageSet",
     "ImageSource",
     "download",

@@ -19,7 +19,7 @@ from datasets.files.saved import read_saved, read_texts, save_arrays
 from datasets.files.sources import bare_name, is_image
 from datasets.files.tables import MAX_MAGNITUDE, MAX_POINTS, read_table
 
-__all__ = ["DataError", "OwnData", "read_density", "read_own", "read_points"]
+__all__ = ["OwnData", "read_density", "read_own", "read_points"]
 
 MIN_POINTS = 20
 MAX_SIDE = 128

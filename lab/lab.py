@@ -32,7 +32,7 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
 
-__all__ = ["Lab", "LabFull", "get_lab"]
+__all__ = ["Lab", "get_lab"]
 
 TENDING = 30.0  # seconds between two looks at the space that runs take
 

@@ -33,7 +33,7 @@ from registry import FAMILIES, Family
 from training.core.config import ConfigError, RunConfig
 from training.core.family import Own
 
-__all__ = ["Run", "RunError", "RunStore", "Status"]
+__all__ = ["Run", "RunStore"]
 
 # Of run folders. 1 had no number; its settings may have names of earlier versions, which are read.
 FORMAT = 2

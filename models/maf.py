@@ -23,10 +23,10 @@ class MaskedAutoregressive(nn.Module):
 
     Args:
         features: dimension D.
-        hidden: width of the hidden layers of its :class:`MADE`.
+        hidden: width of the hidden layers of its :class:`~models.made.MADE`.
         reverse: the last dimension comes first.
         bound: largest absolute log-scale, approached smoothly, in nats per dimension.
-        made: further settings of :class:`MADE`.
+        made: further settings of :class:`~models.made.MADE`.
 
     References:
         Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, 2017),
@@ -151,7 +151,7 @@ def maf(
         encoded: width to which a small network brings that vector first.
         actnorm: put an ``ActNorm`` on the data side of each block.
         bound: largest absolute log-scale per block and dimension, in nats.
-        pieces: see :class:`MADE`.
+        pieces: see :class:`~models.made.MADE`.
         generator: source of the initial weights.
 
     References:

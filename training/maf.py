@@ -113,7 +113,7 @@ class MAFConfig(RunConfig):
 
     @property
     def window(self) -> int:
-        """Pixels on each side of what one density is of: a patch, or the whole image."""
+        """Pixels on each side of what one density is of, a patch or the whole image."""
         return self.image_size if self.model == "image" else self.patch
 
     @property
