@@ -20,7 +20,7 @@ from models.layers import MLP, ActNorm, AffineCoupling
 from models.levels import BOUND, REACH, multi_scale
 from models.priors import Gaussian
 
-# Largest log-scale of all couplings in the plane together, see REACH.
+# Largest log-scale of all couplings of a 2-D flow together, see REACH.
 PLANE_REACH = 12.0
 
 
