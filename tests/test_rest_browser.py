@@ -104,8 +104,9 @@ def test_every_page_rests(tmp_path, page, state):  # noqa: F811
         if state == "stale":
             stale(tmp_path)
         if state == "elsewhere":
-            command = [sys.executable, "-m", "training", "nice", "--iterations", "50000"]
-            command += ["--layers", "12", "--out", str(tmp_path / "elsewhere"), "--quiet"]
+            command = [sys.executable, "-m", "training", "nice", "--quiet", "--layers", "12"]
+            command += ["--iterations", "5000", "--batch", "2048"]
+            command += ["--out", str(tmp_path / "elsewhere")]
             other = subprocess.Popen(command, cwd=ROOT, env={**os.environ})
         if state in ("ended", "trains", "paused"):
             open_page(page, f"{server.url}/nice?{SLOW_NICE}")
