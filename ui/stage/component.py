@@ -1,0 +1,104 @@
+"""Mounts the stage on a page, and reads what comes back from it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_STROKES = 200  # of a drawing
+_CORNERS = 2_000  # of a stroke
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One line of a drawing.
+
+    Attributes:
+        at: its corners, in units of the panel.
+        radius: of the brush, in the same units.
+        weight: how much it counts beside others.
+        erase: whether it takes away what lies below it.
+    """
+
+    at: tuple[tuple[float, float], ...]
+    radius: float
+    weight: float = 1.0
+    erase: bool = False
+
+
+@functools.cache
+def _component() -> Callable[..., Any]:
+    html, css, js = (
+        (_HERE / f"stage.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    return st.components.v2.component("genlab_stage", html=html, css=css, js=js)
+
+
+def show_stage(block: bytes, key: str) -> Any:
+    """Draw a scene.
+
+    Args:
+        block: the scene, as ``ui.stage.encode.encode`` writes it.
+        key: of the stage: the same one updates the same canvases.
+
+    Returns:
+        What the visitor did: ``point`` and ``strokes``, each ``None`` at first. Neither can be
+        trusted: read them by ``point_of`` and ``strokes_of``.
+    """
+    return _component()(
+        data=block,
+        key=key,
+        default={"point": None, "strokes": None},
+        on_point_change=_nothing,
+        on_strokes_change=_nothing,
+    )
+
+
+def _nothing() -> None:
+    """Streamlit asks for a callback of each value that a component may set."""
+
+
+def point_of(value: Any, first: tuple[float, float]) -> tuple[float, float]:
+    """Return where a point was dragged to, or ``first`` if that is no place."""
+    if isinstance(value, list) and len(value) == 2 and all(map(_number, value)):
+        return float(value[0]), float(value[1])
+    return first
+
+
+def strokes_of(value: Any) -> list[Stroke]:
+    """Return the strokes of a drawing.
+
+    Raises:
+        ValueError: what arrived is no drawing, is too large, or has no stroke.
+    """
+    strokes = value.get("strokes") if isinstance(value, dict) else None
+    if not isinstance(strokes, list) or len(strokes) > _STROKES:
+        raise ValueError(f"a drawing has at most {_STROKES} strokes")
+    found = [_stroke(stroke) for stroke in strokes]
+    if all(stroke.erase for stroke in found):
+        raise ValueError("nothing is drawn yet: draw at least one stroke")
+    return found
+
+
+def _stroke(value: Any) -> Stroke:
+    if not isinstance(value, dict):
+        raise ValueError("a stroke has corners, a radius and a weight")
+    at, radius, weight = value.get("at"), value.get("radius"), value.get("weight", 1)
+    if not isinstance(at, list) or not 2 <= len(at) <= 2 * _CORNERS or len(at) % 2:
+        raise ValueError(f"a stroke has between one and {_CORNERS:,} corners")
+    if not all(map(_number, [*at, radius, weight])) or radius <= 0 or not 0 < weight <= 10:
+        raise ValueError("a stroke has finite coordinates, a radius and a weight")
+    corners = tuple((float(x), float(y)) for x, y in zip(at[::2], at[1::2], strict=True))
+    return Stroke(corners, float(radius), float(weight), value.get("erase") is True)
+
+
+def _number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(value) and abs(value) < 1e6

@@ -1,0 +1,224 @@
+"""What the stage draws: panels, each with layers of arrays, and what one may do with them.
+
+An array may have one frame or as many as the scene's timeline: ``(frames, ...)`` then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Box = Sequence[float]  # x0, x1, y0, y1
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """A grid of values, painted through a table of colours with a bar beside it.
+
+    Attributes:
+        label: what it is, in the legend.
+        values: ``(g, h)`` or ``(frames, g, h)``, the top row first.
+        high: the value of the last colour, one or one per frame.
+        low: the value of the first colour.
+        signed: whether colours run from ``-high`` over the page's colour to ``high``.
+        root: whether the colour goes with the square root: thin filaments show then.
+        name: what a value is, in the read-out and at the bar: ``density``.
+        on: whether it is shown at first.
+    """
+
+    label: str
+    values: np.ndarray
+    high: float | Sequence[float]
+    low: float = 0.0
+    signed: bool = False
+    root: bool = False
+    name: str = ""
+    on: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Dots.
+
+    Attributes:
+        label: what they are, in the legend.
+        at: ``(n, 2)`` or ``(frames, n, 2)``.
+        colour: a name of ``figures.palette.Palette``, or of each point the index of a category.
+        size: radius in pixels.
+        on: whether they are shown at first.
+    """
+
+    label: str
+    at: np.ndarray
+    colour: str | np.ndarray = "model"
+    size: float = 1.6
+    on: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Polylines.
+
+    Attributes:
+        label: what they are, in the legend.
+        at: ``(m, k, 2)`` or ``(frames, m, k, 2)``; a corner that is not finite breaks a line.
+        colour: a name of ``figures.palette.Palette``.
+        alpha: opacity of each corner, ``(m, k)``, if they differ.
+        on: whether they are shown at first.
+    """
+
+    label: str
+    at: np.ndarray
+    colour: str = "muted"
+    alpha: np.ndarray | None = None
+    on: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Arrows:
+    """Arrows from ``at[:, :2]`` by ``at[:, 2:]``, ``(n, 4)`` or ``(frames, n, 4)``."""
+
+    label: str
+    at: np.ndarray
+    colour: str = "ink"
+    on: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Grey values or colours, uint8, ``(h, w)`` or ``(h, w, 3)``, with frames before them.
+
+    Attributes:
+        label: what it is, in the legend.
+        pixels: the image, stretched over the window of the panel.
+        colour: whether the last axis holds red, green and blue.
+        on: whether it is shown at first.
+    """
+
+    label: str
+    pixels: np.ndarray
+    colour: bool = False
+    on: bool = True
+
+
+Layer = Heat | Points | Lines | Arrows | Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One square with axes.
+
+    Attributes:
+        title: what stands below it.
+        box: its window, ``(4,)``, or one per frame, ``(frames, 4)``.
+        layers: what it shows, the first at the back.
+        alt: what it shows, for those who cannot see it; no full stop: "at step 120" follows.
+        axes: what the axes measure; none for an image.
+        first: whether it comes first on a narrow screen.
+        trace: whether it draws coordinates of the dragged point over the states, no layers.
+    """
+
+    title: str
+    box: Box | np.ndarray
+    layers: Sequence[Layer]
+    alt: str
+    axes: tuple[str, str] | None = ("x₁", "x₂")
+    first: bool = False
+    trace: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The frames of a scene.
+
+    Attributes:
+        labels: what each frame is: ``step 120``.
+        values: a number that orders them, and by which later frames replace earlier ones.
+        name: the handle of the slider.
+        run: of a training, whose frames add up in the browser; without one they are all here.
+        whole: whether these are all frames there are, not only new ones.
+        smooth: whether one may stop between two frames.
+        start: which frame is shown at first; from the end if negative.
+    """
+
+    labels: Sequence[str]
+    values: Sequence[float]
+    name: str
+    run: str = ""
+    whole: bool = True
+    smooth: bool = False
+    start: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Drag:
+    """A point that follows the finger, by what a model does on a lattice.
+
+    Attributes:
+        panel: index of the panel in which it is dragged.
+        box: window of the lattice.
+        point: where it is.
+        states: on the lattice, ``(states, h, w, 2)``, the bottom row first. With one frame per
+            state, the point moves with the frame that is shown.
+        sums: running sum of log|det| on the lattice, ``(states, h, w)``.
+        moved: whether the step before each state could move each coordinate, ``(states, 2)``.
+        images: in place of states, an image at each place of the lattice, uint8,
+            ``(h, w, H, W)`` or ``(h, w, H, W, 3)``.
+        exact: of ``point`` itself, the states ``(states, 2)`` or the image ``(H, W)``.
+        exact_sums: of ``point`` itself, ``(states,)``.
+        shown: index of the panel that shows the image or the last state.
+        unit: words after the sum.
+    """
+
+    panel: int
+    box: Box
+    point: tuple[float, float]
+    states: np.ndarray | None = None
+    sums: np.ndarray | None = None
+    moved: np.ndarray | None = None
+    images: np.ndarray | None = None
+    exact: np.ndarray | None = None
+    exact_sums: np.ndarray | None = None
+    shown: int = 0
+    unit: str = "nats"
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Whether one draws in a panel, and how.
+
+    Attributes:
+        panel: index of the panel.
+        action: word on the button that hands the drawing over.
+        radius: of the brush at first, in units of the panel.
+        weights: whether strokes can have a weight.
+    """
+
+    panel: int
+    action: str
+    radius: float
+    weights: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that one stage shows.
+
+    Attributes:
+        panels: side by side.
+        shade: ``"light"`` or ``"dark"``.
+        timeline: of layers with several frames.
+        drag: a point to drag.
+        brush: where one may draw.
+        save: name of the file that *Save image* makes.
+    """
+
+    panels: Sequence[Panel]
+    shade: str
+    timeline: Timeline | None = None
+    drag: Drag | None = None
+    brush: Brush | None = None
+    save: str = "stage"
+    notes: Sequence[str] = field(default_factory=tuple)

@@ -1,0 +1,55 @@
+"""A training on the stage: its newest snapshot live, and all of them to scrub through."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ui.common.cached import painted
+from ui.common.history import Arrays, Moment
+from ui.stage.component import show_stage
+from ui.stage.encode import encode
+from ui.stage.scene import Panel, Scene, Timeline
+
+# Makes the panels of a run from its snapshots: layers with one frame per snapshot.
+Panels = Callable[[Moment, Sequence[Arrays]], Sequence[Panel]]
+
+
+def show_training(moment: Moment, panels: Panels) -> None:
+    """Draw a run's snapshots on the stage, with the slider through its history.
+
+    The browser keeps the frames that it has: a tick of the live part sends the newest one alone.
+
+    Args:
+        moment: of the run.
+        panels: a function of a module that makes the panels.
+    """
+    steps = _steps(moment)
+    by = moment.run.id, steps, moment.shade, moment.whole
+    block = painted(_block, by, moment, steps, panels)
+    show_stage(block, key=f"{moment.run.id}.stage")
+
+
+def _steps(moment: Moment) -> tuple[int, ...]:
+    newest = moment.view.step
+    if not moment.whole:
+        return (newest,)
+    return (*(s for s in moment.run.snapshots.steps() if s < newest), newest)
+
+
+def _block(moment: Moment, steps: Sequence[int], panels: Panels) -> bytes:
+    run, view, frames = moment.run, moment.view, {}
+    for step in steps:
+        # Damaged, or thinned out just now: the history goes on without it.
+        with suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
+            frames[step] = view.snapshot if step == view.step else run.snapshots.load(step)
+    timeline = Timeline(
+        labels=[f"step {step:,}" for step in frames],
+        values=list(frames),
+        name="History",
+        run=run.id,
+        whole=moment.whole,
+    )
+    shown = panels(moment, list(frames.values()))
+    return encode(Scene(shown, moment.shade, timeline, save=run.id))
