@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 PAGE = "pages/realnvp.py"
-SNAPSHOT = 'img[alt^="Learned density"]'  # the live snapshot of a run
-LATER_SNAPSHOT = f'{SNAPSHOT}:not([alt$=" step 0"])'
+SNAPSHOT = 'canvas[aria-label^="Learned density at step"]'  # the live snapshot of a run
+LATER_SNAPSHOT = f'{SNAPSHOT}:not([aria-label*=" step 0."])'
 SCRIPT_STATE = "data-test-script-state"  # set by Streamlit on its root element
 SLIDER = "Hidden units"
 
@@ -71,10 +71,12 @@ ARGUMENTS = [
 # Both return a promise in window.measured. Frames are asked one by one: what counts is what a
 # person could see.
 WATCH_CLICK = """([selector, patience]) => {
-  const key = (img) => img.alt + " " + img.src;
-  const snapshots = () => [...document.querySelectorAll(selector)];
+  const key = (canvas) => canvas.ariaLabel;
+  const inside = (root) => [...root.querySelectorAll("*")].filter((each) => each.shadowRoot);
+  const snapshots = () => inside(document)
+    .flatMap(({ shadowRoot }) => [...shadowRoot.querySelectorAll(selector)]);
   const before = new Set(snapshots().map(key));
-  const fresh = (img) => img.complete && img.naturalWidth > 0 && !before.has(key(img));
+  const fresh = (canvas) => canvas.width > 0 && !before.has(key(canvas));
   window.measured = new Promise((resolve, reject) => {
     document.addEventListener("click", (event) => {
       const look = (now) => {

@@ -213,7 +213,7 @@ def test_a_training_is_watched_left_and_controlled_and_never_lost(server, page) 
     snapshots: set[str] = set()
 
     def five_snapshots() -> bool:
-        snapshots.add(learned(page).get_attribute("src"))
+        snapshots.add(learned(page).get_attribute("aria-label"))
         return len(snapshots) >= 5
 
     expect(button(page, "Pause")).to_be_enabled()
@@ -251,7 +251,8 @@ def test_a_training_is_watched_left_and_controlled_and_never_lost(server, page) 
         button(page, "Step").click()
         until(lambda: step_of(page) != before, message="Step did nothing")  # noqa: B023
         assert step_of(page) == before + 1
-        expect(learned(page)).to_have_attribute("alt", f"Learned density at step {before + 1}")
+        step = re.compile(f"^Learned density at step {before + 1:,}\\b")
+        expect(learned(page)).to_have_attribute("aria-label", step)
 
     before = step_of(page)
     button(page, "Resume").click()
@@ -279,14 +280,14 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
 def test_the_end_leaves_snapshots_history_and_downloads(server, page) -> None:
     open_page(page, f"{server.url}/nice?{SMALL}")
     button(page, "Train").click()
-    last = page.get_by_role("img", name="Learned density at step 1000")
+    last = page.get_by_role("img", name="Learned density at step 1,000")
     expect(last).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Finished").first).to_be_visible()
     expect(page.get_by_role("img", name="Target and learned density at every ten")).to_be_visible()
     history = page.get_by_role("slider", name="History")
     history.focus()
     history.press("Home")
-    expect(learned(page)).to_have_attribute("alt", "Learned density at step 0")
+    expect(learned(page)).to_have_attribute("aria-label", re.compile("^Learned density at step 0"))
 
     for part in ("Explore", "Check", "The code", "See inside"):
         page.get_by_role("radio", name=part).click()

@@ -38,6 +38,7 @@ class Moment:
         snapshot: the one that the slider through the history asks for.
         target: what there is to learn.
         shade: ``"light"`` or ``"dark"``.
+        whole: whether the browser needs the whole history, not only what is new.
     """
 
     view: View
@@ -45,6 +46,7 @@ class Moment:
     snapshot: Arrays
     target: Arrays
     shade: str
+    whole: bool = True
 
     @property
     def run(self) -> Run:
@@ -73,7 +75,8 @@ def live(draw: Callable[[Moment], None]) -> Callable[[View], None]:
         if target is None or view.snapshot is None:
             st.caption("The first snapshot comes with the first step.")
         else:
-            draw(Moment(view, *_chosen(view), target, theme()))
+            whole = st.session_state.pop(f"{view.run.id}.whole", not view.status.active)
+            draw(Moment(view, *_chosen(view), target, theme(), whole))
 
     return drawn
 

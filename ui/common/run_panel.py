@@ -66,6 +66,8 @@ def training_panel(
         st.info("Nothing has been trained yet: press Train.")
         return None
     _settings_of(family, config, view, shipped, mine)
+    # A tick draws what is new; the page drawn as a whole, all there is.
+    st.session_state[f"{view.run.id}.whole"] = True
     ticking = st.fragment(run_every=POLL if view.status.active else None)
     ticking(_live)(view, draw, _phase(view), shipped)
     return view

@@ -4,36 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
-from figures.images import density_image, film, peak_of, png, report_figure
+from figures.images import density_image, film, peak_of, report_figure
 from lab.store import Run
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
 from ui.common.family_page import Parts
 from ui.common.form import own_points
-from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live
-from ui.common.page import show_image
+from ui.common.history import Arrays, Moment, last_snapshot, live
 from ui.plane_flows.explore import checks, explore
 from ui.plane_flows.inside import see_inside
 from ui.plane_flows.points import SHEET, draw_tenths, paint_points, plane_of
+from ui.stage.scene import Heat, Panel, Points
+from ui.stage.training import show_training
 
 
 @live
 def draw_plane(moment: Moment) -> None:
-    """Draw target, learned density, samples, curves and a slider through the history of a run."""
-    left, middle, right = st.columns(3)
-    what = "**Target**: what there is to learn"
-    show_image(left, moment.of_run(_target_png), "Target density", what)
-    what, step = f"**Learned density**, step {moment.step:,}", moment.step
-    show_image(middle, moment.painted(_density_png), f"Learned density at step {step}", what)
-    count = len(moment.snapshot["samples"])
-    what = f"**{count:,} samples**, always from the same latents"
-    show_image(right, moment.painted(_samples_png), f"Samples at step {step}", what)
-    history_slider(moment)
+    """Draw target, learned density, samples, curves and the history of a run."""
+    show_training(moment, panels)
     _curves(moment)
     draw_tenths(moment, _tenths, "target", "Target and learned density at every tenth")
+
+
+def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
+    """Return what there is to learn, what was learned, and samples, with a frame per snapshot."""
+    target, box = moment.target, moment.target["box"]
+    density = np.stack([frame["density"] for frame in frames])
+    samples = np.stack([frame["samples"] for frame in frames])
+    peaks = [peak_of(target.get("density", each)) for each in density]
+    learned = Heat("density", density, peaks, root=True, name="density")
+    return [
+        Panel("Target: what there is to learn", box, [_target(target)], "What there is to learn"),
+        Panel(
+            "Learned density",
+            box,
+            [learned, Points("samples", samples, on=False)],
+            "Learned density",
+            first=True,
+        ),
+        Panel(
+            f"{samples.shape[1]:,} samples, always from the same latents",
+            box,
+            [Points("samples", samples)],
+            "Samples",
+        ),
+    ]
+
+
+def _target(target: Arrays) -> Heat | Points:
+    """Return the density where it is known, else the points."""
+    if "density" in target:
+        density = target["density"]
+        return Heat("target", density, peak_of(density), root=True, name="density")
+    return Points("target", target["samples"], "data")
 
 
 def _curves(moment: Moment) -> None:
@@ -69,20 +96,6 @@ def target_image(target: Arrays, shade: str) -> Image.Image:
     if "density" in target:
         return density_image(target["density"], peak_of(target["density"]), shade)
     return paint_points(target["samples"], target["box"], "data", shade)
-
-
-def _target_png(moment: Moment) -> bytes:
-    return png(target_image(moment.target, moment.shade))
-
-
-def _density_png(moment: Moment) -> bytes:
-    density = moment.snapshot["density"]
-    return png(density_image(density, peak_of(moment.target.get("density", density)), moment.shade))
-
-
-def _samples_png(moment: Moment) -> bytes:
-    samples, box = moment.snapshot["samples"], moment.target["box"]
-    return png(paint_points(samples, box, "model", moment.shade))
 
 
 def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
