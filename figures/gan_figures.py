@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from figures.images import Box, figure_png, gif, points_image, signed_image
 from figures.palette import palette, rgb
+from figures.text import write
 
 LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel
@@ -134,7 +135,7 @@ def film_of_duel(frames: Iterable[tuple[int, Arrays]], target: Arrays, theme: st
         sheet = Image.new("RGB", (side, side + caption), colours.background)
         sheet.paste(duel_image(snapshot, target, LAYERS[:-1], theme, side), (0, 0))
         draw = ImageDraw.Draw(sheet)
-        draw.text((side / 2, side + 6), f"step {step:,}", colours.muted, anchor="ma")
+        write(draw, (side / 2, side + 6), f"step {step:,}", colours.muted, 10, "ma")
         sheets.append(sheet)
     return gif(sheets)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from figures.images import gif
 from figures.palette import palette, rgb
+from figures.text import as_drawn, text_width, write
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
 GAP = 2  # pixels between two images
+LONGEST, LONGEST_CODES = 18, 27  # signs of a label
 
 
 def tile(
@@ -72,11 +74,11 @@ def labelled_rows(
         scale: see :func:`tile`.
         width: pixels that the sheet, names included, should be wide at most.
     """
-    labels = [label if len(label) <= 18 else f"{label[:17]}…" for label in labels]
+    labels = [_short(label) for label in labels]
     scale = scale or fitting_scale(*images.shape[2:], columns, width - 70)
     step = images.shape[2] * scale + GAP
-    font = ImageFont.load_default(min(max(round(0.34 * step), 11), 16))
-    margin = round(max((font.getlength(label) for label in labels), default=0)) + 12
+    size = min(max(round(0.34 * step), 11), 16)
+    margin = round(max((text_width(label, size) for label in labels), default=0)) + 12
     sheet = tile(images, columns, theme, scale)
     colours = palette(theme)
     page = Image.new("RGB", (margin + sheet.width, sheet.height), colours.background)
@@ -84,8 +86,15 @@ def labelled_rows(
     draw = ImageDraw.Draw(page)
     for i, label in enumerate(labels):
         middle = (margin - 10, (i + 0.5) * step)
-        draw.text(middle, label, colours.muted, font, anchor="rm")
+        write(draw, middle, label, colours.muted, size, "rm")
     return page
+
+
+def _short(label: str) -> str:
+    """Cut a long label; code points, which are longer than their signs, get more room."""
+    words = as_drawn(label)
+    longest = LONGEST if words == label else LONGEST_CODES
+    return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
 def film_of_images(
@@ -112,7 +121,6 @@ def film_of_images(
         if labels
         else tile(real, columns, theme, scale)
     )
-    font = ImageFont.load_default(15)
     sheets = []
     for step, samples in frames:
         right = tile(samples, columns, theme, scale)
@@ -122,8 +130,8 @@ def film_of_images(
         sheet.paste(right, (left.width + between, 0))
         draw = ImageDraw.Draw(sheet)
         place = left.width - right.width / 2, size[1] - caption + 7
-        draw.text(place, "real", colours.muted, font, anchor="ma")
+        write(draw, place, "real", colours.muted, 15, "ma")
         place = left.width + between + right.width / 2, place[1]
-        draw.text(place, f"learned, step {step:,}", colours.muted, font, anchor="ma")
+        write(draw, place, f"learned, step {step:,}", colours.muted, 15, "ma")
         sheets.append(sheet)
     return gif(sheets)

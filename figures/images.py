@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.ndimage import convolve
 
 from figures.palette import diverging, palette, rgb, sequential
+from figures.text import write
 
 Box = tuple[float, float, float, float]  # x0, x1, y0, y1
 SIDE = 384  # pixels along each side of an image in 2-D
@@ -83,8 +84,8 @@ def colour_bar(low: str, high: str, theme: str) -> bytes:
     bar = Image.fromarray(diverging(theme)[None]).convert("RGB").resize((SIDE, 14))
     image.paste(bar, (0, 4))
     draw = ImageDraw.Draw(image)
-    draw.text((0, 23), low, ink.muted, _font(15))
-    draw.text((SIDE, 23), high, ink.muted, _font(15), anchor="ra")
+    write(draw, (0, 23), low, ink.muted, 15)
+    write(draw, (SIDE, 23), high, ink.muted, 15, "ra")
     return png(image)
 
 
@@ -110,7 +111,7 @@ def contact_sheet(
         sheet.paste(image, (x, y))
         draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colours.grid)
         middle = (x + side / 2, y + side + 6)
-        draw.text(middle, label, colours.muted, _font(18), anchor="ma")
+        write(draw, middle, label, colours.muted, 18, "ma")
     return png(sheet)
 
 
@@ -148,9 +149,9 @@ def film(
         sheet.paste(target.resize((side, side), Image.Resampling.LANCZOS), (0, 0))
         sheet.paste(density_image(density, peak, theme, side), (side + gap, 0))
         draw = ImageDraw.Draw(sheet)
-        draw.text((side / 2, side + 7), "target", colours.muted, _font(16), anchor="ma")
+        write(draw, (side / 2, side + 7), "target", colours.muted, 16, "ma")
         label = f"learned, step {step:,}"
-        draw.text((1.5 * side + gap, side + 7), label, colours.muted, _font(16), anchor="ma")
+        write(draw, (1.5 * side + gap, side + 7), label, colours.muted, 16, "ma")
         sheets.append(sheet)
     return gif(sheets)
 
@@ -266,7 +267,3 @@ def _curve(axes, rows, name: str, colour: str, label: str) -> None:
 
 def _corners(points: np.ndarray) -> str:
     return ("%.1f,%.1f " * len(points))[:-1] % tuple(points.ravel().tolist())
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from figures.charts import Chart, quantity
 from figures.palette import palette
+from figures.text import as_drawn, write
 
 SIDE = 360  # pixels along each side of an image of the plane
 CELLS = 64  # places to click at along each side of the chart
@@ -32,7 +33,7 @@ def class_colours(count: int, theme: str) -> list[str]:
 
 def are_glyphs(names: Sequence[str]) -> bool:
     """Return whether the names of classes are short enough to be the marks themselves."""
-    return all(len(name) <= 2 for name in names)
+    return all(len(as_drawn(name)) <= 2 for name in names)
 
 
 def scatter(
@@ -58,12 +59,12 @@ def scatter(
         draw.line((line * SIDE, 0, line * SIDE, SIDE), shade.grid)
         draw.line((0, line * SIDE, SIDE, line * SIDE), shade.grid)
     draw.rectangle((0, 0, SIDE - 1, SIDE - 1), outline=shade.grid)
-    colours, font = class_colours(len(names), theme), ImageFont.load_default(13)
+    colours = class_colours(len(names), theme)
     glyphs = are_glyphs(names)
     places = (points.astype(np.float32) * [1, -1] + reach) / (2 * reach) * SIDE
     for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
         if glyphs:
-            draw.text((x, y), names[label], colours[label], font, anchor="mm")
+            write(draw, (x, y), names[label], colours[label], 13, "mm")
         else:
             draw.ellipse((x - 2.2, y - 2.2, x + 2.2, y + 2.2), colours[label])
     return image

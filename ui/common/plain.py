@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
 
 from datasets.own import DataError
+from figures.text import missing
 from lab.lab import LabFull
 from lab.store import RunError
 from training.core.config import ConfigError
@@ -54,3 +55,13 @@ def left_out(lines: Sequence[str]) -> None:
         verb = "was" if len(lines) == 1 else "were"
         with st.expander(f"{counted(len(lines), 'file')} {verb} left out"):
             st.markdown("\n".join(f"- {plain(line)}" for line in lines[:100]))
+
+
+def code_points(names: Iterable[str]) -> None:
+    """Say which signs of some names stand as code points on images, and what helps."""
+    if signs := missing(names):
+        st.caption(
+            f"No font here has {plain(signs[:20])}: on images, each of these signs is written as "
+            "its code point. Whoever runs the lab can install a font that has them, on Debian say "
+            "by `apt install fonts-noto-cjk`, and start it again."
+        )

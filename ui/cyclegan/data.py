@@ -27,7 +27,7 @@ from datasets.pairs import (
 from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.offers import offer
-from ui.common.plain import left_out, plain, refuse
+from ui.common.plain import code_points, left_out, plain, refuse
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
 UPLOAD, ZIP = "Two uploads", "One zip"
@@ -162,4 +162,5 @@ def _describe(own: OwnPairs) -> None:
         "learn from, "
         f"{len(own.test_a)} and {len(own.test_b)} to test on, {own.size} x {own.size} pixels."
     )
+    code_points(own.domains)
     left_out(own.skipped)

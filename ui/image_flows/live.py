@@ -22,7 +22,7 @@ from ui.common.curves import draw_curves, last_with, pace
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.common.offers import offer
-from ui.common.plain import left_out, plain, refuse
+from ui.common.plain import code_points, left_out, plain, refuse
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
@@ -111,6 +111,7 @@ def _own_images() -> OwnImages | None:
             f"{'class' if len(images.classes) == 1 else 'classes'} from {plain(images.name)}; "
             f"{int(images.held_out.sum()):,} are held out as test set."
         )
+        code_points(images.classes)
         left_out(images.skipped)
         return images
 
