@@ -302,6 +302,15 @@ class Comparison:
         return cls(path, store)
 
     @property
+    def created(self) -> float:
+        """Unix time of its creation.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        return self._read()[2]
+
+    @property
     def terms(self) -> Terms:
         """Who is compared, and how.
 
@@ -315,12 +324,12 @@ class Comparison:
         """Its trainings; their configs stand in the folders of the runs."""
         return self._read()[1]
 
-    def _read(self) -> tuple[Terms, list[Entry]]:
+    def _read(self) -> tuple[Terms, list[Entry], float]:
         try:
             values = read_json(self.path)
             runs = values["runs"]
             entries = [Entry(ENTRANTS[r["entrant"]], int(r["seed"]), None, r["run"]) for r in runs]
-            return Terms.from_values(values["terms"]), entries
+            return Terms.from_values(values["terms"]), entries, float(values["created"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.path} is no comparison, or damaged.") from error
 

@@ -21,7 +21,8 @@ from lab.view import View
 from training.core.config import ConfigError
 from ui.common.form import choice_label, knob_widget
 from ui.common.lab import lab
-from ui.common.plain import refusals
+from ui.common.plain import counted, refusals
+from ui.common.run_words import clock
 from ui.common.widgets import HIDDEN, KEPT
 
 UNDONE = ("stopped", "interrupted", "failed")  # parked ones go on by themselves
@@ -144,10 +145,9 @@ def title_of(comparison: Comparison) -> str:
     config = terms.config
     who = ", ".join(ENTRANTS[key].title for key in terms.entrants)
     long = f"{config.seconds:g} s" if config.seconds else f"{config.steps:,} steps"
-    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
-    made = comparison.id.split("-")[1:3]
-    when = f"{made[0][6:]}.{made[0][4:6]}. {made[1][:2]}:{made[1][2:4]}"
-    return f"{who} on {choice_label(config.dataset)}, {long}, {seeds} ({when})"
+    seeds = counted(config.seeds, "seed")
+    made = clock(comparison.created)
+    return f"{who} on {choice_label(config.dataset)}, {long}, {seeds} ({made})"
 
 
 Pairs = list[tuple[Entry, View | None]]

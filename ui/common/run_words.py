@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -15,6 +17,7 @@ from registry import Family
 from ui.common.lab import lab
 from ui.common.plain import plain, refuse
 
+LATEST = 2.0**33  # seconds: a time in 2242, which every calendar here can still show
 STATE_WORDS = {
     "queued": ("Waiting", "blue"),
     "starting": ("Starting", "blue"),
@@ -142,6 +145,25 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def zone() -> tzinfo:
+    """Return the visitor's time zone; UTC where their browser names none that is known here."""
+    try:
+        return ZoneInfo(st.context.timezone or "")
+    except (KeyError, OSError, ValueError):
+        return UTC
+
+
+def moment(seconds: float) -> datetime:
+    """Return a Unix time in the visitor's time zone; what a damaged file says is bounded."""
+    return datetime.fromtimestamp(min(max(seconds, 0.0), LATEST), UTC).astimezone(zone())
+
+
+def clock(seconds: float) -> str:
+    """Return a Unix time as ``"27 Nov 2026, 14:05 CET"``, in the visitor's time zone."""
+    time = moment(seconds)
+    return f"{time.day} {time:%b %Y, %H:%M %Z}"
 
 
 def size_words(count: int) -> str:

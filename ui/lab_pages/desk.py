@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +20,7 @@ from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
-from ui.common.run_words import STATE_WORDS, address, duration, size_words
+from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 
 COMPARED = 8  # runs in one chart, at most
 ALL = "All families"
@@ -119,10 +118,10 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
         return
     going = {run: at for run in runs if (at := run.notes.leaves()) is not None}
     if going:
-        first = datetime.fromtimestamp(min(going.values()), UTC)
+        first = clock(min(going.values()))
         names = ", ".join(plain(run.notes.name() or run.id) for run in going)
         st.warning(
-            f"Room is short, so the oldest runs leave from {first:%d %B, %H:%M} UTC on: {names}. "
+            f"Room is short, so the oldest runs leave from {first} on: {names}. "
             "Download what you want to keep, or delete others."
         )
 
@@ -139,7 +138,7 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
         "step": status.step,
         "seconds": duration(status.seconds),
         "size": _size(run.id, run.weights.version(), run) / 1e6,
-        "created": datetime.fromtimestamp(status.created, UTC) if status.created else None,
+        "created": moment(status.created) if status.created else None,
     }
 
 
@@ -155,7 +154,7 @@ def _columns() -> dict[str, object]:
         "step": column.NumberColumn("Step", format="localized"),
         "seconds": "Trained for",
         "size": column.NumberColumn("Size [MB]", format="%.1f"),
-        "created": column.DatetimeColumn("Created", format="D MMM YYYY, HH:mm"),
+        "created": column.DatetimeColumn(f"Created ({zone()})", format="D MMM YYYY, HH:mm"),
     }
 
 
