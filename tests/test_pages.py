@@ -296,3 +296,36 @@ def test_the_page_of_runs_comes_to_rest_whatever_is_at_work(family: str):
     tester.session_state["runs.family"] = family
     healthy(tester)
     assert tester.dataframe
+
+
+# -- seeds ---------------------------------------------------------------------------------------
+
+
+def _desk_of_one() -> None:
+    import streamlit as st
+
+    from ui.common.lab import lab
+    from ui.lab_pages.desk import _settings_table, _several
+
+    runs = [run for run in lab().runs() if run.id in st.session_state["ids"]]
+    _settings_table(runs[0].family, runs[0])
+    _several(runs, 2)
+
+
+def test_a_seed_is_shown_whole():
+    seeds = (2_147_483_647, 1_234_567_891)
+    family = FAMILIES["nice"]
+    runs = [get_lab().store.create(family, family.training.config(seed=seed)) for seed in seeds]
+    tester = opened(family, run=runs[0].id).run()
+    assert not tester.exception
+    field = next(n for n in tester.number_input if n.label == "Seed")
+    assert (field.value, field.proto.format) == (seeds[0], "%d")
+    field.set_value(1)
+    assert any(f"seed {seeds[0]}" in text.value for text in tester.run().caption)
+    desk = AppTest.from_function(_desk_of_one)
+    desk.session_state["ids"] = [run.id for run in runs]
+    assert not desk.run().exception
+    settings, differing = (frame.value.astype(str) for frame in desk.dataframe)
+    assert set(differing.loc["seed"]) == set(map(str, seeds))
+    assert set(settings["value"]) <= set(map(str, seeds))
+    assert settings["value"][0] in desk.code[0].value
