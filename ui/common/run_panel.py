@@ -22,6 +22,7 @@ from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.plain import plain, refusals, refuse
 from ui.common.run_words import (
+    address,
     badge,
     drawing,
     duration,
@@ -74,18 +75,18 @@ def training_panel(
 
 
 def _mention(family: Family) -> None:
-    """Offer the visitor's latest run of a family, where another tab or visit left one."""
+    """Offer the visitor's latest run on this page, where another tab or visit left one."""
     if (view := latest_run(family)) is None:
         return
-    words, button = st.columns([3, 2.8], vertical_alignment="center")
-    words.markdown(f"You have a run here: {badge(view.status)} step {view.status.step:,}")
-    button.button(
-        "Show it",
-        on_click=show,
-        args=(family, view.run.id),
-        type="tertiary",
+    run = view.run
+    which = "" if run.family is family else f" of {run.family.title}"
+    words, link = st.columns([3, 2.8], vertical_alignment="center")
+    words.markdown(f"You have a run{which} here: {badge(view.status)} step {view.status.step:,}")
+    link.page_link(
+        f"pages/{family.page}.py",
+        label="Show it",
         icon=":material/history:",
-        key=f"{family.stem}.latest_run",
+        query_params=address(run),
     )
 
 

@@ -43,11 +43,11 @@ def shown_run(family: Family) -> tuple[View | None, bool]:
 
 
 def latest_run(family: Family) -> View | None:
-    """Return the visitor's latest run of a family, as it was when they came."""
-    key = f"{family.stem}.latest"
+    """Return the visitor's latest run on the page of a family, as it was when they came."""
+    key = f"{family.page}.latest"
     if key not in st.session_state:  # all folders are walked over: once is enough
         seat = lab()
-        own = (r.id for r in seat.runs() if r.opens() and r.family is family)
+        own = (r.id for r in seat.runs() if r.opens() and r.family.page == family.page)
         st.session_state[key] = next((name for name in own if seat.may_change(name)), None)
     found = st.session_state[key]
     return lab().view(found) if found else None
