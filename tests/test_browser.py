@@ -58,6 +58,12 @@ def _no_browser() -> None:
     pytest.skip(reason)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Server:
     """``streamlit run app.py``, on a port that is free.
 
@@ -65,6 +71,7 @@ class Server:
         runs: the folder of runs.
         env: more of the environment.
         secrets: makes the text of ``secrets.toml`` from the server's address.
+        path: that the lab stands below, ``/lab`` say.
     """
 
     def __init__(
@@ -72,12 +79,11 @@ class Server:
         runs: Path,
         env: dict[str, str] | None = None,
         secrets: Callable[[str], str] | None = None,
+        path: str = "",
     ) -> None:
-        self.runs, self.env = runs, env or {}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.runs, self.env = runs, {"STREAMLIT_SERVER_BASE_URL_PATH": path, **(env or {})}
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}{path}"
         self.flags = []
         if secrets is not None:
             file = runs.parent / "secrets.toml"

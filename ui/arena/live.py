@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
 
-import pandas as pd
 import streamlit as st
 
 from analysis.comparison_results import (
@@ -232,20 +231,17 @@ def command_of(terms: Terms) -> str:
 
 
 def _trainings(pairs: Pairs) -> None:
-    lines = []
-    for entry, view in pairs:
-        if view is None:
-            continue
-        family, status = entry.entrant.family, view.status
-        lines.append(
-            {
-                "Model": entry.entrant.title,
-                "Seed": entry.seed,
-                "State": STATE_WORDS.get(status.state, (status.state,))[0],
-                "Steps": status.step,
-                "Trained for": duration(status.seconds),
-                "Page": f"/{family.page}?{urlencode(address(view.run))}",
-            }
+    lines = [
+        (
+            entry.entrant.title,
+            entry.seed,
+            STATE_WORDS.get(view.status.state, (view.status.state,))[0],
+            f"{view.status.step:,}",
+            duration(view.status.seconds),
+            f"[Open](./{view.run.family.page}?{urlencode(address(view.run))})",
         )
-    link = st.column_config.LinkColumn("Page", display_text="Open")
-    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config={"Page": link})
+        for entry, view in pairs
+        if view is not None
+    ]
+    head = ("Model", "Seed", "State", "Steps", "Trained for", "Page")
+    st.markdown(markdown(head, lines, right=(1, 3, 4)))

@@ -143,8 +143,12 @@ def resolve(name: str) -> object:
 
 @st.cache_data(show_spinner=False)
 def sections(path: Path) -> dict[str, str]:
-    """Return the text below each second-level heading of a Markdown file."""
-    parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    """Return the text below each second-level heading of a Markdown file, ready for a page.
+
+    Links to pages, ``/nice`` say, become relative: a lab may stand below a path of its server.
+    """
+    text = re.sub(r"\]\(/(?!/)", "](./", path.read_text(encoding="utf-8"))
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
     return {title.strip(): body.strip() for title, body in zip(parts[1::2], parts[2::2])}
 
 
