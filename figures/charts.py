@@ -129,62 +129,6 @@ def overlay(
     return frame, {"height": 320, "mark": mark, "encoding": encoding}
 
 
-def journey(
-    values: Sequence[Sequence[float]], moved: Sequence[Sequence[bool]], theme: str
-) -> Chart:
-    """Draw the two coordinates of one point through the layers of a flow.
-
-    Args:
-        values: per layer boundary, the two coordinates; first the data, last the latent.
-        moved: per layer boundary, whether the layer before it was allowed to move each coordinate.
-        theme: ``"light"`` or ``"dark"``.
-    """
-    frame = pd.DataFrame(
-        [
-            (i, f"coordinate {j + 1}", pair[j], _half(i, moved[i][j]))
-            for i, pair in enumerate(values)
-            for j in range(2)
-        ],
-        columns=["layer", "coordinate", "value", "half"],
-    )
-    colours = palette(theme)
-    names = ("coordinate 1", "coordinate 2")
-    shared = {
-        "x": {
-            "field": "layer",
-            "type": "ordinal",
-            "title": "after layer (0: data)",
-            "axis": {"labelAngle": 0},
-        },
-        "y": quantity("value", "value [standardised]", scale={"zero": False}),
-        "color": nominal("coordinate", names, (colours.data, colours.model), True),
-    }
-    hollow = {"test": "datum.half == 'passive'", "value": colours.background}
-    marks = {
-        "mark": {"type": "point", "size": 70, "strokeWidth": 2},
-        "encoding": {
-            "fill": {
-                "condition": hollow,
-                **nominal("coordinate", names, (colours.data, colours.model), False),
-            },
-            "tooltip": [
-                {"field": "layer"},
-                {"field": "coordinate"},
-                number("value", ".4f"),
-                {"field": "half"},
-            ],
-        },
-    }
-    line = {"mark": {"type": "line", "strokeWidth": 1.5}}
-    return frame, {"height": 260, "encoding": shared, "layer": [line, marks]}
-
-
-def _half(layer: int, moved: bool) -> str:
-    if layer == 0:
-        return "start"
-    return "active" if moved else "passive"
-
-
 def quantity(field: str, title: str | None, **options: Any) -> dict[str, Any]:
     """Return an axis of numbers; without a title if that is empty."""
     return {"field": field, "type": "quantitative", "title": title or None, **options}

@@ -204,12 +204,16 @@ def warp_svg(
     return "".join([*parts, "</svg>"])
 
 
+def categories(points: np.ndarray) -> np.ndarray:
+    """Return which quarter each point ``(n, 2)`` lies in, 0 to 3: a colour to follow it by."""
+    angle = np.arctan2(*(points - points.mean(0)).T[::-1])
+    return np.digitize(angle, [-np.pi / 2, 0, np.pi / 2])
+
+
 def hues(points: np.ndarray, theme: str) -> list[str]:
     """Return a colour for each point ``(n, 2)`` by its place, so that it can be followed by eye."""
-    colours = palette(theme).categorical[:4]
-    angle = np.arctan2(*(points - points.mean(0)).T[::-1])
-    order = np.digitize(angle, [-np.pi / 2, 0, np.pi / 2])
-    return [colours[i] for i in order]
+    colours = palette(theme).categorical
+    return [colours[i] for i in categories(points)]
 
 
 def report_figure(

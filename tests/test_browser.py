@@ -297,7 +297,7 @@ def test_the_end_leaves_snapshots_history_and_downloads(server, page) -> None:
 
     for part in ("Explore", "Check", "The code", "See inside"):
         page.get_by_role("radio", name=part).click()
-    expect(page.get_by_role("slider", name="After layer")).to_be_visible()
+    expect(page.get_by_role("slider", name="Layer", exact=True)).to_be_visible()
     page.get_by_role("radio", name="Check").click()
     expect(page.get_by_text("Integral of the density")).to_be_visible()
     assert page.get_by_text("not right").count() == 0

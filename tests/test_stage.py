@@ -65,7 +65,7 @@ def test_every_layer_arrives_as_it_was() -> None:
     np.testing.assert_array_equal(arrays[found[0]["array"]], points.astype(np.float32))
     np.testing.assert_array_equal(arrays[found[0]["each"]], [0, 1, 2, 0, 1, 2, 0])
     np.testing.assert_array_equal(arrays[found[1]["array"]], lines.astype(np.float32))
-    np.testing.assert_array_equal(arrays[found[1]["alpha"]], (alpha * 255).astype(np.uint8))
+    np.testing.assert_array_equal(arrays[found[1]["alpha"]], np.ceil(alpha * 255))
     np.testing.assert_array_equal(arrays[found[2]["array"]], arrows.astype(np.float32))
     np.testing.assert_array_equal(arrays[found[3]["array"]], pixels)
     np.testing.assert_array_equal(arrays[header["panels"][0]["box"]], BOX)

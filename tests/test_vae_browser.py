@@ -90,7 +90,7 @@ def test_weights_from_a_file_become_the_run_of_the_page(server, page) -> None:  
     expect(page.get_by_text("loaded from good.safetensors")).to_be_visible()
     address(page, "run=nice-")
     part(page, "See inside")
-    expect(page.get_by_role("slider", name="After layer")).to_be_visible()
+    expect(page.get_by_role("slider", name="Layer", exact=True)).to_be_visible()
 
 
 @pytest.mark.slow

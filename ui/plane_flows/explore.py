@@ -13,13 +13,16 @@ from ui.common.page import theme
 from ui.common.tables import table_of
 from ui.common.trained import trained_model
 from ui.plane_flows.inside import anatomy_of
-from ui.plane_flows.points import count_and_generator, plane_of, show_points, take_points
+from ui.plane_flows.points import count_and_generator, plane_of, take_points
+from ui.stage.component import show_stage
+from ui.stage.encode import encode
+from ui.stage.scene import Panel, Points, Scene
 
 
 def explore(view: View, version: float) -> None:
     """Let one sample from the trained flow at a temperature."""
-    flow, shade = trained_model(view.run, version), theme()
-    controls, latent, data = st.columns([1, 1.4, 1.4])
+    flow = trained_model(view.run, version)
+    controls, shown = st.columns([1, 2.8])
     with controls:
         temperature = st.slider(
             "Temperature",
@@ -34,11 +37,16 @@ def explore(view: View, version: float) -> None:
     z = flow.prior.sample(count, generator=generator, temperature=temperature)
     with torch.no_grad():
         x = flow.forward(z)[0]
-    anatomy = anatomy_of(view.run, version)
-    words = "**Latents**, drawn from the prior"
-    show_points(latent, z, anatomy.latent_box, "muted", shade, "Latents", words)
-    words = "**The same points after the flow**"
-    show_points(data, x, anatomy.box, "model", shade, "Samples", words)
+    boxes = anatomy_of(view.run, version).boxes
+    axes = ("z₁", "z₂")
+    panels = [
+        Panel(
+            "Latents, drawn from the prior", boxes[-1], [Points("z", z, "muted")], "Latents", axes
+        ),
+        Panel("The same points after the flow", boxes[0], [Points("x", x)], "Samples"),
+    ]
+    with shown:
+        show_stage(encode(Scene(panels, theme(), save=f"{view.run.id}-samples")), "explore")
     take_points(controls, view.run, x)
 
 

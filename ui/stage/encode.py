@@ -90,6 +90,7 @@ class _Writer:
             "axes": panel.axes,
             "first": panel.first,
             "trace": panel.trace,
+            "words": list(panel.words),
             "box": self.add(np.asarray(panel.box), np.float32),
             "layers": [
                 {"label": layer.label, "on": layer.on} | self.layer(layer) for layer in panel.layers
@@ -145,6 +146,7 @@ class _Writer:
             "each": self.add(each),
             "size": points.size,
             "of": count,
+            "drawn": min(count, POINTS),
         }
 
     @layer.register
@@ -158,7 +160,7 @@ class _Writer:
             "array": self.add(lines.at, np.float32),
             "framed": lines.at.ndim == 4,
             "colour": lines.colour,
-            "alpha": self.add(None if alpha is None else np.clip(alpha, 0, 1) * 255),
+            "alpha": self.add(None if alpha is None else np.ceil(np.clip(alpha, 0, 1) * 255)),
         }
 
     @layer.register

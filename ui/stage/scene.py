@@ -65,7 +65,7 @@ class Lines:
         label: what they are, in the legend.
         at: ``(m, k, 2)`` or ``(frames, m, k, 2)``; a corner that is not finite breaks a line.
         colour: a name of ``figures.palette.Palette``.
-        alpha: opacity of each corner, ``(m, k)``, if they differ.
+        alpha: opacity of each corner, ``(m, k)`` or ``(frames, m, k)``; at 0 the line is broken.
         on: whether they are shown at first.
     """
 
@@ -117,7 +117,9 @@ class Panel:
         alt: what it shows, for those who cannot see it; no full stop: "at step 120" follows.
         axes: what the axes measure; none for an image.
         first: whether it comes first on a narrow screen.
-        trace: whether it draws coordinates of the dragged point over the states, no layers.
+        trace: whether it draws, low and wide, the coordinates of the dragged point over the states;
+            it has no layers then.
+        words: what to say below the title, one per frame.
     """
 
     title: str
@@ -127,6 +129,7 @@ class Panel:
     axes: tuple[str, str] | None = ("x₁", "x₂")
     first: bool = False
     trace: bool = False
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

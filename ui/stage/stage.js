@@ -11,6 +11,7 @@ const CORNERS = 2000; // of a stroke
 const SAVED = 720; // pixels of each panel in a saved image
 const MARGIN = { left: 36, right: 10, top: 8, bottom: 34 };
 const BAR = 44; // pixels for the colour bar
+const TRACE = 150; // pixels of height of a trace
 
 const stages = new WeakMap(); // by the element they live in
 const histories = new Map(); // frames by run: they outlive a panel that is drawn anew
@@ -62,13 +63,20 @@ function framesOf(scene) {
       const box = scene.array(panel.box);
       return {
         box: [...slice(box, box.shape.length === 2, i).values],
+        words: panel.words[i] || "",
         layers: panel.layers.map((layer) => ({
           high: layer.high && layer.high[Math.min(i, layer.high.length - 1)],
+          alpha: opacity(scene.array(layer.alpha), i),
           ...slice(scene.array(layer.array), layer.framed, i),
         })),
       };
     }),
   }));
+}
+
+/** Return the opacity of the corners of lines in frame i; none where they do not differ. */
+function opacity(alpha, i) {
+  return alpha && slice(alpha, alpha.shape.length === 3, i).values;
 }
 
 /** Add frames to those that the browser has of a run; thin them where they become too many. */
@@ -100,6 +108,7 @@ function between(a, b, t) {
       if (!from) return panel;
       return {
         box: panel.box.map((v, i) => mix(from.box[i], v, t)),
+        words: (t < 0.5 ? from : panel).words,
         layers: panel.layers.map((layer, l) => blend(from.layers[l], layer, t)),
       };
     }),
@@ -269,7 +278,7 @@ class Stage {
     if (!frame) return;
     this.panels.forEach((panel, i) => {
       panel.draw(frame.panels[i]);
-      panel.tell(frame.label);
+      panel.tell(frame.label, frame.panels[i].words);
     });
     this.tools.follow();
   }
@@ -400,8 +409,8 @@ class Panel {
   take(spec) {
     this.spec = spec;
     this.figure.classList.toggle("first", spec.first);
+    this.figure.classList.toggle("wide", spec.trace);
     this.canvas.setAttribute("role", "img");
-    this.caption.textContent = spec.title;
     const { drag, brush } = this.stage.scene;
     this.drags = Boolean(drag && drag.panel === this.index);
     this.brushes = Boolean(brush && brush.panel === this.index);
@@ -440,6 +449,10 @@ class Panel {
   /** Return where the plot lies on a canvas of some width, and the canvas's height: pixels. */
   area(size) {
     if (!this.spec.axes) return { x: 0, y: 0, w: size, h: size, height: size };
+    if (this.spec.trace) {
+      const w = size - MARGIN.left - MARGIN.right;
+      return { x: MARGIN.left, y: MARGIN.top + 16, w, h: TRACE, height: TRACE + 16 + MARGIN.top + MARGIN.bottom };
+    }
     // As wide in all panels, with a colour bar or without one.
     const bars = this.stage.scene.panels.some(({ layers }) => layers.some((layer) => layer.kind === "heat"));
     const side = size - MARGIN.left - (bars ? BAR : MARGIN.right);
@@ -464,7 +477,11 @@ class Panel {
   }
 
   /** Say what is shown now, for those who cannot see it. */
-  tell(label) {
+  tell(label, said) {
+    const thinned = this.spec.layers.find((layer) => layer.kind === "points" && layer.of > layer.drawn);
+    const fewer = thinned && `${thinned.drawn.toLocaleString("en")} of ${thinned.of.toLocaleString("en")} drawn`;
+    const caption = [this.spec.title, said, fewer].filter(Boolean).join(". ");
+    if (this.caption.textContent !== caption) this.caption.textContent = caption;
     const now = this.spec.layers.some((layer) => layer.framed) && label ? ` at ${label}` : "";
     const words = `${this.spec.alt}${now}. ${this.keys}`;
     if (this.canvas.getAttribute("aria-label") !== words) this.canvas.setAttribute("aria-label", words);
@@ -608,8 +625,7 @@ class Panel {
     context.globalAlpha = 1;
   }
 
-  lines(context, layer, { values, shape: [count, length] }) {
-    const alpha = this.stage.scene.array(layer.alpha);
+  lines(context, layer, { values, alpha, shape: [count, length] }) {
     const { x, y } = this.now;
     context.strokeStyle = this.stage.scene.colours[layer.colour];
     context.lineWidth = 0.9;
@@ -620,14 +636,13 @@ class Panel {
       context.beginPath();
       for (let m = 0; m < count; m++) {
         let open = false;
-        for (let k = 0; k < length; k++) {
-          const i = m * length + k;
+        for (let i = m * length; i < (m + 1) * length; i++) {
           const px = x(values[2 * i]), py = y(values[2 * i + 1]);
-          const mine = !alpha || Math.ceil((alpha.values[i] / 255) * shades) === shade;
-          if (!isFinite(px + py)) open = false;
-          else if (open) context.lineTo(px, py);
-          else if (mine) context.moveTo(px, py);
-          open = mine && isFinite(px + py);
+          const own = alpha ? Math.ceil((alpha[i] / 255) * shades) : 1;
+          if (!own || !isFinite(px + py)) { open = false; continue; }
+          if (open) context.lineTo(px, py);
+          else if (own === shade) context.moveTo(px, py);
+          open = own === shade;
         }
       }
       context.stroke();
@@ -693,8 +708,7 @@ class Panel {
     if (path.sums) rows.push(["Σ log|det|", colours.muted, path.sums]);
     const all = rows.flatMap((row) => row[2]).filter(isFinite);
     const low = Math.min(0, ...all), high = Math.max(0, ...all), pad = 0.08 * (high - low || 1);
-    const whole = this.area(size);
-    const area = { ...whole, y: whole.y + 16, h: whole.h - 16 };
+    const area = this.area(size);
     const box = [-0.3, path.at.length - 0.7, low - pad, high + pad];
     this.now = { area, box, ...this.places(area, box) };
     this.frameOf(context, {});
@@ -710,7 +724,7 @@ class Panel {
       context.stroke();
       context.setLineDash([]);
       context.textAlign = "left";
-      context.fillText(name, area.x + row * (area.w / 3) + 4, MARGIN.top + 6);
+      context.fillText(name, area.x + 110 * row, MARGIN.top + 6);
       if (row === 2) return;
       values.forEach((v, s) => {
         context.beginPath();
