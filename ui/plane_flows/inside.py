@@ -276,47 +276,24 @@ def _block(run: Run, version: float, point: tuple[float, float], shade: str) -> 
 
 def _panels(anatomy: Anatomy) -> list[Panel]:
     colours = categories(anatomy.points[0])
-    so_far, single = np.cumsum(anatomy.stretch, axis=0), anatomy.stretch
+    grid = Lines("grid", anatomy.grid)
+    dots = Points("points", anatomy.points[0], colours, size=2)
+    bent = Lines("grid", anatomy.lines, alpha=anatomy.alpha)
+    moving = Points("points", anatomy.points, colours, size=2)
     names = ["the data", *anatomy.names[1:-1], f"{anatomy.names[-1]}: the latent"]
+    alt = "Data with a grid and your point"
     return [
-        Panel(
-            "Data: drag the red point",
-            anatomy.boxes[0],
-            [
-                Lines("grid", anatomy.grid),
-                Points("points", anatomy.points[0], colours, size=2),
-            ],
-            "Data with a grid and your point",
-        ),
+        Panel("Data: drag the red point", anatomy.boxes[0], [grid, dots], alt),
         Panel(
             "On its way",
             anatomy.boxes,
-            [
-                Lines("grid", anatomy.lines, alpha=anatomy.alpha),
-                Points("points", anatomy.points, colours, size=2),
-            ],
+            [bent, moving],
             "Grid and points",
             axes=("coordinate 1", "coordinate 2"),
             first=True,
             words=names,
         ),
-        Panel(
-            "Where space is stretched",
-            anatomy.boxes[0],
-            [
-                Heat("so far", so_far, _limit(so_far), signed=True, name="log|det| so far, nats"),
-                Heat(
-                    "by this layer",
-                    single,
-                    _limit(single),
-                    signed=True,
-                    name="log|det| of this layer, nats",
-                    on=False,
-                ),
-            ],
-            "Map of the log-determinant",
-            words=[_stretch_words(i, values) for i, values in enumerate(single)],
-        ),
+        _stretched(anatomy),
         Panel(
             "Your point, coordinate by coordinate. A filled mark: the layer could move it",
             (0, 1, 0, 1),
@@ -326,6 +303,18 @@ def _panels(anatomy: Anatomy) -> list[Panel]:
             trace=True,
         ),
     ]
+
+
+def _stretched(anatomy: Anatomy) -> Panel:
+    so_far, single = np.cumsum(anatomy.stretch, axis=0), anatomy.stretch
+    ways = [("so far", so_far), ("by this layer", single)]
+    maps = [
+        Heat(name, values, _limit(values), signed=True, name=f"log|det| {name} [nats]", on=not i)
+        for i, (name, values) in enumerate(ways)
+    ]
+    words = [_stretch_words(i, values) for i, values in enumerate(single)]
+    alt = "Map of the log-determinant"
+    return Panel("Where space is stretched", anatomy.boxes[0], maps, alt, words=words)
 
 
 def _limit(maps: np.ndarray) -> list[float]:
