@@ -2,19 +2,18 @@
 
 from models.gan import GAN, dcgan, image_gan, plane_gan
 from models.layers import MLP
-from registry import FAMILIES
 from training.core.adversarial import Duel
 from training.core.gan_losses import Loss, gradient_penalty
-from ui.common.family_page import family_page, variant
+from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.gan.images import IMAGE_DUEL
 from ui.gan.plane import DUEL
 
-family = begin_page("gan")
-others = {"Images, fully connected": FAMILIES["gan_images"], "Images, DCGAN": FAMILIES["dcgan"]}
-chosen = variant(family, others, first="In 2-D")
-if chosen is family:
-    family_page(family, DUEL, feel=None, code=(plane_gan, GAN, MLP, Duel, Loss, gradient_penalty))
+chosen = begin_page(
+    "gan", {"In 2-D": "gan", "Images, fully connected": "gan_images", "Images, DCGAN": "dcgan"}
+)
+if chosen.stem == "gan":
+    family_page(chosen, DUEL, feel=None, code=(plane_gan, GAN, MLP, Duel, Loss, gradient_penalty))
 else:
     made = dcgan if chosen.stem == "dcgan" else image_gan
     family_page(chosen, IMAGE_DUEL, feel=None, code=(made, GAN, Duel, Loss, gradient_penalty))

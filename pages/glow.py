@@ -5,17 +5,15 @@ from models.glow import glow, glow_plane
 from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Split
 from models.levels import multi_scale
-from registry import FAMILIES
-from ui.common.family_page import family_page, variant
+from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.plane_flows.live import PLANE
 
-family = begin_page("glow")
-chosen = variant(family, {"In 2-D": FAMILIES["glow_plane"]}, first="On images")
-if chosen is family:
+chosen = begin_page("glow", {"On images": "glow", "In 2-D": "glow_plane"})
+if chosen.stem == "glow":
     family_page(
-        family,
+        chosen,
         IMAGE_PARTS,
         feel=None,
         code=(

@@ -3,10 +3,9 @@
 from models.flow import Flow
 from models.made import MADE, MaskedLinear
 from models.maf import MaskedAutoregressive, maf
-from registry import FAMILIES
 from training.core.defect_flow import DefectFlow
 from training.maf import PatchFlow
-from ui.common.family_page import Parts, family_page, variant
+from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
 from ui.maf.data import maf_data
 from ui.maf.inside import feel_made, inside
@@ -34,11 +33,10 @@ PARTS = Parts(
     },
 )
 
-family = begin_page("maf")
-chosen = variant(family, {"In 2-D": FAMILIES["maf_plane"]}, first="On images")
-if chosen is family:
+chosen = begin_page("maf", {"On images": "maf", "In 2-D": "maf_plane"})
+if chosen.stem == "maf":
     family_page(
-        family,
+        chosen,
         PARTS,
         feel=feel_made,
         code=(

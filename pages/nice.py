@@ -5,20 +5,18 @@ from functools import partial
 from models.flow import Flow
 from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.nice import nice, nice_images
-from registry import FAMILIES
-from ui.common.family_page import family_page, variant
+from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.plane_flows.coupling_demo import feel_coupling
 from ui.plane_flows.live import PLANE
 
-family = begin_page("nice")
-chosen = variant(family, {"On images": FAMILIES["nice_images"]}, first="In 2-D")
-if chosen is family:
+chosen = begin_page("nice", {"In 2-D": "nice", "On images": "nice_images"})
+if chosen.stem == "nice":
     family_page(
-        family,
+        chosen,
         PLANE,
-        feel=partial(feel_coupling, family.stem, affine=False),
+        feel=partial(feel_coupling, chosen.stem, affine=False),
         code=(nice, Coupling, AdditiveCoupling, DiagonalScale, Flow),
     )
 else:

@@ -7,21 +7,19 @@ from models.image_layers import ConvNet, Logit, Squeeze
 from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
 from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
-from registry import FAMILIES
-from ui.common.family_page import family_page, variant
+from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.image_flows.masks import feel_masks
 from ui.plane_flows.coupling_demo import feel_coupling
 from ui.plane_flows.live import PLANE
 
-family = begin_page("realnvp")
-chosen = variant(family, {"On images": FAMILIES["realnvp_images"]}, first="In 2-D")
-if chosen is family:
+chosen = begin_page("realnvp", {"In 2-D": "realnvp", "On images": "realnvp_images"})
+if chosen.stem == "realnvp":
     family_page(
-        family,
+        chosen,
         PLANE,
-        feel=partial(feel_coupling, family.stem, affine=True),
+        feel=partial(feel_coupling, chosen.stem, affine=True),
         code=(realnvp, Coupling, AffineCoupling, SplineCoupling, ActNorm, Flow),
     )
 else:

@@ -12,9 +12,8 @@ from models.vae import (
     plane_vae,
     vae,
 )
-from registry import FAMILIES
 from training.vae_plane import PlaneVAE
-from ui.common.family_page import Parts, family_page, variant
+from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import film_of, sheet_of
@@ -35,11 +34,10 @@ PARTS = Parts(
     },
 )
 
-family = begin_page("vae")
-chosen = variant(family, {"In 2-D": FAMILIES["vae_plane"]}, first="On images")
-if chosen is family:
+chosen = begin_page("vae", {"On images": "vae", "In 2-D": "vae_plane"})
+if chosen.stem == "vae":
     family_page(
-        family,
+        chosen,
         PARTS,
         feel=None,
         code=(

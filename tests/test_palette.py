@@ -158,3 +158,9 @@ def test_every_theme_setting_is_one_that_streamlit_knows():
 
     for section, values in tomllib.loads(CONFIG.read_text()).items():
         check(section, values)
+
+
+def test_the_style_of_the_pages_has_their_background() -> None:
+    style = (Path(__file__).parents[1] / "ui" / "common" / "page.css").read_text(encoding="utf-8")
+    backgrounds = ", ".join(palette(theme).background for theme in THEMES)
+    assert f"light-dark({backgrounds})" in style

@@ -12,7 +12,7 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
 from ui.common.downloads import Files, take_away
-from ui.common.form import address_is_new, config_form
+from ui.common.form import config_form
 from ui.common.page import show_source, theory
 from ui.common.run_panel import training_panel
 from ui.common.run_words import drawing
@@ -93,28 +93,3 @@ def _lesson(family: Family, feel: Callable[[], None] | None) -> None:
             theory(family)
             if feel is not None:
                 feel()
-
-
-def variant(page: Family, others: Mapping[str, Family], first: str) -> Family:
-    """Let the visitor choose between a family and its variants; return the chosen one.
-
-    Args:
-        page: the family of the page.
-        others: its variants by what they are called here.
-        first: what the family itself is called here.
-    """
-    choices = {first: page, **others}
-    key = f"{page.stem}.variant"
-    if key not in st.session_state or address_is_new():
-        asked = st.query_params.get("on", page.stem)
-        names = [name for name, family in choices.items() if family.stem == asked]
-        st.session_state[key] = names[0] if names else first
-    chosen = st.segmented_control(
-        "Data",
-        list(choices),
-        required=True,
-        key=key,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    return choices[chosen]

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -16,21 +17,51 @@ from lab.rules import RulesError
 from lab.store import RunError
 from paths import ASSETS, ROOT
 from registry import FAMILIES, PAGES, Family
+from ui.common.form import address_is_new
 from ui.common.lab import door, lab, rules, who_is_here
 from ui.common.plain import refuse
 
 SIDEBAR = 280  # pixels
-NARROW = 1300  # pixels of a window, below which its margins shrink
 IN_THE_CODE = "Where in the code"  # heading of the table of formulas in a theory file
 
 
-def begin_page(stem: str) -> Family:
-    """Set up a family's page; draw menu, title, promise and paper. The first call of a page."""
+def begin_page(stem: str, variants: Mapping[str, str] | None = None) -> Family:
+    """Set up a family's page; draw menu, title, promise and paper. The first call of a page.
+
+    Args:
+        stem: of the family.
+        variants: of the family and its variants, by what they are called here; the first is shown
+            where the address names none.
+
+    Returns:
+        The family, or the variant that the visitor chose.
+    """
     family = FAMILIES[stem]
     set_up(family.title)
-    st.title(family.title, anchor=False)
-    st.markdown(f"{family.promise}  \n:gray[Paper:] [{family.paper}]({family.url})")
-    return family
+    with st.container(horizontal=True, vertical_alignment="center", key="head"):
+        st.title(family.title, anchor=False, width="content")
+        chosen = _variant(family, variants) if variants else family
+    st.caption(f"{family.promise} Paper: [{family.paper}]({family.url})")
+    return chosen
+
+
+def _variant(page: Family, variants: Mapping[str, str]) -> Family:
+    """Let the visitor choose between a family and its variants; return the chosen one."""
+    key = f"{page.stem}.variant"
+    if key not in st.session_state or address_is_new():
+        asked = st.query_params.get("on", page.stem)
+        names = [name for name, stem in variants.items() if stem == asked]
+        st.session_state[key] = names[0] if names else next(iter(variants))
+    chosen = st.segmented_control(
+        "Data",
+        list(variants),
+        required=True,
+        key=key,
+        persist_state="session",
+        label_visibility="collapsed",
+        width="content",
+    )
+    return FAMILIES[variants[chosen]]
 
 
 def set_up(title: str) -> None:
@@ -45,15 +76,7 @@ def set_up(title: str) -> None:
         initial_sidebar_state=SIDEBAR,
         menu_items={"About": "**Generative Lab**: train generative models and watch them learn."},
     )
-    # Streamlit's own "Stop" stops the page, not the training: two of them would mislead.
-    # Its round corners would cut the corner images of a sheet. And on a small screen its margins
-    # take a fifth of the width, so that charts and buttons side by side are cut off.
-    st.html(
-        "<style>[data-testid='stStatusWidget'] {display: none} "
-        "[data-testid='stImage'] img {border-radius: 0} "
-        f"@media (max-width: {NARROW}px) {{[data-testid='stMainBlockContainer'] "
-        "{padding-left: 2rem; padding-right: 2rem}}</style>"
-    )
+    st.html(Path(__file__).with_name("page.css"))
     # An address that another page wrote says nothing of this one.
     if st.session_state.get("address.page") != title:
         st.session_state["address.page"] = title

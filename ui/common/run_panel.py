@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import streamlit as st
 
@@ -36,7 +37,6 @@ from ui.common.run_words import (
 )
 
 FIRST_SNAPSHOT = 1.5  # seconds to wait for the first snapshot within the click itself
-KNOBS = 4  # that can be changed while a run trains, side by side
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
 
 Draw = Callable[[View], None]
@@ -57,20 +57,21 @@ def training_panel(
     # Nothing that comes and goes may stand above the buttons: they would move under the mouse.
     view, shipped = shown_run(family)
     mine = not shipped and view is not None and lab().may_change(view.run.id)
-    _buttons(family, config, own, view, mine, ready)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
+        _buttons(family, config, own, view, mine, ready)
+        if shipped:
+            _mention(family)
     if message := st.session_state.pop(f"{family.stem}.refused", None):
         refuse(message)
     url_problems(family)
-    if shipped:
-        _mention(family)
     if view is None:
         st.info("Nothing has been trained yet: press Train.")
         return None
-    _settings_of(family, config, view, shipped, mine)
     # A tick draws what is new; the page drawn as a whole, all there is.
     st.session_state[f"{view.run.id}.whole"] = True
     ticking = st.fragment(run_every=POLL if view.status.active else None)
     ticking(_live)(view, draw, _phase(view), shipped)
+    _settings_of(family, config, view, shipped)
     return view
 
 
@@ -80,11 +81,9 @@ def _mention(family: Family) -> None:
         return
     run = view.run
     which = "" if run.family is family else f" of {run.family.title}"
-    words, link = st.columns([3, 2.8], vertical_alignment="center")
-    words.markdown(f"You have a run{which} here: {badge(view.status)} step {view.status.step:,}")
-    link.page_link(
+    st.page_link(
         f"pages/{family.page}.py",
-        label="Show it",
+        label=f"Your run{which}: {badge(view.status)} step {view.status.step:,}",
         icon=":material/history:",
         query_params=address(run),
     )
@@ -102,49 +101,61 @@ def _buttons(
     state = view.status.state if view is not None and mine else "not mine"
     run_id = view.run.id if view is not None else ""
     active = state in ("queued", "starting", "running", "paused")
-    resumable = state in RESUMABLE
-
-    def draw(column, label: str, icon: str, enabled: bool, click, *args, **options) -> None:
-        column.button(
-            label,
-            icon=f":material/{icon}:",
-            disabled=not enabled,
-            on_click=click,
-            args=args,
-            width="stretch",
-            key=f"{family.stem}.{label.lower()}",
-            **options,
-        )
-
-    # Each has its place for good: a button that replaced another would be one click behind.
-    train, pause, resume, step, stop = st.columns(5)
-    can_train = ready and not active
-    draw(train, "Train", "play_arrow", can_train, _train, family, config, own, type="primary")
+    paused, resumable = state == "paused", state in RESUMABLE
     training = state in ("starting", "running")
-    draw(pause, "Pause", "pause", training, _command, run_id, "pause")
-    can_resume = state == "paused" or resumable
-    draw(resume, "Resume", "resume", can_resume, _resume, family, run_id, resumable)
+    # Each has its place for good: a button that replaced another would be one click behind. The
+    # one that makes sense now is the big one.
+    button = partial(_button, family)
+    button("Train", "play_arrow", ready and not active, not active, _train, family, config, own)
+    button("Pause", "pause", training, training, _command, run_id, "pause")
+    can_resume = paused or resumable
+    button("Resume", "resume", can_resume, paused, _resume, family, run_id, resumable)
     tip = "One optimiser step, while paused."
-    draw(step, "Step", "skip_next", state == "paused", _command, run_id, "step", help=tip)
-    draw(stop, "Stop", "stop", active, _command, run_id, "stop")
-    parts = family.training.parts
-    places = st.columns(4)[-len(parts) :] if parts else []
-    for place, part in zip(places, parts, strict=True):
+    button("Step", "skip_next", paused, False, _command, run_id, "step", help=tip)
+    for part in family.training.parts:
         tip = f"One step in which only the {part} learns, while paused."
-        paused = state == "paused"
-        draw(place, f"Step {part}", "skip_next", paused, _command, run_id, "step", part, help=tip)
+        step = "step", part
+        button(f"Step {part}", "skip_next", paused, False, _command, run_id, *step, help=tip)
+    button("Stop", "stop", active, False, _command, run_id, "stop")
+    _adjust(family, view if mine else None)
+
+
+def _button(
+    family: Family, label: str, icon: str, enabled: bool, main: bool, click, *args, help: str = ""
+) -> None:
+    st.button(
+        label,
+        icon=f":material/{icon}:",
+        disabled=not enabled,
+        type="primary" if main else "secondary",
+        on_click=click,
+        args=args,
+        key=f"{family.stem}.{label.lower()}",
+        help=help or None,
+    )
+
+
+def _adjust(family: Family, view: View | None) -> None:
+    """Offer what can be changed while a run trains."""
+    if not any(knob.live for knob in family.training.config.knobs()):
+        return
+    live = view is not None and view.status.active and bool(view.live)
+    with st.popover(
+        "Adjust", icon=":material/tune:", disabled=not live, key=f"{family.stem}.adjust"
+    ):
+        if live:
+            _live_knobs(view)
 
 
 def _live_knobs(view: View) -> None:
-    """Draw what can be changed while a run trains: one knob in its place, more in rows."""
-    knobs = [k for k in view.run.config.knobs() if k.live and k.name in view.live]
-    places = st.columns(min(len(knobs), KNOBS)) if len(knobs) > 1 else [st]
-    for i, knob in enumerate(knobs):
+    for knob in view.run.config.knobs():
+        if not (knob.live and knob.name in view.live):
+            continue
         key = f"{view.run.id}.live.{knob.name}"
         st.session_state.setdefault(key, view.live[knob.name])
         knob_widget(
             knob,
-            places[i % len(places)],
+            st,
             key=key,
             label=f"{knob.label}, now",
             on_change=_set_live,
@@ -182,7 +193,7 @@ def _set_live(run_id: str, name: str, key: str) -> None:
     _command(run_id, "set", name, st.session_state[key])
 
 
-def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool, mine: bool) -> None:
+def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -> None:
     """Say what run this is and where the form differs from it; offer to take its settings over."""
     used = view.run.config
     other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
@@ -196,20 +207,17 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool, m
             for k in other
         )
         words += f", with {values}. The form has other settings for the next one"
-    text, button, live = st.columns([3, 1.2, 1.6], vertical_alignment="center")
-    text.caption(f"{words}.")
-    button.button(
-        "Use its settings",
-        on_click=use_config,
-        args=(family, used),
-        disabled=not other,
-        type="tertiary",
-        icon=":material/tune:",
-        key=f"{family.stem}.take_over",
-    )
-    if mine and view.status.active and view.live:
-        with live if len(view.live) == 1 else st.container():
-            _live_knobs(view)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{words}.", width="stretch")
+        st.button(
+            "Use its settings",
+            on_click=use_config,
+            args=(family, used),
+            disabled=not other,
+            type="tertiary",
+            icon=":material/tune:",
+            key=f"{family.stem}.take_over",
+        )
 
 
 def _phase(view: View) -> str:
@@ -226,14 +234,16 @@ def _live(view: View, draw: Draw, phase: str, shipped: bool) -> None:
         view = lab().view(view.run.id) or view
         if _phase(view) != phase:
             st.rerun()
-    _progress(view)
-    with drawing(view.run):
+    _progress(view, shipped)
+    with st.container(key="live"), drawing(view.run):
         draw(view)
 
 
-def _progress(view: View) -> None:
+def _progress(view: View, shipped: bool) -> None:
     status = view.status
     words = [badge(status)]
+    if shipped:
+        words.append("ships with the lab")
     if status.total:  # it is not known before the model is built
         words.append(f"step **{status.step:,}** of {status.total:,}")
     if status.state == "queued":
@@ -244,7 +254,7 @@ def _progress(view: View) -> None:
         words.append(f"{duration(status.seconds)} of training")
     if status.skipped:
         words.append(f":orange[{status.skipped} steps skipped: loss or gradient not finite]")
-    st.markdown(" · ".join(words))
-    st.progress(min(status.step / status.total, 1.0) if status.total else 0.0)
+    part = min(status.step / status.total, 1.0) if status.total else 0.0
+    st.progress(part, " · ".join(words))
     if status.message:
         (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))
