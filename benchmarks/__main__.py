@@ -14,6 +14,7 @@ from benchmarks.options import FAMILIES, Options, Unavailable
 BENCHMARKS = {
     "flows": ("flow_speed", True, "steps/s of a RealNVP beside normflows and zuko; a minute"),
     "lab": ("lab_speed", True, "click to image, steps/s with the page open, rerun; 3 minutes"),
+    "stage": ("stage_speed", False, "a live update: server, bytes, frames/s; 2 minutes"),
     "glow": ("glow_speed", False, "Glow beside normflows: speed, memory, bits/dim; 30 minutes"),
     "maf": ("maf_speed", False, "MAF: sampling and training at full size; 10 minutes"),
     "capsules": ("maf_capsules", False, "MAF on MVTec's capsules, three seeds; hours"),

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import torch
 
-from benchmarks.lab_speed import _browser, _open_page, rate_of
+from benchmarks.lab_speed import find_browser, open_browser, rate_of
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.serving import server
@@ -154,10 +154,10 @@ def _bare_rate(iterations: int) -> float:
 
 def _lab_rates(rounds: int, iterations: int) -> list[float]:
     """Return steps/s of runs in the lab, each with its page open."""
-    browser, rates = _browser(), []
+    browser, rates = find_browser(), []
     with tempfile.TemporaryDirectory(prefix="genlab-bench-") as folder:
         runs = Path(folder) / "runs"
-        with server(runs) as lab, _open_page(browser) as page:
+        with server(runs) as lab, open_browser(browser) as page:
             for i in range(rounds):
                 log_progress(f"duel in the lab {i + 1} of {rounds}")
                 page.goto(f"{lab.url}/gan?iterations={iterations}&seed={i}")

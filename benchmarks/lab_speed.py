@@ -139,12 +139,12 @@ def run(options: Options) -> Iterator[Table]:
         Unavailable: there is no browser, no Playwright, or no app.
     """
     amounts = QUICK if options.quick else Amounts()
-    browser = _browser()
+    browser = find_browser()
     before = load()
     with tempfile.TemporaryDirectory(prefix="genlab-bench-") as folder:
         runs = Path(folder) / "runs"
-        with server(runs) as lab, _open_page(browser) as page:
-            visit = _Visit(page, lab.url, runs)
+        with server(runs) as lab, open_browser(browser) as page:
+            visit = Visit(page, lab.url, runs)
             log_progress("warming up")
             visit.open(iterations=5000)
             visit.click_train()
@@ -164,7 +164,7 @@ def run(options: Options) -> Iterator[Table]:
 # -- the three measurements ------------------------------------------------------------------------
 
 
-def _clicks(visit: _Visit, amounts: Amounts, before: str) -> Table:
+def _clicks(visit: Visit, amounts: Amounts, before: str) -> Table:
     seconds = []
     for i in range(amounts.clicks):
         log_progress(f"click {i + 1} of {amounts.clicks}")
@@ -182,7 +182,7 @@ def _clicks(visit: _Visit, amounts: Amounts, before: str) -> Table:
     return table
 
 
-def _rates(visit: _Visit, amounts: Amounts) -> tuple[Table, str]:
+def _rates(visit: Visit, amounts: Amounts) -> tuple[Table, str]:
     """Measure the table of steps per second; return it with the id of the last run."""
     config = RealNVPConfig(blocks=BLOCKS, iterations=amounts.iterations)
     visit.close()
@@ -227,7 +227,7 @@ def rate_of(run: Run) -> float:
     return (last - first) / (end - start)
 
 
-def _reruns_seen(visit: _Visit, run_id: str, amounts: Amounts) -> tuple[list[float], list[float]]:
+def _reruns_seen(visit: Visit, run_id: str, amounts: Amounts) -> tuple[list[float], list[float]]:
     """Return seconds from key to settled page, and seconds of the ticks while a run trains."""
     visit.open(iterations=amounts.iterations, run=run_id)
     keys = []
@@ -299,7 +299,7 @@ def _rerun_table(keys: list[float], ticks: list[float], alone: list[float]) -> T
 # -- server, browser, page -------------------------------------------------------------------------
 
 
-class _Visit:
+class Visit:
     """A person on the RealNVP page.
 
     Args:
@@ -374,7 +374,7 @@ class _Visit:
         self.page.wait_for_timeout(700)
 
 
-def _browser() -> str:
+def find_browser() -> str:
     """Return the path of the browser.
 
     Raises:
@@ -394,7 +394,7 @@ def _browser() -> str:
 
 
 @contextlib.contextmanager
-def _open_page(browser: str) -> Iterator[Page]:
+def open_browser(browser: str) -> Iterator[Page]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
