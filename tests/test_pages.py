@@ -272,6 +272,24 @@ def test_a_new_tab_offers_the_run_that_one_has(page: str, stem: str):
     assert ("on=dcgan" in shown[0].query_string) == (page != stem)
 
 
+def test_the_slider_of_the_history_names_no_step_that_was_not_trained():
+    family = FAMILIES["nice"]
+    run = get_lab().store.create(family, family.training.config(iterations=1000))
+    experiment = run.experiment()
+    run.snapshots.save_target(experiment.target())
+    for step in (0, 100, 200):
+        run.snapshots.save(step, experiment.snapshot(), {step})
+    run.weights.save(experiment.model, 200)
+    run.write_status(replace(run.status(), state="stopped", step=200, total=1000))
+    tester = healthy(opened(family, run=run.id))
+    slider = next(s for s in tester.select_slider if s.label == "History")
+    assert slider.value == "newest"
+    assert [slider.options[i] for i in (0, -2, -1)] == ["step 0", "step 195", "newest"]
+    slider.set_value(150)
+    healthy(tester)
+    assert next(s for s in tester.select_slider if s.label == "History").value == 150
+
+
 # -- numbers ---------------------------------------------------------------------------------------
 
 

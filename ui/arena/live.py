@@ -99,7 +99,8 @@ def _curves(comparison: Comparison, pairs: Pairs, over: str, left, right) -> Non
     left.vega_lite_chart(*chart, key=f"{comparison.id}.nll", alt="NLL over the training")
     words = "Solid: held-out points, mean over seeds, with the range over seeds; dotted: training."
     if floor is not None:
-        words += f" Dashed: the entropy, {floor:.3f} nats. No model gets below it on average."
+        words += f" Dashed: the entropy, {floor:.3f} nats. On fresh points no model gets below it "
+        words += "on average; points that come again in training can be overfitted."
     entrants = [ENTRANTS[key] for key in comparison.terms.entrants]
     silent = [entrant.title for entrant in entrants if entrant.likelihood == "none"]
     if silent:

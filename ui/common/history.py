@@ -19,6 +19,7 @@ from ui.common.page import theme
 
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
+NEWEST = "newest"  # at the right end of the slider through the history
 
 # Measured on two cores, a browser without a GPU takes about 0.15 s of both to draw snapshots and
 # curves anew. Where there are no others, that is missing to the training.
@@ -83,18 +84,18 @@ def live(draw: Callable[[Moment], None]) -> Callable[[View], None]:
 
 def history_slider(moment: Moment) -> None:
     """Draw the slider that goes back through the training."""
-    total = moment.view.status.total
-    if not total:
+    status = moment.view.status
+    if not status.total:
         return
-    st.slider(
+    # No further than it has come: a slider that ended at the last step would name one not trained.
+    steps = range(0, moment.view.step, max(1, status.total // 200))
+    st.select_slider(
         "History",
-        0,
-        total,
-        total,
-        step=max(1, total // 200),
+        [*steps, NEWEST],
+        NEWEST,
+        format_func=lambda step: step if step == NEWEST else f"step {step:,}",
         key=f"{moment.run.id}.history",
         help="Go back through the training. At the right end you see the newest state.",
-        format="step %d",
     )
 
 
@@ -122,8 +123,8 @@ def last_snapshot(run: Run) -> Arrays:
 
 def _chosen(view: View) -> tuple[int, Arrays]:
     """Return the snapshot that the slider through the history asks for; at its end, the newest."""
-    chosen = st.session_state.get(f"{view.run.id}.history", view.status.total)
-    if chosen >= view.step:
+    chosen = st.session_state.get(f"{view.run.id}.history", NEWEST)
+    if chosen == NEWEST or chosen >= view.step:
         return view.step, view.snapshot
     steps = [s for s in view.run.snapshots.steps() if s <= chosen]
     return (steps[-1], view.run.snapshots.load(steps[-1])) if steps else (view.step, view.snapshot)

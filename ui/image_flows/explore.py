@@ -38,6 +38,10 @@ MEASURED = 1000  # images behind the directions of attributes
 ENCODING = "Encoding training images"
 RATING = "Rating images of several sets; it takes some seconds"
 
+GREY = (
+    "A flow of digits has learned that black lies beside black. A black image costs next to "
+    "nothing; an evenly grey one, just as smooth, costs most often about as much as noise. "
+)
 NALISNICK = (
     "[Nalisnick et al., 2019, *Do Deep Generative Models Know What They Don't Know?*]"
     "(https://arxiv.org/abs/1810.09136)"
@@ -270,6 +274,7 @@ def _levels(desk: Desk) -> None:
         "**See what each level holds.** In a row the latents of one level are drawn anew, ten "
         "times; the others stay as they are. What stays the same was not decided there: of the "
         f"{desk.word} itself, a fine level often holds next to nothing."
+        + (" The class is given: most images keep it." if desk.conditional else "")
     )
     left, right = st.columns([2, 2])
     base = choose_base(desk, "Take apart", min(5, len(desk.images.classes) - 1), left)
@@ -312,6 +317,10 @@ def _surprise(desk: Desk) -> None:
     chart = strips(values, title, desk.shade, wide_range=True)
     st.vega_lite_chart(*chart, key=desk.key("surprise"), alt="Bits/dim of several sets of images")
     usual = float(values["test images"].mean())
+    st.caption(
+        f"{OTHERS} images of each set at most: the mean of so few test images, {usual:.2f}, "
+        "differs from the one measured in training, on many more."
+    )
     means = {name: float(part.mean()) for name, part in values.items()}
     below = [f"{name} ({mean:.2f})" for name, mean in means.items() if mean < usual - 0.01]
     if below:
@@ -323,10 +332,12 @@ def _surprise(desk: Desk) -> None:
     with left:
         sheet(desk.painted(_examples_png), "Some images of each set")
     right.markdown(
-        "A density answers how likely *exactly this image* is, not whether it belongs here. A "
-        "smooth image is easy to predict pixel from pixel, so it costs few bits wherever it comes "
-        "from; noise costs many. And a set of such images may still hardly ever be drawn: there "
-        "are few of them, while typical images are many and share the probability.\n\n"
+        "A density answers how likely *exactly this image* is, not whether it belongs here. An "
+        "image costs few bits if each pixel is easy to predict in the way that the flow has "
+        "learned, wherever the image comes from; noise costs many. "
+        + (GREY if desk.digits else "")
+        + "And a set of likely images may still hardly ever be drawn: there are few of them, while "
+        "typical images are many and share the probability.\n\n"
         f"{NALISNICK} found that flows trained on CIFAR-10 rate house numbers (SVHN) higher than "
         f"CIFAR-10's own test images. {KIRICHENKO} show why: couplings learn how neighbouring "
         "pixels go together, which holds for all images, more than what the images are of."

@@ -26,19 +26,25 @@ def feel_masks() -> None:
             "Mask", list(KINDS), default="Checkerboard", required=True, key="masks.kind"
         )
         flip = st.toggle("The next coupling: the halves change places", key="masks.flip")
-        which = st.slider("Digit", 0, 99, 7, key="masks.digit", persist_state="session")
+        which = st.slider("Digit", 0, 9, 7, key="masks.digit", persist_state="session")
         st.caption(
             "A checkerboard hides every other pixel from the network, which must guess it from its "
             "neighbours. After a squeeze, each 2x2 block of pixels is four channels at one place: "
             "half of the channels then decide about the other half."
         )
-    image = load_images("digits").test[which * 10, 0].numpy()
+    image = real_digit(which)
     seen = mask(image.shape, checkerboard=KINDS[kind], flip=flip)
     shade = theme()
     shown = png(_masked(image, seen, shade, palette(shade).model))
     show_image(passive, shown, "Passive pixels", "**Passive**: the network sees these")
     shown = png(_masked(image, ~seen, shade, palette(shade).model))
     show_image(active, shown, "Active pixels", "**Active**: these are scaled and shifted")
+
+
+def real_digit(which: int) -> np.ndarray:
+    """Return an image of one of the digits 0 to 9, uint8, ``(28, 28)``."""
+    digits = load_images("digits")
+    return digits.test[digits.test_labels == which][0, 0].numpy()
 
 
 def mask(size: tuple[int, int], *, checkerboard: bool, flip: bool) -> np.ndarray:

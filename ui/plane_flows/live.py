@@ -66,7 +66,7 @@ def _target(target: Arrays) -> Heat | Points:
 def _curves(moment: Moment) -> None:
     loss, distance = st.columns(2)
     entropy = kept(_entropy, (moment.run.id,), moment.run)
-    floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no model gets below")
+    floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: the least on average")
     names = {"nll": "training batch", "nll_test": "held-out"}
     draw_curves(moment, loss, "loss", names, "NLL [nats]", "Loss curve", floor=floor)
     if entropy is not None:

@@ -73,8 +73,9 @@ EXERCISES = (
         "glow",
         "What the levels hold",
         "Without training: *Explore*, *Levels*. Draw one level anew and keep the others.",
-        "The last level decides which digit it is and how it leans; the first one only decides on "
-        "grain and edges.",
+        "The last level decides how the digit is written: its slant, its width, its curves. The "
+        "first one only decides on grain and edges. Which digit it is hardly changes: the class "
+        "is given to this flow beside the latents.",
     ),
     Exercise(
         "glow",

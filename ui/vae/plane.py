@@ -57,7 +57,7 @@ def draw(moment: Moment) -> None:
 def _curves(moment: Moment) -> None:
     left, right = st.columns(2)
     entropy = plane_of(moment.run).entropy()
-    floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: no NLL gets below")
+    floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: the least on average")
     names, unit = {"bound": "training batch", "bound_test": "held-out"}, "negative ELBO [nats]"
     draw_curves(moment, left, "bound", names, unit, "Negative ELBO", floor=floor)
     left.caption("A bound: the NLL is at most that. How much less, the ELBO does not say.")
@@ -111,8 +111,8 @@ def check(view: View, version: float) -> None:
     st.caption(
         f"Mean and standard error over {POINTS:,} fresh points. One latent gives the negative "
         "ELBO; the more there are, the tighter the bound (Burda et al., 2015, equation 8), so it "
-        "has to fall from row to row. No model gets below the entropy; the KL to the truth is at "
-        "most what is left above it."
+        "has to fall from row to row. On average no model gets below the entropy; the KL to the "
+        "truth is at most what is left above it."
     )
 
 
