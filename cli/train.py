@@ -20,9 +20,11 @@ import torch
 from tqdm import tqdm
 
 from cli import compare, torchrun
+from cli.schedule import HELP, schedule_of
 from datasets.files.errors import DataError
 from datasets.plane import OWN
 from lab.driver import Report, drive
+from lab.runs.files import writing
 from lab.store import Run, RunError
 from registry import FAMILIES
 from training.core import collectives
@@ -32,7 +34,7 @@ from training.core.family import DataKind, Own
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
 
-UNSHOWN = {"step", "seconds", "learning_rate"}  # by the progress bar
+UNSHOWN = {"step", "seconds", "learning_rate", "learning_rate_d"}  # by the progress bar
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
             switch = flag.default is False
             taken = {"action": "store_true"} if switch else {"type": int, "default": flag.default}
             sub.add_argument(f"--{flag.name}", help=flag.help, **taken)
+        at = {"nargs": "+", "action": "append", "default": [], "metavar": ("STEP", "WHAT")}
+        sub.add_argument("--at", help=HELP.replace("`", ""), **at)
         sub.add_argument(
             "--out", type=Path, required=True, help="The folder of the run; must not exist yet."
         )
@@ -144,13 +148,20 @@ def _create(options: argparse.Namespace) -> Run:
         values["dataset"] = OWN
     config, kind = training.config.parse(values), training.data
     training.check(config)
+    schedule = schedule_of(options.at, training, config)
+    if schedule and torchrun.launched():
+        raise ConfigError("--at is not for trainings that torchrun shares out.")
     own = _own_data(kind, options, config) if options.data is not None else None
     if config.dataset == OWN and own is None:
         raise ConfigError(f"--dataset own needs --data with {kind.own}.")
     if not kind.is_here(config.dataset):
         _download(kind, config.dataset, options.quiet)
     kind.fits(config, own)
-    return Run.create(options.out, family, config, own)
+    run = Run.create(options.out, family, config, own)
+    if schedule:
+        with writing(run.path):
+            run.schedule.save(schedule)
+    return run
 
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:

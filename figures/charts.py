@@ -32,6 +32,7 @@ def curves(
     dots: bool | None = None,
     height: int = 220,
     domain: tuple[float, float] | None = None,
+    marks: Sequence[tuple[int, str]] = (),
 ) -> Chart:
     """Draw measured columns over the optimiser steps.
 
@@ -46,6 +47,7 @@ def curves(
         dots: mark each value; left out, it is done where there is a single curve.
         height: in pixels.
         domain: ends of the vertical axis; left out, the values decide.
+        marks: steps at which something was done, and what.
     """
     frame = _long(rows, names, positive=log)
     colours = palette(theme)
@@ -66,6 +68,8 @@ def curves(
         },
     }
     layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
+    if marks:
+        layers.append(_marks(marks, colours.muted))
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 
@@ -167,6 +171,19 @@ def _labelled_rule(value: float, label: str, total: int, colour: str) -> list[di
     label_data = {"values": [{"value": value, "label": label, "step": total}]}
     encoding = {**line["encoding"], **places}
     return [line, {"data": label_data, "mark": words, "encoding": encoding}]
+
+
+def _marks(marks: Sequence[tuple[int, str]], colour: str) -> dict[str, Any]:
+    """Return a dotted upright line at each step at which something was done."""
+    values = [{"step": step, "done": f"after step {step:,}: {words}"} for step, words in marks]
+    return {
+        "data": {"values": values},
+        "mark": {"type": "rule", "color": colour, "strokeDash": [2, 3], "strokeWidth": 1.5},
+        "encoding": {
+            "x": {"field": "step", "type": "quantitative"},
+            "tooltip": {"field": "done", "type": "nominal", "title": "done"},
+        },
+    }
 
 
 def _linear_scale(frame: pd.DataFrame, total: int, lowest: float) -> dict[str, Any]:

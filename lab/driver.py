@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,7 @@ import filelock
 from datasets.own import DataError
 from lab.pace import Pace, Rate, Stopwatch
 from lab.record import Record
+from lab.runs.interventions import Intervention
 from lab.store import Run, RunError, Status
 from training.core.collectives import LostProcess
 from training.core.config import ConfigError
@@ -140,9 +141,13 @@ class _Drive:
         self.run, self.receive = run, receive
         self.wishes = Wishes(snapshot=True)
         self.experiment: Experiment = run.experiment(device)
-        saved, seconds, self.note = self._restore()
-        self.record = Record(run, self.experiment, saved)
+        saved, seconds, known, self.note = self._restore()
+        self.record = Record(run, self.experiment, saved, known)
+        self.planned: defaultdict[int, list[Intervention]] = defaultdict(list)
+        for one in run.schedule.load():
+            self.planned[one.step].append(one)
         self.reports = _Reports(send)
+        self.start = self.experiment.step
         self.snapshots = Pace(SNAPSHOT_EVERY, self.experiment.SNAPSHOT_PATIENCE)
         self.checkpoints = Pace(CHECKPOINT_EVERY)
         self.clock = Stopwatch(seconds)
@@ -156,14 +161,15 @@ class _Drive:
             message=self.note,
         )
 
-    def _restore(self) -> tuple[int, float, str]:
-        """Return the step and the seconds of the last checkpoint, and what to know about it."""
+    def _restore(self) -> tuple[int, float, list[Intervention], str]:
+        """Return step, seconds and interventions of the last checkpoint, and what to know of it."""
         state, note = self.run.checkpoints.last_with_note()
         if state is None:
-            return -1, 0.0, note
+            return -1, 0.0, [], note
         try:
             self.experiment.load_state_dict(state["experiment"])
-            return self.experiment.step, float(state["seconds"]), note
+            known = [Intervention(**values) for values in state.get("interventions", ())]
+            return self.experiment.step, float(state["seconds"]), known, note
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             message = f"The checkpoint of {self.run.path} does not fit its settings."
             raise RunError(message) from error
@@ -193,7 +199,7 @@ class _Drive:
     def _pull(self, training: Iterator[Progress]) -> Status:
         while True:
             before = time.monotonic()
-            self.experiment.part = self.parts.popleft() if self.parts else None
+            self.experiment.part = self._next_part()
             event = next(training)
             self._take(event, time.monotonic() - before)
             if event.step == event.total:
@@ -202,6 +208,8 @@ class _Drive:
                 if numbers := self.experiment.summary():
                     self.record.summary(numbers)
                 return self._end("finished")
+            if self._follow_schedule(event.step):
+                return self._end("stopped")
             if not self.allowed:
                 self._hold()
             # With no step allowed this waits for a command: that is all there is to a pause.
@@ -214,6 +222,38 @@ class _Drive:
             self.allowed -= 1
             if not self.allowed:  # what comes before a pause is looked at
                 self.wishes.snapshot = self.wishes.losses = True
+
+    def _next_part(self) -> str | None:
+        """Return what the next step is about: a part that was asked for, or all of it."""
+        part = self.parts.popleft() if self.parts else None
+        if part is not None:
+            self.record.intervention("part", part)
+        return part
+
+    def _follow_schedule(self, step: int) -> bool:
+        """Do what is to be done after a step; return whether that is to stop."""
+        for one in self.planned.get(step, ()):
+            if one.what == "set":
+                self._change(one.name, one.value)
+            elif one.what == "part":
+                self.parts.append(one.name)
+            elif one.what == "stop" and step > self.start:  # not again after a resume
+                self.record.intervention("stop")
+                return True
+        return False
+
+    def _change(self, name: str, value: object) -> None:
+        """Set a live knob."""
+        before = self.experiment.live.get(name)
+        try:
+            self.experiment.set(name, value)
+        except ValueError as error:
+            self._set(message=str(error))
+            return
+        self._set(message="")
+        self.record.unsaved = True
+        if name != DELAY and self.experiment.live[name] != before:
+            self.record.intervention("set", name, self.experiment.live[name])
 
     def _delay(self) -> float:
         """Return the seconds until the next step: slow motion, for families that know it."""
@@ -229,7 +269,8 @@ class _Drive:
         self.reports.rate.mark(event.step)
         if event.losses or event.metrics:
             row = {"step": event.step, "seconds": seconds, **event.losses, **event.metrics}
-            row["learning_rate"] = self.experiment.live.get("learning_rate")
+            rates = self.experiment.rates()
+            row |= {name: rate for name, rate in rates.items() if rate is not None}
             if self.record.row(row):
                 self.reports.row(row)
         if event.snapshot is not None:
@@ -251,27 +292,26 @@ class _Drive:
         """Carry out a command; return how the run ends (state, message) if it asks for that."""
         match command:
             case ("pause",):
+                self.record.intervention("pause")
                 self._hold()
             case ("resume",):
                 self._go_on(math.inf)
                 self._become("running")
             case ("step", *part) if not part or part[0] in self.experiment.PARTS:
+                if self.allowed == math.inf:
+                    self.record.intervention("pause")
                 # Two quick clicks are two steps.
                 self.parts.append(part[0] if part else None)
                 self._go_on(1 if self.allowed == math.inf else self.allowed + 1)
             case ("stop", *reason):
+                self.record.intervention("stop")
                 return "stopped", "".join(reason)
             case ("interrupt", reason):
                 return "interrupted", reason
             case ("park", reason):
                 return "parked", reason
             case ("set", name, value):
-                try:
-                    self.experiment.set(name, value)
-                    self._set(message="")
-                    self.record.unsaved = True
-                except ValueError as error:
-                    self._set(message=str(error))
+                self._change(name, value)
         self._report()
         return None
 

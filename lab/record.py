@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
+from lab.runs.interventions import Intervention, note
 from lab.runs.tensorboard import EventLog
 from lab.store import Run, Status
 from training.core.experiment import Experiment, Snapshot
@@ -20,19 +22,23 @@ class Record:
         run: its folder.
         experiment: what is trained; restored from its last checkpoint, if there is one.
         saved: step of that checkpoint, or -1.
+        known: interventions that it knows of.
 
     Attributes:
         problem: what a person should know of the last attempt to save, if it failed.
         unsaved: whether something has happened since the last checkpoint, or is not written yet.
     """
 
-    def __init__(self, run: Run, experiment: Experiment, saved: int) -> None:
+    def __init__(
+        self, run: Run, experiment: Experiment, saved: int, known: Sequence[Intervention]
+    ) -> None:
         self.run, self.experiment = run, experiment
         self.problem = ""
         self.unsaved = True
         self._saved = saved
         measured = (*experiment.LOSSES, *experiment.METRICS)
-        self._columns = ["step", "seconds", "learning_rate", *measured]
+        self._columns = ["step", "seconds", *experiment.rates(), *measured]
+        self._interventions = run.interventions.since(experiment.step, known)
         self._last_row = -1  # its step
         self._rows: deque[dict[str, float]] = deque()  # longer than one while the disk is full
         self._unlogged: list[dict[str, float]] = []  # rows that TensorBoard has not seen
@@ -52,10 +58,21 @@ class Record:
         known = self.run.metrics.rows()
         self._last_row = max((row["step"] for row in known), default=-1)
         self._keep("events", lambda: self._events.begin(known))
+        if self._interventions != self.run.interventions.load():
+            self._keep_interventions()
         self.run.write_status(status)
         if self.run.snapshots.target() is None:  # pages draw it beside the first snapshot
             target = self.experiment.target()
             self._keep("target", lambda: self.run.snapshots.save_target(target))
+
+    def intervention(self, what: str, name: str = "", value: object = None) -> None:
+        """Write down what was done after the present step."""
+        if note(self._interventions, Intervention(self.experiment.step, what, name, value)):
+            self._keep_interventions()
+
+    def _keep_interventions(self) -> None:
+        past = self._interventions
+        self._keep("interventions", lambda: self.run.interventions.save(past))
 
     def row(self, row: dict[str, float]) -> bool:
         """Write a row of metrics; return whether it is one that was not there before."""
@@ -85,6 +102,7 @@ class Record:
             self._write_rows()  # before the checkpoint: a resume does not measure them again
             self._write_late()  # before the weights: they say what the target knows of images
             state = {"experiment": self.experiment.state_dict(), "seconds": seconds}
+            state["interventions"] = [asdict(one) for one in self._interventions]
             self.run.checkpoints.save(state)
             self._saved = self.experiment.step
             self.run.weights.save(self.experiment.model, self.experiment.step)

@@ -2,6 +2,7 @@
 
 ``config.json`` (family and settings), ``data.npz`` (the user's own data, if any), ``metrics.csv``,
 ``snapshots/``, ``checkpoint.pt`` and the one before it, ``model.safetensors``, ``status.json``,
+``interventions.jsonl`` and ``schedule.jsonl`` (what was done, and is to be done, while it trains),
 ``summary.json`` (what is measured at the end, by families that have such numbers).
 """
 
@@ -24,6 +25,7 @@ import torch
 
 from lab.runs.checkpoints import Checkpoints
 from lab.runs.files import RunError, read_json, write_json, writing
+from lab.runs.interventions import Interventions, flags
 from lab.runs.metrics import Metrics
 from lab.runs.notes import LOCAL, Notes
 from lab.runs.snapshots import Snapshots
@@ -50,6 +52,8 @@ class Run:
         snapshots: the states that pages draw, and what there is to learn.
         checkpoints: from where it goes on.
         weights: what it has learned.
+        interventions: what was done while it trained.
+        schedule: what is to be done while it trains.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -59,6 +63,8 @@ class Run:
         self.snapshots = Snapshots(self.path)
         self.checkpoints = Checkpoints(self.path)
         self.weights = TrainedWeights(self.path, self._opened)
+        self.interventions = Interventions(self.path / "interventions.jsonl")
+        self.schedule = Interventions(self.path / "schedule.jsonl")
 
     @property
     def id(self) -> str:
@@ -147,15 +153,16 @@ class Run:
     def command(self) -> str:
         """Return the command line that repeats it."""
         family, config = self._opened()
-        flags = [
+        settings = [
             f"--{name.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
             for name, value in config.model_dump().items()
             if value != family.training.config.model_fields[name].default
         ]
         if (self.path / "data.npz").exists():
-            flags.append("--data data.npz")
+            settings.append("--data data.npz")
+        settings += flags(self.interventions.load(), self.status())
         return " ".join(
-            ["python -m training", family.stem, *flags, f"--out runs/{family.stem}-again"]
+            ["python -m training", family.stem, *settings, f"--out runs/{family.stem}-again"]
         )
 
     # -- where it stands ----------------------------------------------------------------------

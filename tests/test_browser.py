@@ -274,7 +274,7 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
     button(page, "Train").click()
     expect(button(page, "Pause")).to_be_enabled()
     page.get_by_test_id("stPopover").get_by_role("button").click()
-    slider = page.get_by_role("slider", name="Learning rate, now")
+    slider = page.get_by_role("slider", name="Learning rate, from now on")
     slider.focus()
     slider.press("ArrowLeft")
     run = folder_of(server, page)

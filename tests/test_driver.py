@@ -20,6 +20,7 @@ from lab.runs.metrics import Metrics
 from lab.store import Run, Status
 from registry import FAMILIES
 from training.core.loop import train
+from training.core.optimiser import one_cycle
 
 SMALL = {
     "nice": {"layers": 2, "hidden": 32, "batch": 64, "iterations": 1000, "seed": 3},
@@ -357,9 +358,10 @@ def test_a_good_value_is_told_and_clears_the_message(run):
     last = watcher.reports[-1]
     assert (last.status.message, last.live) == ("", {"learning_rate": 1e-4})
     assert not same(weights(run), undisturbed("nice", 30))
-    rates = {row["step"]: row["learning_rate"] for row in run.metrics.rows()}
-    assert rates[5] == 0.005
-    assert rates[10] == 1e-4
+    rates = {row["step"]: row.get("learning_rate") for row in run.metrics.rows()}
+    assert rates[0] is None, "no step was taken"
+    assert rates[5] == pytest.approx(0.005 * one_cycle(4 / 1000), rel=1e-5)
+    assert rates[10] == pytest.approx(1e-4 * one_cycle(9 / 1000), rel=1e-5)
 
 
 def test_a_value_set_in_a_pause_is_kept(run):

@@ -35,6 +35,7 @@ FILES = {
     "status.json": 64 * 2**10,
     "name.txt": 4 * 2**10,
     "metrics.csv": 20 * 2**20,
+    "interventions.jsonl": 2**20,
     "data.npz": 400 * 2**20,
     "target.npz": 100 * 2**20,
     "model.safetensors": 500 * 2**20,

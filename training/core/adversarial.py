@@ -250,6 +250,12 @@ class Duel(Experiment):
         self._descend("generator", value, "learning_rate")
         return {"g_loss": value.detach()}
 
+    def rates(self) -> dict[str, float | None]:
+        return {
+            "learning_rate_d": self.optimisers["discriminator"].rate,
+            "learning_rate": self.optimisers["generator"].rate,
+        }
+
     def _descend(self, who: str, loss: Tensor, rate: str) -> None:
         optimiser = self.optimisers[who]
         optimiser.rule, optimiser.momentum = self.live["optimiser"], self.live["momentum"]

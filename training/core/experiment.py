@@ -84,6 +84,11 @@ class Experiment:
             raise ValueError(f"{name} cannot be changed while a training runs.")
         self.live[name] = getattr(self.config.replace(**{name: value}), name)
 
+    def rates(self) -> dict[str, float | None]:
+        """Return the learning rates of the last step by their knobs: the schedule is in them."""
+        rates = [optimiser.rate for optimiser in self.optimisers.values()]
+        return {"learning_rate": rates[0] if rates else None}
+
     @property
     def skipped(self) -> int:
         """Steps skipped so far because the loss or its gradient was not finite."""

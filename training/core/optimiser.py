@@ -55,6 +55,7 @@ class Optimiser:
         self.adam = torch.optim.AdamW(
             [self.flat], betas=betas, weight_decay=weight_decay, fused=self.fused
         )
+        self.rate: float | None = None  # learning rate of its last step
         self.skipped = torch.zeros((), device=flat.device)
         self.streak = torch.zeros((), device=flat.device)
 
@@ -73,6 +74,7 @@ class Optimiser:
             loss: whose gradient it is, a scalar; only asked whether it is finite.
             learning_rate: of this step.
         """
+        self.rate = learning_rate
         if not isinstance(gradients, Tensor):
             # Always into the same memory: to be given new memory takes longer than to fill it.
             gradients = torch.cat([part.reshape(-1) for part in gradients], out=self.gradient)

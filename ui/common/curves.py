@@ -39,6 +39,7 @@ def draw_curves(
         unit=unit,
         theme=moment.shade,
         total=moment.view.status.total,
+        marks=[(one.step, one.words()) for one in moment.run.interventions.load()],
         **options,
     )
     where.vega_lite_chart(*chart, key=f"{moment.run.id}.{key}", alt=alt)

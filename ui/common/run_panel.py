@@ -157,7 +157,7 @@ def _live_knobs(view: View) -> None:
             knob,
             st,
             key=key,
-            label=f"{knob.label}, now",
+            label=f"{knob.label}, from now on",
             on_change=_set_live,
             args=(view.run.id, knob.name, key),
             help=f"{knob.help} Takes effect with the next step.",
@@ -250,6 +250,8 @@ def _progress(view: View, shipped: bool) -> None:
         words = [badge(status), line_words(view)]
     elif view.rate:
         words += [rate_words(view.rate), time_left(view)]
+        if rate := view.rows and view.rows[-1].get("learning_rate"):
+            words.append(f"learning rate now {rate:.2g}")
     elif status.seconds:
         words.append(f"{duration(status.seconds)} of training")
     if status.skipped:

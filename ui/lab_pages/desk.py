@@ -23,6 +23,8 @@ from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 
 COMPARED = 8  # runs in one chart, at most
+SHOWN = 8  # things done to a run that are named, at most
+NO_RESULTS = {"step", "seconds", "learning_rate", "learning_rate_d"}  # columns of the metrics
 ALL = "All families"
 TICKED = "runs.ticked"
 
@@ -296,12 +298,21 @@ def _several(runs: Sequence[Run], ticked: int) -> None:
     st.markdown("**Settings in which they differ**")
     names = list(dict.fromkeys(n for run in runs for n in type(run.config).model_fields))
     rows = {name: [_value(run, name) for run in runs] for name in names}
+    rows["while it trained"] = [_done_to(run) for run in runs]
     differing = {name: values for name, values in rows.items() if len(set(values)) > 1}
     if not differing:
         st.caption("In none: the same settings throughout.")
         return
     frame = pd.DataFrame.from_dict(differing, orient="index", columns=_labels(runs))
     st.dataframe(frame)
+
+
+def _done_to(run: Run) -> str:
+    """Return what was done to a run while it trained."""
+    done = run.interventions.load()
+    words = [f"step {one.step:,}: {one.words()}" for one in done[:SHOWN]]
+    words += [f"{len(done) - SHOWN:,} more"] if len(done) > SHOWN else []
+    return "; ".join(words) or "nothing was changed"
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -313,10 +324,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 def _curve(runs: Sequence[Run]) -> None:
     """Draw a column that all runs have, over steps or seconds."""
     rows = {name: thin(run.metrics.rows()) for name, run in zip(_labels(runs), runs)}
-    columns = [
-        {name for row in part for name in row} - {"step", "seconds", "learning_rate"}
-        for part in rows.values()
-    ]
+    columns = [{name for row in part for name in row} - NO_RESULTS for part in rows.values()]
     shared = sorted(set.intersection(*columns))
     if not shared:
         st.info("There is no number that all of them measured, so there is no curve to compare.")
