@@ -152,9 +152,8 @@ def _interpolate(desk: Desk) -> None:
     start, end = choose_two(desk)
     drawn = desk.painted(_between_png, start, end)
     words = (
-        "Line: straight through latent space. Arc: on the sphere where Gaussian latents of that "
-        "many dimensions lie; the middle of the line is closer to the origin, as at a lower "
-        "temperature."
+        "Line: straight through latent space, whose middle is closer to the origin, as at a lower "
+        "temperature. Arc: round the origin, as far from it as the two ends are."
     )
     if desk.conditional and start.label != end.label:
         words += " The context goes straight from one class to the other, too."
@@ -182,8 +181,8 @@ def _attributes(desk: Desk) -> None:
     two = ("thin", "thick") if desk.digits else ("dim", "bright")
     st.markdown(
         "**Push the sliders.** The mean latents of two groups of images differ by a vector; adding "
-        f"it to the latents of one {desk.word} gives that {desk.word} the attribute and leaves the "
-        "rest alone."
+        f"it to the latents of one {desk.word} gives that {desk.word} the attribute and leaves "
+        "most of the rest as it was."
     )
     left, middle, right = st.columns([1.2, 1.6, 1.6])
     base = choose_base(desk, "Start from", min(1, len(names) - 1), left)
