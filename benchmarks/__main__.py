@@ -23,6 +23,7 @@ BENCHMARKS = {
     "gan_quality": ("gan_quality", False, "modes and good samples over seeds, collapse; an hour"),
     "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 22 minutes"),
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
+    "exercises": ("exercises", False, "what the exercises come to, three seeds; 30 minutes"),
     "load": ("load", False, "forty sessions, and 2,000 presses at random; 15 minutes"),
     "faults": ("faults", False, "64 rounds of harm: killed, disk full, damaged; 20 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),

@@ -19,7 +19,8 @@ import filelock
 import torch
 from tqdm import tqdm
 
-from cli import compare, torchrun
+from analysis.exercises import ExerciseError
+from cli import check, compare, torchrun
 from cli.schedule import HELP, schedule_of
 from datasets.files.errors import DataError
 from datasets.plane import OWN
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.word == "check":
+            return _check(options)
         if options.word == "compare":
             return _compare(options, _device(options.device))
         device = torchrun.join(options.device) if torchrun.launched() else _device(options.device)
@@ -63,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(torchrun.threads(run.family))
         torchrun.announce(run)
         final = _train(run, device, quiet=options.quiet)
-    except (ConfigError, DataError, RunError) as error:
+    except (ConfigError, DataError, ExerciseError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
         return 2
     except filelock.Timeout:
@@ -114,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="The folder of the run.")
     _common(sub)
     _common(compare.add_to(words))
+    check.add_to(words)
     return parser
 
 
@@ -174,6 +178,13 @@ def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) ->
         return kind.read(path, config, **flags)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _check(options: argparse.Namespace) -> int:
+    verdict, line = check.carry_out(options)
+    print(verdict.reason, file=sys.stderr)
+    print(line)
+    return 0 if verdict.passed else 1
 
 
 def _compare(options: argparse.Namespace, device: str) -> int:

@@ -68,8 +68,7 @@ def curves(
         },
     }
     layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
-    if marks:
-        layers.append(_marks(marks, colours.muted))
+    layers += [_marks(marks, colours.muted)] if marks else []
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from lab.answers import Answers
 from lab.comparison import Comparison, Entry, Terms, comparisons_in, new_path
 from lab.lab import Lab
 from lab.runs.access import EVERYBODY, Access, Person, owned_by
@@ -232,6 +233,10 @@ class Seat:
     def devices(self) -> list[str]:
         """The devices that may train at the same time, one entry per training."""
         return list(self._lab.devices)
+
+    def answers(self) -> Answers:
+        """Return where this person's answers to the exercises are kept."""
+        return Answers(self._lab.store.root, self.who)
 
     @property
     def signed_in(self) -> bool:

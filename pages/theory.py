@@ -6,7 +6,7 @@ from paths import ROOT
 from registry import PAGES
 from ui.common.page import sections, set_up
 from ui.theory.change_of_variables import in_the_plane, on_a_line
-from ui.theory.exercises import exercises
+from ui.theory.exercises import show_exercises
 from ui.theory.side_by_side import side_by_side
 
 set_up("Theory")
@@ -23,7 +23,10 @@ st.header("The families side by side", anchor=False)
 st.markdown(parts["The families side by side"])
 side_by_side()
 st.header("Exercises", anchor=False)
-st.markdown("Each link opens a page with its form set up; **Train** is left to you.")
-exercises()
+st.markdown(
+    "Predict, train, compare. Each link opens a page with its form set up; **Train** is left to "
+    "you. What you should see is hidden until you have predicted it, or ask for it."
+)
+show_exercises()
 st.header("Reading", anchor=False)
 st.markdown("\n".join(f"- [{family.paper}]({family.url})" for family in PAGES))

@@ -180,3 +180,12 @@ def test_a_translation_that_does_nothing_has_no_cycle_error_and_keeps_the_shape(
     assert found["iou_ab"] == pytest.approx(0.98, abs=0.006)
     assert found["iou_ba"] == pytest.approx(0.98, abs=0.006)
     assert found["hue_ab"] < 0.02
+
+
+def test_glow_needs_about_one_bit_and_nice_close_to_five():
+    bits = {
+        stem: Run(ASSETS / "runs" / stem).metrics.rows()[-1]["bits_per_dim_test"]
+        for stem in ("glow", "nice_images")
+    }
+    assert 1.05 < bits["glow"] < 1.15
+    assert 4.8 < bits["nice_images"] < 5

@@ -10,11 +10,12 @@ import pytest
 from scipy.integrate import trapezoid
 from streamlit.testing.v1 import AppTest
 
+from analysis.exercises import exercises
 from lab.comparison import ENTRANTS
 from lab.runs.files import read_json
-from registry import FAMILIES, PAGES
+from registry import PAGES
 from ui.theory.change_of_variables import Map1D, Map2D, area_of, normal, square
-from ui.theory.exercises import EXERCISES, address
+from ui.theory.exercises import address
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,9 +47,9 @@ def test_the_area_of_a_square():
     assert area_of(square(np.array([3.0, -1.0]), 0.5)) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: f"{e.stem}: {e.title}")
+@pytest.mark.parametrize("exercise", exercises().values(), ids=lambda e: e.name)
 def test_the_link_of_an_exercise_sets_the_form_to_what_it_says(exercise):
-    family = FAMILIES[exercise.stem]
+    family = exercise.family
     given = {k: v for k, v in address(exercise).items() if k != "on"}
     config = family.training.config.parse(given)
     assert all(getattr(config, name) == value for name, value in exercise.settings.items())

@@ -7,13 +7,13 @@ import re
 import pytest
 from test_browser import address, button, chromium, expect, page, server, until  # noqa: F401
 
-from ui.theory.exercises import EXERCISES, Exercise
+from analysis.exercises import Exercise, exercises
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
 def exercise(title: str) -> Exercise:
-    (found,) = (e for e in EXERCISES if e.title == title)
+    (found,) = (e for e in exercises().values() if e.title == title)
     return found
 
 
@@ -21,6 +21,7 @@ def set_up(page, chosen: Exercise, heading: str) -> None:  # noqa: F811
     """Go to the theory page by the menu, and press the link of an exercise there."""
     page.get_by_test_id("stSidebar").get_by_role("link", name="Theory").click()
     expect(page.get_by_role("heading", name="Exercises")).to_be_visible()
+    page.get_by_role("radio", name=heading, exact=True).click()
     row = page.get_by_test_id("stHorizontalBlock").filter(has_text=f"{chosen.title}.")
     row.last.get_by_role("link", name="Set it up").click()
     expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()

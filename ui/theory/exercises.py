@@ -1,150 +1,209 @@
-"""Short exercises: what to set up, what to do, what one should see."""
+"""The exercises: predict, train, compare. What one should see is hidden until then."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
-from registry import FAMILIES
+from analysis.exercise_checks import check
+from analysis.exercises import NUMBERS, Exercise, exercises, measured_values
+from lab.runs.files import RunError
+from lab.store import Run
+from registry import PAGES
+from ui.common.lab import lab
+from ui.common.plain import plain, refusals, refuse
+from ui.common.tables import markdown
+from ui.common.widgets import KEPT, choice
+
+REFUSED = "exercises.refused"
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise.
-
-    Attributes:
-        stem: the family whose page it takes place on.
-        title: in a few words.
-        do: what the reader does there.
-        see: what one should see, and why.
-        settings: what the link sets in the form; the rest keeps its default.
-    """
-
-    stem: str
-    title: str
-    do: str
-    see: str
-    settings: dict[str, object] = field(default_factory=dict)
-
-
-EXERCISES = (
-    Exercise(
-        "nice",
-        "Too few layers",
-        "Train, then look at the thumbnails. Set the layers to 8 and train again.",
-        "With two layers each coordinate moves once: all one gets is a few waves across the ring. "
-        "With eight the modes are found, strung on one bent thread. The KL of three seeds was 1.41 "
-        "to 1.69 nats with two layers and 0.39 to 0.60 with eight. The page of runs draws both.",
-        {"dataset": "ring", "layers": 2, "iterations": 1000},
-    ),
-    Exercise(
-        "nice",
-        "Volumes are kept",
-        "Train, open *See inside* and move the slider from the data to the latent.",
-        "All log-determinants are zero until the last layer, which scales both axes, everywhere by "
-        "the same factor (1.6 nats, five times the area): additive couplings bend without "
-        "stretching.",
-        {"dataset": "two_moons", "iterations": 1000},
-    ),
-    Exercise(
-        "realnvp",
-        "Affine against spline",
-        "Train as it is. Change the coupling to spline, train again, compare the KL.",
-        "On a checkerboard with its sharp edges the spline gets closer to the truth: each layer "
-        "bends in eight pieces where an affine one only scales and shifts. The KL of three seeds "
-        "was 0.080 to 0.097 nats with affine couplings and 0.011 to 0.013 with splines. Each step "
-        "takes longer.",
-        {"dataset": "checkerboard", "blocks": 6, "iterations": 2000},
-    ),
-    Exercise(
-        "realnvp",
-        "The bridges",
-        "Train on the ring and look between the eight modes. Then lower the temperature in "
-        "*Explore* to 0.4.",
-        "Thin threads of density join the modes: an invertible map cannot tear the plane. A lower "
-        "temperature thins them a little, and costs modes: those that the flow has put far out "
-        "fade first. With three seeds, 2.7 to 3.8 % of the samples lay more than five standard "
-        "deviations from any mode at temperature 1, and 1.4 to 2.9 % at 0.4. There the smallest "
-        "mode had 0.4 to 2.8 % of the samples and the largest 23 to 36 %; an eighth is 12.5 %.",
-        {"dataset": "ring", "iterations": 2000},
-    ),
-    Exercise(
-        "glow",
-        "What the levels hold",
-        "Without training: *Explore*, *Levels*. Draw one level anew and keep the others.",
-        "The last level decides how the digit is written: its slant, its width, its curves. The "
-        "first one only decides on grain and edges. Which digit it is hardly changes: the class "
-        "is given to this flow beside the latents.",
-    ),
-    Exercise(
-        "glow",
-        "Simpler is likelier",
-        "Without training: *Explore*, *Surprise*.",
-        "Images without any digit can be likelier than digits to a flow that has seen digits "
-        "alone. A density is not a familiarity.",
-    ),
-    Exercise(
-        "maf",
-        "The trivial answer",
-        "Without training: *Results*. Move the threshold to the far left.",
-        "Everything is called defective: its F1 is high, since most test images are, and its "
-        "balanced accuracy is one half. That is why both stand in the table.",
-    ),
-    Exercise(
-        "gan",
-        "One side alone",
-        "Train, pause, and press *Step discriminator* a few times, then *Step generator*.",
-        "The discriminator's steps move the heat map alone, the generator's the points alone, each "
-        "along its arrow.",
-    ),
-    Exercise(
-        "gan",
-        "The loss of the first paper",
-        "Train, and watch the arrows where the map is deep blue.",
-        "Where the discriminator is sure, this loss gives hardly any gradient: the arrows vanish, "
-        "and points stay where they are for a while. On this ring it finds all modes all the same.",
-        {"loss": "original"},
-    ),
-    Exercise(
-        "vae",
-        "Between two digits",
-        "Without training: *Latent space*. Click where the colours of two digits meet.",
-        "Something between the two: the decoder knows no border. Far outside, where no image was "
-        "encoded, it still decodes, and what comes is nothing in particular.",
-    ),
-    Exercise(
-        "cyclegan",
-        "Without a way back",
-        "Without training: *Translate* an image and look at the round trip. Then train with the "
-        "cycle loss at zero.",
-        "Nothing ties the translation to its input any more: what comes back is another image.",
-        {"cycle": 0.0, "identity": 0.0},
-    ),
-)
-
-
-def exercises() -> None:
-    """Draw the exercises of all families, each with a link that sets up its page."""
-    for stem in dict.fromkeys(exercise.stem for exercise in EXERCISES):
-        family = FAMILIES[stem]
-        st.markdown(f"**{family.title}**")
-        for exercise in (e for e in EXERCISES if e.stem == stem):
-            with st.container(border=True):
-                words, link = st.columns([4, 1], vertical_alignment="center")
-                words.markdown(
-                    f"**{exercise.title}.** {exercise.do}  \n:gray[You should see:] {exercise.see}"
-                )
-                link.page_link(
-                    f"pages/{family.page}.py",
-                    label="Set it up",
-                    icon=":material/play_circle:",
-                    query_params=address(exercise),
-                )
+def show_exercises() -> None:
+    """Draw the exercises of one family at a time, and how many of all are done."""
+    answers = _answers()
+    every = exercises()
+    done = sum(_done(one, answers.get(one.name, {})) for one in every.values())
+    st.progress(done / len(every), text=f"{done} of {len(every)} done")
+    if message := st.session_state.pop(REFUSED, None):
+        refuse(message)
+    pages = {page.stem: page.title for page in PAGES}
+    stem = choice("Family", list(pages), "exercises.family", format_func=pages.get)
+    for one in every.values():
+        if one.family.page == stem:
+            with st.container(border=True, key=f"exercise.{one.name}"):
+                _exercise(one, answers.get(one.name, {}))
 
 
 def address(exercise: Exercise) -> dict[str, str]:
     """Return the parameters of the link of an exercise."""
-    family = FAMILIES[exercise.stem]
+    family = exercise.family
     on = {"on": family.stem} if family.page != family.stem else {}
     return on | {name: str(value) for name, value in exercise.settings.items()}
+
+
+def _exercise(one: Exercise, answer: dict[str, Any]) -> None:
+    done = " :green-badge[done]" if _done(one, answer) else ""
+    words, link = st.columns([4, 1], vertical_alignment="center")
+    words.markdown(f"**{one.title}.**{done} {one.do}")
+    link.page_link(
+        f"pages/{one.family.page}.py",
+        label="Set it up",
+        icon=":material/play_circle:",
+        query_params=address(one),
+    )
+    if "guess" in answer or answer.get("shown"):
+        _compare(one, answer)
+    else:
+        _predict(one)
+
+
+# -- before ----------------------------------------------------------------------------------------
+
+
+def _predict(one: Exercise) -> None:
+    st.markdown(f"**Predict first:** {one.question}")
+    place, predict, hint, show = st.columns([3, 1, 1, 1.3], vertical_alignment="bottom")
+    key = f"exercise.{one.name}.guess"
+    if one.number:
+        low, high = one.guess
+        whole = one.number in ("modes", "active_units")
+        step = 1.0 if whole else (high - low) / 100
+        title, unit = NUMBERS[one.number]
+        label = f"{title[0].upper()}{title[1:]}" + (f" [{unit}]" if unit else "")
+        middle = float(round((low + high) / 2)) if whole else (low + high) / 2
+        place.slider(label, low, high, middle, step, key=key, **KEPT)
+    else:
+        place.radio("Your answer", one.choices, index=None, key=key, **KEPT)
+    empty = st.session_state.get(key) is None
+    name, options = f"exercise.{one.name}", {"disabled": empty, "on_click": _guess}
+    predict.button("Predict", key=f"{name}.predict", args=(one,), **options)
+    if one.hint:
+        with hint.popover("Hint"):
+            st.markdown(one.hint)
+    options = {"type": "tertiary", "on_click": _update, "args": (one, {"shown": True})}
+    show.button("Show the answer", key=f"{name}.show", **options)
+
+
+def _guess(one: Exercise) -> None:
+    _update(one, {"guess": st.session_state[f"exercise.{one.name}.guess"]})
+
+
+# -- after -----------------------------------------------------------------------------------------
+
+
+def _compare(one: Exercise, answer: dict[str, Any]) -> None:
+    """Draw one's guess, one's own number and what was measured, side by side."""
+    st.markdown(one.question)
+    guess = answer.get("guess")
+    if one.number:
+        st.markdown(_side_by_side(one, guess))
+    else:
+        right = ":green[That is right.]" if guess == one.right else f"Right is: **{one.right}**."
+        st.markdown(f"You said: {guess}. {right}" if guess else right)
+    st.markdown(one.answer)
+    _buttons(one)
+    if said := answer.get("said"):
+        (st.success if answer.get("passed") else st.info)(plain(said))
+
+
+def _side_by_side(one: Exercise, guess: float | None) -> str:
+    """Return the guess, one's own number and what seeds came to, a row each: phones are narrow."""
+    title, unit = NUMBERS[one.number]
+    mine = own_number(one)
+    lines = [
+        ("Your prediction", _shown(guess)),
+        ("Your run", "train it to see" if mine is None else _shown(mine)),
+        ("Measured, three seeds", _range(measured_values(one))),
+    ]
+    if one.solution:
+        changed = ", ".join(f"{name} {value}" for name, value in one.solution.items())
+        lines.append((f"With {changed}", _range(measured_values(one, solved=True))))
+    return markdown(["", f"{title}{f' [{unit}]' if unit else ''}"], lines)
+
+
+def _buttons(one: Exercise) -> None:
+    left, right, _ = st.columns([1.4, 1, 3])
+    name = f"exercise.{one.name}"
+    if one.passes:
+        asked = " and ".join(str(term) for term in one.passes)
+        words = f"Whether your newest run of this family does it: {asked}."
+        left.button("Check my run", key=f"{name}.check", on_click=_check, args=(one,), help=words)
+    right.button("Start over", key=f"{name}.over", type="tertiary", on_click=_forget, args=(one,))
+
+
+def own_number(one: Exercise) -> float | None:
+    """Return what the newest run with the settings of an exercise came to, if there is one."""
+    asked = one.config().model_dump(exclude={"seed"})
+    for run in _own_runs(one):
+        rows = [row for row in run.metrics.rows() if one.number in row]
+        if rows and run.config.model_dump(exclude={"seed"}) == asked:
+            return rows[-1][one.number]
+    return None
+
+
+def _own_runs(one: Exercise) -> list[Run]:
+    """Return the visitor's runs of the family of an exercise that are at rest, newest first."""
+    found = (run for run in lab().runs() if run.opens() and lab().may_change(run.id))
+    return [run for run in found if run.family is one.family and not run.status().active]
+
+
+def _check(one: Exercise) -> None:
+    runs = _own_runs(one)
+    if not runs:
+        _update(one, {"said": "You have no run of this family that is at rest: train one first."})
+        return
+    try:
+        # A training never runs here: its first steps are not taken again.
+        verdict = check(one, runs[0], again=False)
+    except RunError as error:
+        _update(one, {"said": str(error)})
+        return
+    _update(one, {"said": verdict.reason, "passed": verdict.passed})
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}" if values else "not measured"
+
+
+# -- what is kept ----------------------------------------------------------------------------------
+
+
+def _answers() -> dict[str, dict[str, Any]]:
+    """Return the visitor's answers: of a person who has signed in, of this session otherwise."""
+    seat = lab()
+    if _key() not in st.session_state:
+        st.session_state[_key()] = seat.answers().load() if seat.signed_in else {}
+    return st.session_state[_key()]
+
+
+def _key() -> str:
+    return f"exercises.answers.{lab().who.id}"
+
+
+def _update(one: Exercise, values: dict[str, Any]) -> None:
+    answers = _answers()
+    answers[one.name] = {**answers.get(one.name, {}), **values}
+    _keep(answers)
+
+
+def _forget(one: Exercise) -> None:
+    answers = _answers()
+    answers.pop(one.name, None)
+    _keep(answers)
+
+
+def _keep(answers: dict[str, dict[str, Any]]) -> None:
+    st.session_state[_key()] = answers
+    if lab().signed_in:
+        with refusals(REFUSED):
+            lab().answers().save(answers)
+
+
+def _done(one: Exercise, answer: dict[str, Any]) -> bool:
+    """Return whether it is done: passed, or predicted where a run shows nothing."""
+    return bool(answer.get("passed")) if one.passes else "guess" in answer

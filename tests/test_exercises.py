@@ -1,0 +1,240 @@
+"""Exercises are files that say how they are checked, and a run is checked by its weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+from test_driver import go
+
+from analysis.exercise_checks import Forged, check
+from analysis.exercises import (
+    NUMBERS,
+    Exercise,
+    ExerciseError,
+    exercises,
+    load,
+    measured_values,
+    parse,
+)
+from cli.train import main
+from lab.runs.files import read_json, write_json
+from lab.store import Run
+from paths import ROOT
+from registry import PAGES
+
+GOOD = """---
+family: nice
+title: Mine
+settings: dataset=two_moons layers=2 hidden=32 batch=64 iterations=1000
+question: What is the KL?
+number: kl_to_truth
+guess: 0 to 3
+passes: dataset = two_moons and layers <= 4 and kl_to_truth < 2
+---
+
+Train.
+
+## Hint
+
+More layers.
+
+## Answer
+
+As you saw.
+"""
+EASY = parse("mine", GOOD)
+HARD = parse("mine", GOOD.replace("kl_to_truth < 2", "kl_to_truth < 0.001"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Run:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("exercise") / "run"
+    run = Run.create(path, EASY.family, EASY.config())
+    go(run)
+    return run
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Run:
+    shutil.copytree(made.path, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_every_family_has_three_and_there_are_twenty_four_or_more():
+    found = exercises().values()
+    assert len(found) >= 24
+    for page in PAGES:
+        assert sum(one.family.page == page.stem for one in found) >= 3, page.stem
+
+
+@pytest.mark.parametrize("one", exercises().values(), ids=lambda one: one.name)
+def test_what_is_claimed_of_an_exercise_was_measured(one: Exercise):
+    if not one.number:
+        assert one.right in one.choices
+        return
+    asked, solved = measured_values(one), measured_values(one, solved=True)
+    assert len(asked) >= 3, "python -m benchmarks exercises"
+    low, high = one.guess
+    assert all(low <= value <= high for value in asked), "it can be guessed"
+    limits = [term for term in one.passes if term.name == one.number]
+    if one.solution:
+        assert len(solved) >= 3
+        assert all(term.holds(value) for term in limits for value in solved)
+        config = one.config(solved=True).model_dump()
+        assert all(
+            term.holds(config[t.name]) for t in one.passes if t.name in config for term in [t]
+        )
+    else:
+        assert all(term.holds(value) for term in limits for value in asked)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("---\nfamily", "family", "does not begin with a header"),
+        ("family: nice", "family: nicer", "family must be one of nice, realnvp"),
+        ("title: Mine", "name: Mine", "has no place for 'name: Mine'"),
+        ("title: Mine\n", "", "lacks title"),
+        ("layers=2", "layers=99", "layers must be a whole number from 2 to 12; '99' is not"),
+        ("layers=2", "layers", "written name=value; 'layers' is not"),
+        ("number: kl_to_truth", "number: luck", "number must be one of kl_to_truth"),
+        ("guess: 0 to 3", "guess: much", "as in `guess: 0 to 3`"),
+        ("guess: 0 to 3", "guess: 3 to 0", "begin with the smaller"),
+        ("number: kl_to_truth\nguess: 0 to 3\n", "", "either number and guess, or choices"),
+        ("number: kl_to_truth\nguess: 0 to 3\n", "choices: a | b\nright: c\n", "right must be one"),
+        ("kl_to_truth < 2", "kl_to_truth ~ 2", "comparisons joined by `and`"),
+        ("kl_to_truth < 2", "__import__ = os", "asks for '__import__'"),
+        ("kl_to_truth < 2", "kl_to_truth < two", "with 'two', no number"),
+        ("dataset = two_moons", "dataset < two_moons", "only compare dataset by = or !="),
+        ("## Hint", "## Secret", "a section 'Secret'"),
+        ("## Answer", "## Hint", "a section `## Answer`"),
+        ("Train.", "", "a task below the header"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, before, after, told):
+    assert before in GOOD
+    path = tmp_path / "lesson.md"
+    path.write_text(GOOD.replace(before, after, 1))
+    with pytest.raises(ExerciseError) as error:
+        load(path)
+    assert told in str(error.value)
+    assert str(error.value).startswith("lesson: ")
+
+
+def test_the_example_of_the_docs_is_an_exercise():
+    text = (ROOT / "docs" / "classroom.md").read_text()
+    one = parse("two_moons_well", text.partition("```markdown\n")[2].partition("```")[0])
+    assert one.config(solved=True).layers == 8
+    assert [str(term) for term in one.passes][-1] == "kl_to_truth < 0.3"
+    assert one.hint
+    assert one.answer
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def test_a_run_passes_or_is_told_by_how_much_it_does_not(run):
+    verdict = check(EASY, run)
+    assert verdict.passed
+    assert "kl_to_truth < 2" in verdict.reason
+    verdict = check(HARD, run)
+    assert not verdict.passed
+    said = run.metrics.rows()[-1]["kl_to_truth"]
+    assert verdict.reason == f"KL to the truth is {said:.4g}; asked is kl_to_truth < 0.001."
+    other = parse("other", GOOD.replace("dataset = two_moons", "dataset = ring"))
+    assert check(other, run).reason == "Dataset is two_moons; asked is dataset = ring."
+
+
+def test_the_command_has_the_status_of_the_verdict(run, tmp_path, capsys):
+    lesson = tmp_path / "lesson.md"
+    lesson.write_text(GOOD)
+    assert main(["check", str(lesson), str(run.path)]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["passed"] is True
+    lesson.write_text(GOOD.replace("kl_to_truth < 2", "kl_to_truth < 0.001"))
+    assert main(["check", str(lesson), str(run.path)]) == 1
+    assert "asked is kl_to_truth < 0.001" in capsys.readouterr().err
+    assert main(["check", "glow-2-black-is-likelier", str(run.path)]) == 2
+    assert main(["check", "no-such", str(run.path)]) == 2
+    assert main(["check", str(lesson), str(tmp_path / "nothing")]) == 2
+    assert main(["check", str(tmp_path / "none.md"), str(run.path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def better_table(run: Run) -> None:
+    """Have the table claim a better end."""
+    path = run.path / "metrics.csv"
+    lines = path.read_text().splitlines()
+    place = lines[0].split(",").index("kl_to_truth")
+    cells = lines[-1].split(",")
+    cells[place] = "0.0001"
+    path.write_text("\n".join([*lines[:-1], ",".join(cells)]) + "\n")
+
+
+def other_settings(run: Run) -> None:
+    """Have it claim another width of data."""
+    values = read_json(run.path / "config.json")
+    values["config"]["seed"] = 5
+    write_json(run.path / "config.json", values)
+
+
+def more_steps(run: Run) -> None:
+    """Have it claim fewer steps than its weights have seen."""
+    values = read_json(run.path / "status.json")
+    write_json(run.path / "status.json", {**values, "step": 500})
+
+
+def other_weights(run: Run) -> None:
+    """Give it weights that no training of its settings has left."""
+    path = run.path / "model.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        said = file.metadata()
+    weights = {k: v * 1.1 for k, v in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(weights, path, said)
+
+
+def other_beginning(run: Run) -> None:
+    """Give it a table whose first losses are those of another training."""
+    path = run.path / "metrics.csv"
+    head, *lines = path.read_text().splitlines()
+    place = head.split(",").index("nll")
+    rows = [line.split(",") for line in lines]
+    for row in rows[:3]:
+        row[place] = row[place] and str(float(row[place]) * 2)
+    path.write_text("\n".join([head, *(",".join(row) for row in rows)]) + "\n")
+
+
+def no_table(run: Run) -> None:
+    """Leave its table away."""
+    (run.path / "metrics.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [better_table, other_settings, more_steps, other_weights, other_beginning, no_table],
+    ids=lambda forge: forge.__name__,
+)
+def test_a_forged_run_is_refused(run, capsys, forge):
+    forge(run)
+    with pytest.raises(Forged):
+        check(EASY, run)
+
+
+def test_checking_changes_neither_the_run_nor_the_random_numbers_of_others(run):
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    state = torch.random.get_rng_state()
+    check(EASY, run)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+def test_numbers_have_a_name_for_people():
+    assert all(title and title == title.strip() for title, _ in NUMBERS.values())
