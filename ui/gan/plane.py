@@ -27,7 +27,7 @@ from ui.common.page import show_image, theme
 from ui.common.tables import markdown
 from ui.common.trained import trained_experiment
 from ui.common.widgets import HIDDEN, KEPT
-from ui.gan.health import show_light
+from ui.gan.health import samples_of, show_light, show_look
 from ui.plane_flows.points import (
     SHEET,
     count_and_generator,
@@ -86,8 +86,10 @@ def draw_duel(moment: Moment) -> None:
 def show_health(moment: Moment, modes: int = 0) -> None:
     """Draw the health light of a duel, and what its loss is about."""
     view = moment.view
-    found = health(view.rows, view.status.total, modes)
+    look = samples_of(moment)
+    found = health(view.rows, view.status.total, modes, look)
     show_light(found, discriminator="Discriminator", collapse="Mode collapse")
+    show_look(look)
     st.caption(LOSSES[view.live.get("loss", view.run.config.loss)].about)
 
 
