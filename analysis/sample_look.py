@@ -61,8 +61,8 @@ def _of_points(step: int, x: Tensor, real: Tensor) -> Look:
     x = x[:POINTS].float().nan_to_num(FAR, FAR, -FAR)
     sets = x, real, noise_like(real)
     measures = {
-        "near": compared(near, "Samples near a real point", sets),
-        "covered": compared(covered, "Real points with a sample near", sets),
+        "near": compared(near, "Near real", sets),
+        "covered": compared(covered, "Real covered", sets),
     }
     return _look(step, sets, "where they lie", measures)
 
@@ -72,8 +72,8 @@ def _of_images(run: Run, step: int, x: Tensor, real: Tensor, target: Arrays) -> 
     features = classifier.features if classifier else plain_features(real / 255)
     sets = tuple(features(part / 255) for part in (x, real, noise_like(real)))
     measures = {
-        "distance": compared(energy_distance, "Distance to real images", sets, distance=True),
-        "covered": compared(covered, "Real images with a sample near", sets),
+        "distance": compared(energy_distance, "Distance to real", sets, distance=True),
+        "covered": compared(covered, "Real covered", sets),
     }
     if classifier:
         measures["classes"] = _classes(classifier.head, sets)
@@ -93,7 +93,7 @@ def _classes(head: Callable[[Tensor], Tensor], sets: tuple[Tensor, ...]) -> Meas
         logits = head(part)
         fractions = torch.bincount(logits.argmax(1), minlength=logits.shape[1]) / len(part)
         amounts.append(classes_amounted(fractions) / logits.shape[1])
-    return Measure("Classes that they amount to", *amounts)
+    return Measure("Classes made", *amounts)
 
 
 def _classifier(run: Run, channels: int, classes: int) -> Classifier | None:

@@ -62,6 +62,9 @@ def show_look(look: Look | None) -> None:
         for found in look.measures.values()
     ]
     spread = f"{look.spread:.0%}", "100%", f"{look.spread_of_noise:.0%}"
-    rows.append(("How much they differ from each other", *spread))
+    rows.append(("Diversity", *spread))
     st.markdown(markdown(("", "samples", "real", "noise"), rows))
-    st.caption(f"{look.count} samples of step {look.step:,}, compared by {look.space}.")
+    st.caption(
+        f"{look.count} samples of step {look.step:,}, compared by {look.space}. Real covered: "
+        "fraction of real ones with a sample near. Diversity: mean distance between two."
+    )
