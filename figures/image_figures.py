@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from figures.images import gif
+from figures.images import LECTURE, beside, captioned, gif
 from figures.palette import palette, rgb
 from figures.text import as_drawn, text_width, write
 
@@ -53,6 +53,12 @@ def tile(
 def fitting_scale(height: int, wide: int, columns: int, width: int = WIDTH) -> int:
     """Return the whole factor by which images may grow so that a row fits into ``width``."""
     return max(1, min(width // (columns * wide), LARGEST // max(height, wide)))
+
+
+def lecture_scale(shape: tuple[int, ...], columns: int) -> int:
+    """Return the whole factor by which images ``(N, C, H, W)`` make a sheet for a lecture."""
+    count, _, height, wide = shape
+    return -(-LECTURE // max(columns * wide, -(-count // columns) * height))
 
 
 def labelled_rows(
@@ -114,24 +120,20 @@ def film_of_images(
         theme: ``"light"`` or ``"dark"``.
         labels: names of the rows, if they have any.
     """
-    colours, caption, between = palette(theme), 28, 16
-    scale = fitting_scale(*real.shape[2:], columns, 300)
+    # Both sheets count for the width: of two, each need only be half as wide.
+    doubled = (*real.shape[:3], 2 * real.shape[3])
+    scale = lecture_scale(doubled, columns)
+    between = 24
     left = (
         labelled_rows(real, columns, labels, theme, scale)
         if labels
         else tile(real, columns, theme, scale)
     )
-    sheets = []
-    for step, samples in frames:
+
+    def frame(step: int, samples: np.ndarray) -> Image.Image:
         right = tile(samples, columns, theme, scale)
-        size = (left.width + between + right.width, max(left.height, right.height) + caption)
-        sheet = Image.new("RGB", size, colours.background)
-        sheet.paste(left, (0, 0))
-        sheet.paste(right, (left.width + between, 0))
-        draw = ImageDraw.Draw(sheet)
-        place = left.width - right.width / 2, size[1] - caption + 7
-        write(draw, place, "real", colours.muted, 15, "ma")
-        place = left.width + between + right.width / 2, place[1]
-        write(draw, place, f"learned, step {step:,}", colours.muted, 15, "ma")
-        sheets.append(sheet)
-    return gif(sheets)
+        middle = left.width + between + right.width / 2
+        words = {left.width - right.width / 2: "real", middle: f"learned, step {step:,}"}
+        return captioned(beside(left, right, between, theme), words, theme)
+
+    return gif(frame(step, samples) for step, samples in frames)

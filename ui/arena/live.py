@@ -23,7 +23,7 @@ from figures.arena_figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
-from ui.common.downloads import deferred
+from ui.common.downloads import deferred, say_what_becomes_of
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.page import show_image, theme
@@ -208,6 +208,7 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
             key=f"{comparison.id}.{name}",
             disabled=name.startswith("nll") and not known,
         )
+    say_what_becomes_of(*(label for label, *_ in buttons))
     st.markdown("The same comparison from the command line:")
     st.code(command_of(comparison.terms), language="bash", wrap_lines=True)
     with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):

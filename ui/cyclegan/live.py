@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from figures.cyclegan_figures import triptych
-from figures.image_figures import film_of_images, labelled_rows
+from figures.image_figures import film_of_images, labelled_rows, lecture_scale
 from figures.images import png
 from lab.store import Run
 from lab.view import View
@@ -114,13 +114,13 @@ def _steps_of_the_sheet(view: View) -> list[int]:
 
 
 def _triptych_png(moment: Moment, way: str) -> bytes:
-    return png(_triptych(way, moment.snapshot, moment.target, moment.shade))
+    return png(_triptych(way, moment.snapshot, moment.target, moment.shade, width=SHEET))
 
 
-def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str) -> Image.Image:
+def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str, **size: int) -> Image.Image:
     start, back = WAYS[way]
     images = target[start], snapshot[way], snapshot[back]
-    return triptych(images, ("real", "translated", "and back"), shade, SHEET)
+    return triptych(images, ("real", "translated", "and back"), shade, **size)
 
 
 def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes:
@@ -150,6 +150,9 @@ def sheet_of(way: str):
     """Return what makes a PNG of the last round trips of a run in one direction."""
 
     def make(run: Run, shade: str) -> bytes:
-        return png(_triptych(way, last_snapshot(run), run.snapshots.target(), shade))
+        target = run.snapshots.target()
+        images = target[WAYS[way][0]]
+        scale = lecture_scale((3 * len(images), *images.shape[1:]), len(images))
+        return png(_triptych(way, last_snapshot(run), target, shade, scale=scale))
 
     return make

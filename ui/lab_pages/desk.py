@@ -15,7 +15,7 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
-from ui.common.downloads import deferred, say_what_failed
+from ui.common.downloads import deferred, say_what_becomes_of
 from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
@@ -31,7 +31,7 @@ def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
         refuse(refused)
-    say_what_failed()
+    say_what_becomes_of("The zip")
     found = [(run, run.trouble()) for run in lab().runs()]
     _unreadable([(run, why) for run, why in found if why])
     runs = [run for run, why in found if not why]
