@@ -89,15 +89,15 @@ class Look:
 
 
 def mean_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean distance between the members of two sets."""
+    """Return the mean distance between the members of two sets ``(n, d)`` and ``(m, d)``."""
     return torch.cdist(a, b).mean()
 
 
 def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return the energy distance between two sets: 0 if they are the same, whatever their shape.
 
-    Of two finite sets it is never 0, even of the same distribution: compare it with that of real
-    examples, of as many.
+    Of two finite sets, ``(n, d)`` and ``(m, d)``, it is never 0, even of the same distribution:
+    compare it with that of real examples, of as many.
 
     References:
         Energy statistics: A class of statistics based on distances (Szekely, Rizzo, 2013), (6).
@@ -106,7 +106,7 @@ def energy_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def spread(x: Tensor) -> Tensor:
-    """Return the mean distance between two different members of a set."""
+    """Return the mean distance between two different members of a set ``(n, d)``."""
     return mean_distance(x, x) * len(x) / max(len(x) - 1, 1)
 
 
@@ -116,7 +116,7 @@ def _reach(real: Tensor) -> Tensor:
 
 
 def near(x: Tensor, real: Tensor) -> Tensor:
-    """Return the fraction of samples that lie in the neighbourhood of a real example.
+    """Return the fraction of samples ``(n, d)`` in the neighbourhood of a real example ``(m, d)``.
 
     A neighbourhood reaches as far as the fifth other real example, in small sets less.
 
@@ -128,7 +128,7 @@ def near(x: Tensor, real: Tensor) -> Tensor:
 
 
 def covered(x: Tensor, real: Tensor) -> Tensor:
-    """Return the fraction of real examples with a sample in their neighbourhood.
+    """Return the fraction of real examples ``(m, d)`` that have a sample ``(n, d)`` near.
 
     References:
         Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020),
@@ -140,7 +140,8 @@ def covered(x: Tensor, real: Tensor) -> Tensor:
 def by_halves(measure: Callable[[Tensor, Tensor], Tensor], x: Tensor, real: Tensor) -> float:
     """Return the mean of a measure of one half of a set beside the other half of the real one.
 
-    So real examples can be compared with themselves, and all else on the same terms.
+    So real examples can be compared with themselves, and all else on the same terms. Sets have the
+    shapes ``(n, d)`` and ``(m, d)``.
     """
     one, two = (slice(start, None, 2) for start in (0, 1))
     count = min(len(x), len(real)) // 2
@@ -155,7 +156,10 @@ def compared(
     *,
     distance: bool = False,
 ) -> Measure:
-    """Return a measure of samples, of real examples and of noise, beside real examples."""
+    """Return a measure of samples, of real examples and of noise, beside real examples.
+
+    The three sets have the shapes ``(n, d)``, ``(m, d)`` and ``(m, d)``.
+    """
     real = sets[1]
     return Measure(label, *(by_halves(measure, x, real) for x in sets), distance=distance)
 

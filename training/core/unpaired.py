@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from datasets.pairs import (
 )
 from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
+from metrics.two_sets import TwoSets, two_sets
 from training.core.config import RunConfig
 from training.core.family import DataKind
 from training.core.images import bytes_of_signed, signed
@@ -188,7 +190,8 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     what comes back from there, in fractions of the range of grey levels; ``likeness_ab`` and
     ``_ba``, the mean correlation between the brightness of an image and of its translation;
     ``variety_ab`` and ``_ba``, how much translations differ from each other, compared with real
-    images.
+    images; ``taken_ab`` and ``_ba``, the fraction of translations that a small classifier takes for
+    the other set.
 
     For rendered fruits also ``hue_ab`` and ``_ba``, the fraction of translations with the hue of
     the other fruit inside the input's mask; ``iou_ab`` and ``_ba``, the mean overlap of that mask
@@ -213,6 +216,7 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
             f"cycle_error_{side}": float((back.float() - signed(x)).abs().mean() / 2),
             f"likeness_{way}": likeness(signed(x), there),
             f"variety_{way}": diversity(there, signed(others[:count])),
+            f"taken_{way}": classifier_of(pairs).taken_for(bytes_of_signed(there), way == "ab"),
         }
         if kind is not None:
             painted = bytes_of_signed(there).cpu().numpy()
@@ -223,6 +227,26 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     # One number of either direction after the other.
     pairs_of_numbers = zip(found["ab"].items(), found["ba"].items(), strict=True)
     return dict(number for pair in pairs_of_numbers for number in pair)
+
+
+@lru_cache(maxsize=1)
+def classifier_of(pairs: PairSet) -> TwoSets:
+    """Return the small classifier of the training images of two sets."""
+    return two_sets(pairs.train_a, pairs.train_b)
+
+
+def yardsticks(pairs: PairSet, count: int) -> dict[str, tuple[float, float]]:
+    """Return what ``taken_ab`` and ``taken_ba`` are of test images as they are, and of real ones.
+
+    Args:
+        pairs: the two sets.
+        count: test images of either, at most; the first ones. None of them was trained on.
+    """
+    a, b, classifier = pairs.test_a[:count], pairs.test_b[:count], classifier_of(pairs)
+    return {
+        "ab": (classifier.taken_for(a, True), classifier.taken_for(b, True)),
+        "ba": (classifier.taken_for(b, False), classifier.taken_for(a, False)),
+    }
 
 
 def likeness(x: Tensor, y: Tensor) -> float:

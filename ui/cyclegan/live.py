@@ -43,8 +43,11 @@ def draw_cyclegan(moment: Moment) -> None:
     history_slider(moment)
     left, right = st.columns([1, 1])
     with left:
-        found = translation_health(view.rows, view.status.total)
-        show_light(found, discriminator="A discriminator", collapse="Collapse")
+        target = moment.target
+        taken = {way: tuple(target[f"taken_{way}"]) for way in WAYS if f"taken_{way}" in target}
+        found = translation_health(view.rows, view.status.total, taken)
+        states = {"collapse": "Collapse", "far": "Not translated"}
+        show_light(found, discriminator="A discriminator", **states)
     with right:
         _numbers(view, names)
     _curves(moment)

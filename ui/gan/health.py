@@ -16,7 +16,7 @@ from ui.common.tables import markdown
 LIGHTS = {
     "unknown": (":gray-badge[:material/hourglass_empty: Too early]", st.info),
     "balanced": (":green-badge[:material/balance: Balanced]", st.info),
-    "far": (":red-badge[:material/wrong_location: Far from real]", st.warning),
+    "far": (":red-badge[:material/wrong_location: {far}]", st.warning),
     "won": (":red-badge[:material/gavel: {discriminator} has won]", st.warning),
     "collapse": (":red-badge[:material/filter_center_focus: {collapse}]", st.warning),
     "oscillation": (":orange-badge[:material/sync: Oscillation]", st.warning),

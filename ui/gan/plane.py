@@ -88,7 +88,8 @@ def show_health(moment: Moment, modes: int = 0) -> None:
     view = moment.view
     look = samples_of(moment)
     found = health(view.rows, view.status.total, modes, look)
-    show_light(found, discriminator="Discriminator", collapse="Mode collapse")
+    names = {"collapse": "Mode collapse", "far": "Far from real"}
+    show_light(found, discriminator="Discriminator", **names)
     show_look(look)
     st.caption(LOSSES[view.live.get("loss", view.run.config.loss)].about)
 
