@@ -16,7 +16,8 @@ from datasets.own_pairs import OwnPairs
 from datasets.pairs import load_pairs
 from lab.store import Run
 from metrics.cyclegan_health import translation_health
-from metrics.two_sets import two_sets
+from metrics.samples import noise_like
+from metrics.two_sets import APART, two_sets
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
 from registry import FAMILIES
 from training.core.config import ConfigError
@@ -511,21 +512,29 @@ def test_real_images_are_told_apart_and_translations_are_asked_the_same():
     assert other["taken_ba"] > 0.95
 
 
-def test_two_sets_of_the_same_kind_are_not_told_apart_by_heart():
-    images = torch.randint(0, 256, (80, 3, 32, 32), generator=torch.Generator().manual_seed(3))
-    a, b, c, d = images.byte().split(20)
-    found = two_sets(a, b)
-    assert found.taken_for(a, second=False) > 0.8, "those it was solved on"
-    right = (found.taken_for(c, second=False) + found.taken_for(d, second=True)) / 2
-    assert abs(right - 0.5) < 0.2
+def test_two_sets_of_the_same_kind_are_not_told_apart():
+    apples = load_pairs("fruits", 32).train_a
+    found = two_sets(apples[:60], apples[60:120])
+    gain = found.taken_for(apples[200:], second=True) - found.taken_for(apples[200:], second=False)
+    assert abs(gain) < APART
 
 
-def test_small_and_unequal_sets_count_the_same():
-    dark = torch.full((30, 3, 16, 16), 60, dtype=torch.uint8)
-    light = torch.full((3, 3, 16, 16), 190, dtype=torch.uint8)
-    found = two_sets(dark, light)
-    assert found.taken_for(dark[:5], second=False) == 1
-    assert found.taken_for(light, second=True) == 1
+def test_what_poor_generators_make_is_of_neither():
+    pairs = load_pairs("fruits", 32)
+    found = two_sets(pairs.train_a, pairs.train_b)
+    both = torch.cat([pairs.test_a, pairs.test_b]).float()
+    mush = torch.stack([both[i::12].mean(0) for i in range(12)]).byte()
+    noise = noise_like(pairs.test_a[:20])
+    for spoiled in (mush, noise, torch.full((5, 3, 32, 32), 128, dtype=torch.uint8)):
+        assert found.taken_for(spoiled, second=False) < 0.3
+        assert found.taken_for(spoiled, second=True) < 0.3
+
+
+def test_sets_count_the_same_whatever_their_size():
+    pairs = load_pairs("fruits", 32)
+    found = two_sets(pairs.train_a, pairs.train_b[:12])
+    assert found.taken_for(pairs.test_a, second=False) > 0.9
+    assert found.taken_for(pairs.test_b, second=True) > 0.9
 
 
 # -- as a run ----------------------------------------------------------------------------------
