@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.word == "compare":
             return _compare(options, _device(options.device))
@@ -76,7 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_CODES[final["state"]]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = _Parser("python -m training", description="Train a family of generative models.")
     words = parser.add_subparsers(
         dest="word", required=True, metavar="family", parser_class=_Parser

@@ -22,10 +22,13 @@ import filelock
 import numpy as np
 import torch
 
+from datasets.files.errors import DataError
+from datasets.plane import OWN
 from lab.runs.checkpoints import Checkpoints
 from lab.runs.files import RunError, read_json, write_json, writing
 from lab.runs.metrics import Metrics
 from lab.runs.notes import LOCAL, Notes
+from lab.runs.repeat import command_of
 from lab.runs.snapshots import Snapshots
 from lab.runs.status import Status
 from lab.runs.weights import TrainedWeights
@@ -140,23 +143,22 @@ class Run:
         return self.family.training.data.load(path) if path.exists() else None
 
     def experiment(self, device: torch.device | str = "cpu"):
-        """Build its experiment, untrained."""
-        family, config = self._opened()
-        return family.training.build(config, device=device, own=self.own_data())
+        """Build its experiment, untrained.
 
-    def command(self) -> str:
-        """Return the command line that repeats it."""
+        Raises:
+            DataError: its data are missing or damaged.
+            RunError: its settings are.
+        """
         family, config = self._opened()
-        flags = [
-            f"--{name.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in config.model_dump().items()
-            if value != family.training.config.model_fields[name].default
-        ]
-        if (self.path / "data.npz").exists():
-            flags.append("--data data.npz")
-        return " ".join(
-            ["python -m training", family.stem, *flags, f"--out runs/{family.stem}-again"]
-        )
+        own = self.own_data()
+        if own is None and config.dataset == OWN:
+            raise DataError(f"data.npz is missing in {self.path}: this run trains on data in it.")
+        return family.training.build(config, device=device, own=own)
+
+    def command(self, *, here: bool = True) -> str:
+        """Return the command line that repeats it; see :func:`lab.runs.repeat.command_of`."""
+        family, config = self._opened()
+        return command_of(self.path, family, config, here=here)
 
     # -- where it stands ----------------------------------------------------------------------
 

@@ -331,7 +331,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_a_second_process_is_refused(tm
 # -- data of one's own ------------------------------------------------------------------------
 
 
-def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monkeypatch, quickly):
+def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, quickly):
     points = np.random.default_rng(0).normal(size=(200, 2)) * [3, 0.5] + [100, -7]
     table = tmp_path / "my points.csv"
     table.write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in points))
@@ -348,7 +348,6 @@ def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monke
 
     words = shlex.split(run.command())
     assert words[:3] == ["python", "-m", "training"]
-    monkeypatch.chdir(run.path)  # where data.npz lies
     other = Run(quickly(*words[3:])[0]["run"])
     assert other.config == run.config
     assert same(weights(other), weights(run))

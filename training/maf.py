@@ -336,6 +336,7 @@ DEFECT_DATA = DataKind(
     read,
     DefectSet.load,
     titles=defects.SETS,
+    fetched=frozenset(defects.SETS) - {"rendered"},
     fits=lambda config, _own: find(config),
 )
 TRAINING = Training(MAFConfig, model, build, data=DEFECT_DATA)

@@ -68,6 +68,7 @@ class DataKind:
         load: reads what its ``save`` has written into the folder of a run, and checks it again.
         flags: of the command line, for ``read``.
         titles: of the known sets, by name.
+        fetched: names of those that do not come with the lab.
         is_here: says whether a known set is on this machine.
         download: brings a known set that is not: ``download(name, progress)``.
         fits: refuses data that cannot be trained on with some settings: ``fits(config, own)``.
@@ -82,6 +83,7 @@ class DataKind:
     load: Callable[[Path], Own]
     flags: tuple[Flag, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+    fetched: frozenset[str] = frozenset()
     is_here: Callable[[str], bool] = _always
     download: Callable[[str, Progress], object] | None = None
     fits: Callable[[Any, Any], object] = _nothing

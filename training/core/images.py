@@ -136,6 +136,7 @@ IMAGE_DATA = DataKind(
         Flag("grey", False, "Read own images as grey."),
     ),
     titles={name: source.title for name, source in IMAGES.items()},
+    fetched=frozenset(name for name, source in IMAGES.items() if not source.built_in),
     is_here=is_here,
     download=download,
     fits=fits,

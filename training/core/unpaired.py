@@ -43,6 +43,7 @@ PAIR_DATA = DataKind(
     read,
     OwnPairs.load,
     titles={name: source.title for name, source in PAIRS.items()},
+    fetched=frozenset(name for name, source in PAIRS.items() if not source.built_in),
     is_here=is_here,
     download=download,
 )

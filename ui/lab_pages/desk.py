@@ -15,7 +15,7 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
-from ui.common.downloads import deferred, say_what_failed
+from ui.common.downloads import deferred, say_what_failed, show_command
 from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
@@ -251,8 +251,7 @@ def _settings_table(family: Family, run: Run) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True)
     else:
         st.caption("None: it was trained as the page offers it.")
-    st.caption("The same training from the command line:")
-    st.code(run.command(), language="bash", wrap_lines=True)
+    show_command(run)
 
 
 def _value(run: Run, name: str) -> str:
