@@ -17,7 +17,7 @@ from datasets.defects import read_folder, read_one, read_zip
 from datasets.files.images import SUFFIXES, read_image, read_mask
 from datasets.own import DataError, read_own
 from datasets.own_images import read_image_files, read_image_folder, read_image_zip
-from datasets.pairs import read_pairs_folder, read_two_sets
+from datasets.own_pairs import read_pairs_folder, read_two_sets
 
 KINDS = {
     ".png": "PNG",

@@ -29,7 +29,7 @@ from datasets.own_images import (
     read_image_zip,
     read_uploads,
 )
-from datasets.pairs import pair_folders, read_pairs_folder
+from datasets.own_pairs import pair_folders, read_pairs_folder
 
 
 def assert_sentence(error: BaseException) -> None:

@@ -15,20 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import pairs
+from datasets import own_images, own_pairs, pairs
 from datasets.images import DataMissing
 from datasets.own import DataError
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    PAIRS,
-    download,
-    is_here,
-    load_pairs,
+from datasets.own_pairs import (
+    OwnPairs,
     pair_folders,
     read_pairs_folder,
     read_pairs_zip,
     read_two_sets,
 )
+from datasets.pairs import PAIRS, download, is_here, load_pairs
+
+PARTS = ("trainA", "trainB", "testA", "testB")
 
 
 def image(colour=(200, 40, 30), size=(40, 30), mode="RGB", form="JPEG", **options) -> bytes:
@@ -43,7 +42,7 @@ def layout(counts=(8, 6, 2, 3), inside="set/") -> dict[str, bytes]:
     """Files of a set in the paper's layout."""
     return {
         f"{inside}{part}/{i}.jpg": image((20 * k, 30 * i % 255, 90))
-        for k, (part, count) in enumerate(zip(pairs.PARTS, counts, strict=True))
+        for k, (part, count) in enumerate(zip(PARTS, counts, strict=True))
         for i in range(count)
     }
 
@@ -201,7 +200,8 @@ def test_own_sets_are_of_the_size_that_is_trained():
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     """A data root of its own, and no others."""
-    monkeypatch.setattr(pairs, "data_roots", lambda: [tmp_path])
+    for module in (pairs, own_pairs, own_images):
+        monkeypatch.setattr(module, "data_roots", lambda: [tmp_path])
     pairs._known.cache_clear()
     return tmp_path
 

@@ -58,7 +58,7 @@ from datasets import defects, mvtec
 from datasets.files.images import read_image
 from datasets.own import OwnData, read_own
 from datasets.own_images import read_image_zip
-from datasets.pairs import read_pairs_zip
+from datasets.own_pairs import read_pairs_zip
 from lab.driver import drive
 from lab.imports.run_import import import_run
 from lab.imports.weights_import import read_weights, run_from_weights

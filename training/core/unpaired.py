@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    PAIRS,
-    PairSet,
-    download,
-    is_here,
-    read_pairs_folder,
-    read_pairs_zip,
-)
+from datasets.own_pairs import OwnPairs, read_pairs_folder, read_pairs_zip
+from datasets.pairs import PAIRS, PairSet, download, is_here
 from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
 from training.core.config import RunConfig

@@ -9,21 +9,14 @@ import streamlit as st
 from datasets.files.images import SUFFIXES
 from datasets.files.sources import folder_state
 from datasets.own import DataError
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    FRUITS,
-    HOME,
-    OWN,
-    PAIRS,
-    TEST,
-    TRAIN,
-    download,
-    is_here,
+from datasets.own_pairs import (
+    OwnPairs,
     pair_folders,
     read_pairs_folder,
     read_pairs_zip,
     read_two_sets,
 )
+from datasets.pairs import FRUITS, HOME, OWN, PAIRS, TEST, TRAIN, download, is_here
 from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.offers import offer
