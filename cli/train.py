@@ -98,10 +98,11 @@ def parser() -> argparse.ArgumentParser:
             )
         kind = family.training.data
         help = f"{kind.own[0].upper()}{kind.own[1:]}, of your own (sets the dataset to own)."
-        sub.add_argument("--data", type=Path, help=help)
+        sub.add_argument("--data", type=Path, nargs="+", metavar="PATH", help=help)
         for flag in kind.flags:
-            switch = flag.default is False
-            taken = {"action": "store_true"} if switch else {"type": int, "default": flag.default}
+            taken = {"type": type(flag.default), "default": flag.default}
+            if flag.default is False:
+                taken = {"action": "store_true"}
             sub.add_argument(f"--{flag.name}", help=flag.help, **taken)
         sub.add_argument(
             "--out", type=Path, required=True, help="The folder of the run; must not exist yet."
@@ -155,15 +156,21 @@ def _create(options: argparse.Namespace) -> Run:
 
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
-    path, flags = options.data, {flag.name: getattr(options, flag.name) for flag in kind.flags}
-    if not path.exists():
-        raise DataError(f"There is no file or folder {path}.")
-    if path.suffix == ".npz":
-        return kind.load(path)
+    paths: list[Path] = options.data
+    flags = {name: getattr(options, name) for f in kind.flags if (name := f.name.replace("-", "_"))}
+    if len(paths) > kind.paths:
+        raise ConfigError(f"--data takes {kind.own} here; {len(paths)} paths are too many.")
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"There is no file or folder {path}.")
+    if len(paths) == 1 and paths[0].suffix == ".npz":
+        return kind.load(paths[0])
     try:
-        return kind.read(path, config, **flags)
+        return kind.read(config, *paths, **flags)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DataError(
+            f"{error.filename or paths[0]} cannot be read: {error.strerror}."
+        ) from error
 
 
 def _compare(options: argparse.Namespace, device: str) -> int:

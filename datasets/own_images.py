@@ -40,8 +40,10 @@ from datasets.files.stacks import read_stack
 __all__ = [
     "Item",
     "OwnImages",
+    "arrange",
     "decode",
     "fixed_fifth",
+    "holds_images",
     "image_folders",
     "read_image_files",
     "read_image_folder",
@@ -284,7 +286,7 @@ def decode(
     """
     if not MIN_SIDE <= size <= MAX_SIZE or channels not in (1, 3):
         raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIZE}, channels 1 or 3.")
-    items = _arrange(sources, skipped)
+    items = arrange(sources, skipped)
     if (total := len(items) * channels * size * size) > most:
         raise DataError(
             f"{len(items):,} images of {size} × {size} pixels need {total / 2**20:.0f} MB, at "
@@ -294,8 +296,11 @@ def decode(
     return images, [items[read.index] for read in found]
 
 
-def _arrange(sources: list[Source], skipped: list[str]) -> list[Item]:
-    """Give each image the class and the part of the split that its place stands for."""
+def arrange(sources: list[Source], skipped: list[str]) -> list[Item]:
+    """Give each image the class and the part of the split that its place stands for.
+
+    What stands for none is named in ``skipped``.
+    """
     images = [(place, read) for place, read in sources if is_image(place[-1])]
     others = (place for place, _ in sources if not is_image(place[-1]))
     skipped += [f"{shown(*place)}: Its name is not that of an image." for place in others]
@@ -370,7 +375,9 @@ def _holds_images(folder: Path) -> bool:
     the folder, or in all of its sub-folders, or in all of those of `train`.
     """
     try:
-        return any(_peek(f) or _peek_below(f) for f in (folder, folder / "train") if f.is_dir())
+        return any(
+            holds_images(f) or _hold_images(f) for f in (folder, folder / "train") if f.is_dir()
+        )
     except OSError:
         return False
 
@@ -380,10 +387,11 @@ def _first(folder: Path) -> list[os.DirEntry[str]]:
         return list(islice((entry for entry in entries if not is_junk(entry.name)), 20))
 
 
-def _peek(folder: Path) -> bool:
+def holds_images(folder: Path) -> bool:
+    """Whether there are images in a folder, among a few entries."""
     return any(is_image(entry.name) and entry.is_file() for entry in _first(folder))
 
 
-def _peek_below(folder: Path) -> bool:
+def _hold_images(folder: Path) -> bool:
     below = [Path(entry) for entry in _first(folder) if entry.is_dir(follow_symlinks=False)]
-    return bool(below) and all(map(_peek, below))
+    return bool(below) and all(map(holds_images, below))

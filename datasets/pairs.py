@@ -228,7 +228,7 @@ def _known(name: str, where: Path, size: int, _state: str) -> PairSet:
     else:
         sources = _archive_sources(where, skipped)
     few, left = _thinned([s for s in sources if is_image(s[0][-1])], size)
-    parts = read_parts(few, size, skipped, MAX_LOADED)
+    parts, _ = read_parts(few, size, skipped, MAX_LOADED)
     counts = [len(part) for part in parts]
     a, b = PAIRS[name].domains
     note = (
@@ -267,8 +267,8 @@ def _own_set(own: OwnPairs | None, size: int) -> PairSet:
         )
     counts = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
     note = (
-        f"{counts[0]:,} images of A and {counts[1]:,} of B to learn from, {counts[2]} and "
-        f"{counts[3]} to test on, from {own.name}."
+        f"{counts[0]:,} images of {own.domains[0]} and {counts[1]:,} of {own.domains[1]} to learn "
+        f"from, {counts[2]} and {counts[3]} to test on, from {own.name}."
     )
     arrays = (own.train_a, own.train_b, own.test_a, own.test_b)
     return PairSet(OWN, own.name, own.domains, *map(torch.from_numpy, arrays), note)

@@ -23,7 +23,9 @@ from datasets.own_pairs import (
     pair_folders,
     read_pairs_folder,
     read_pairs_zip,
+    read_two_folders,
     read_two_sets,
+    set_folders,
 )
 from datasets.pairs import PAIRS, download, is_here, load_pairs
 
@@ -95,6 +97,58 @@ def test_without_test_folders_a_fifth_of_each_is_held_out(tmp_path):
     assert [len(own.train_b), len(own.test_b)] == [12, 3]
 
 
+TWO = {
+    "two folders": ("horse", "zebra"),
+    "folders around them": ("a/b/horse", "a/b/zebra"),
+    "a part to test on": ("train/horse", "train/zebra", "test/horse", "test/zebra"),
+}
+
+
+@pytest.mark.parametrize("places", TWO.values(), ids=TWO)
+def test_any_two_folders_are_two_sets_that_are_called_like_them(places, tmp_path):
+    counts = {place: 7 + i for i, place in enumerate(places)}
+    files = {
+        f"{place}/{i}.png": image((40 * len(place), 30 * i, 90), form="PNG")
+        for place, count in counts.items()
+        for i in range(count)
+    }
+    archive = read_pairs_zip(packed(files), "mine.zip", 32)
+    written(tmp_path, files)
+    folder = read_pairs_folder(tmp_path / ("a/b" if places[0].startswith("a") else ""), 32)
+    for own in (archive, folder):
+        assert own.domains == ("horse", "zebra")
+        counted = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
+        assert counted == ([7, 8, 9, 10] if len(places) == 4 else [6, 7, 1, 1])
+    assert np.array_equal(archive.train_b, folder.train_b)
+
+
+def test_two_folders_in_two_places_are_two_sets(tmp_path):
+    some = [image((30 * i, 9, 9), form="PNG") for i in range(8)]
+    written(tmp_path, {f"x/horse/{i}.png": data for i, data in enumerate(some[:7])})
+    written(tmp_path, {f"y/zebra/{i}.png": data for i, data in enumerate(some)})
+    (tmp_path / "zebras.zip").write_bytes(
+        packed({f"deep/{i}.png": data for i, data in enumerate(some)})
+    )
+    horse, zebra = tmp_path / "x" / "horse", tmp_path / "y" / "zebra"
+    own = read_two_folders(horse, zebra, 32)
+    assert own.domains == ("horse", "zebra")
+    assert own.name == "horse and zebra"
+    other = read_two_folders(tmp_path / "zebras.zip", horse, 32)
+    assert other.domains == ("zebras", "horse"), "the first is A"
+    assert np.array_equal(other.train_a, own.train_b)
+    with pytest.raises(DataError, match=r"no such folder|no file"):
+        read_two_folders(horse, tmp_path / "nowhere", 32)
+
+
+def test_a_and_b_can_be_named_and_are_never_named_alike(tmp_path):
+    files = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
+    own = read_two_sets(files, files, 32)
+    assert own.domains == ("A", "B")
+    assert own.called(" day  light ", "").domains == ("day light", "B")
+    assert own.called("dog", "dog").domains == ("dog (A)", "dog (B)")
+    assert own.called("ü" * 99, "b").domains == ("ü" * 40, "b")
+
+
 def exif_rotated() -> bytes:
     image = Image.new("RGB", (40, 30), (0, 0, 200))
     image.paste((255, 255, 0), (0, 0, 40, 15))
@@ -140,8 +194,11 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
         read_two_sets(good, one, 32, ("A", "B"))
     with pytest.raises(DataError, match=r"Set A has 0 .*Left out: a\.png"):
         read_two_sets([("a.png", b"no")], good, 32, ("A", "B"))
-    with pytest.raises(DataError, match="trainA and trainB"):
-        read_pairs_zip(packed({"cats/1.jpg": image(), "dogs/1.jpg": image()}), "a.zip", 32)
+    with pytest.raises(DataError, match=r"two folders.*found: cats, dogs, fish\."):
+        three = {f"{name}/1.jpg": image() for name in ("cats", "dogs", "fish")}
+        read_pairs_zip(packed(three), "a.zip", 32)
+    with pytest.raises(DataError, match=r"two folders.*found: none\."):
+        read_pairs_zip(packed({"1.jpg": image(), "2.jpg": image()}), "a.zip", 32)
     with pytest.raises(DataError, match="zip archive"):
         read_pairs_zip(b"PK no archive", "a.zip", 32)
     with pytest.raises(DataError, match="Set A has 1"):
@@ -217,6 +274,19 @@ def test_a_folder_below_a_root_is_a_set(root):
     assert [len(x) for x in (loaded.train_a, loaded.train_b)] == [8, 6]
     assert loaded.domains == ("apple", "orange")
     assert loaded.masks_a is None
+
+
+def test_any_two_folders_below_a_root_are_offered(root):
+    names = ("horse", "zebra", "deep/one", "deep/two", "three/a", "three/b", "three/c")
+    for name in (*names, ".hidden/a", "_made/b"):
+        written(root, {f"{name}/1.png": image(form="PNG")})
+    (root / "empty").mkdir()
+    assert pair_folders() == [root / "deep"]
+    assert [str(path.relative_to(root)) for path in set_folders()] == [
+        "horse",
+        "zebra",
+        *names[2:],
+    ]
 
 
 def test_images_added_later_are_seen(root):

@@ -319,7 +319,7 @@ def build(
     return kind(config, data, flow, device=device)
 
 
-def read(path: Path, config: MAFConfig) -> DefectSet:
+def read(config: MAFConfig, path: Path) -> DefectSet:
     """Read a person's own set, from a folder or a zip.
 
     Raises:

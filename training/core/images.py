@@ -66,7 +66,7 @@ class ImageConfig(ImageDataConfig):
     seed: int = seed_knob()
 
 
-def read(path: Path, _config: ImageDataConfig, *, size: int, grey: bool) -> OwnImages:
+def read(_config: ImageDataConfig, path: Path, *, size: int, grey: bool) -> OwnImages:
     """Read a person's own images, from a folder or a zip.
 
     Args:
