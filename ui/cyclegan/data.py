@@ -19,7 +19,7 @@ from datasets.own_pairs import (
 from datasets.pairs import FRUITS, HOME, OWN, PAIRS, TEST, TRAIN, download, is_here
 from registry import Family
 from training.core.config import ConfigError, RunConfig
-from ui.common.offers import offer
+from ui.common.data import offer
 from ui.common.plain import code_points, left_out, plain, refuse
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session

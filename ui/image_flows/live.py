@@ -19,9 +19,9 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
 from ui.common.curves import draw_curves, last_with, pace
+from ui.common.data import offer
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
-from ui.common.offers import offer
 from ui.common.plain import code_points, left_out, plain, refuse
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore

@@ -15,8 +15,8 @@ from datasets.plane import OWN
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
+from ui.common.data import offer
 from ui.common.form import use_config
-from ui.common.offers import offer
 from ui.common.plain import left_out, plain, refuse
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
