@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from datasets.defect_set import fitted_mask
 from figures.images import gif
+from figures.maf_images import enlarged, outlined
 from figures.palette import palette, rgb
 from figures.text import as_drawn, text_width, write
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
+PREVIEW = 96  # pixels along the side of an image in a sheet of groups, or nearly
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
 GAP = 2  # pixels between two images
 LONGEST, LONGEST_CODES = 18, 27  # signs of a label
@@ -95,6 +98,34 @@ def _short(label: str) -> str:
     words = as_drawn(label)
     longest = LONGEST if words == label else LONGEST_CODES
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
+
+
+# A name, images as uint8 ``(n, C, S, S)``, and masks, booleans ``(n, S, S)``, if there are any.
+Group = tuple[str, np.ndarray, np.ndarray | None]
+
+
+def groups_sheet(groups: Sequence[Group], theme: str) -> Image.Image:
+    """Lay groups of images of one size in rows behind their names; true masks are outlined."""
+    columns = max(len(images) for _, images, _ in groups)
+    cells: list[np.ndarray] = []
+    for _, images, masks in groups:
+        row = [_cell(image, None if masks is None else masks[i]) for i, image in enumerate(images)]
+        cells += row
+        paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
+        blank = np.broadcast_to(paper[:, None, None], row[0].shape)
+        cells += [blank] * (columns - len(row))
+    return labelled_rows(np.stack(cells), columns, [name for name, _, _ in groups], theme, scale=1)
+
+
+def _cell(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return an image ``(C, S, S)`` in RGB, about as large as all in the sheet, ``(3, T, T)``."""
+    pixels = np.repeat(image, 3 // len(image), 0).transpose(1, 2, 0)
+    if len(pixels) > PREVIEW:
+        small = Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.asarray(small.resize((PREVIEW, PREVIEW), Image.Resampling.LANCZOS))
+        mask = None if mask is None else fitted_mask(mask, PREVIEW)
+    pixels = enlarged(pixels, PREVIEW)
+    return (pixels if mask is None else outlined(pixels, mask)).transpose(2, 0, 1)
 
 
 def film_of_images(

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from datasets.files.errors import DataError
+from datasets.files.saved import read_name
 from datasets.plane import OWN
 from lab.runs.checkpoints import Checkpoints
 from lab.runs.files import RunError, read_json, write_json, writing
@@ -141,6 +142,10 @@ class Run:
         """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
         path = self.path / "data.npz"
         return self.family.training.data.load(path) if path.exists() else None
+
+    def data_name(self) -> str:
+        """Return what the user's data that it trains on are called, without reading them."""
+        return read_name(self.path / "data.npz")
 
     def experiment(self, device: torch.device | str = "cpu"):
         """Build its experiment, untrained.

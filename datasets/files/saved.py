@@ -11,8 +11,9 @@ import numpy as np
 from datasets.files import write_atomic
 from datasets.files.archives import open_zip
 from datasets.files.errors import DataError
+from datasets.files.sources import bare_name
 
-__all__ = ["check_saved", "read_saved", "read_texts", "save_arrays"]
+__all__ = ["check_saved", "read_name", "read_saved", "read_texts", "save_arrays"]
 
 MAX_ARRAYS = 64  # in one .npz file
 _DAMAGED = "The saved data cannot be read: the file is damaged."
@@ -67,6 +68,16 @@ def read_saved(
     # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
     except Exception as error:
         raise DataError(_DAMAGED) from error
+
+
+def read_name(path: str | Path) -> str:
+    """Return what saved data are called, without reading them; an empty text if they do not say."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            name = saved["name"] if "name" in saved.files else saved["words"][0]
+    except Exception:  # numpy, zipfile and zlib each have their own
+        return ""
+    return bare_name(str(name))
 
 
 def check_saved(path: str | Path, limit: int) -> None:

@@ -15,6 +15,7 @@ from datasets.own import DataError, OwnData, read_own
 from datasets.own_images import OwnImages
 from datasets.own_pairs import OwnPairs
 from datasets.plane import OWN
+from lab.store import Run
 from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
@@ -102,6 +103,26 @@ def use_config(family: Family, config: RunConfig) -> None:
         st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
 
 
+def use_settings_of(run: Run, **changed: Any) -> None:
+    """Set the widgets to the settings of a run, some of them changed, and bring its data along.
+
+    Only before they are drawn (a callback, say).
+    """
+    use_config(run.family, run.config.replace(**changed))
+    _bring_data(run)
+
+
+def _bring_data(run: Run) -> None:
+    """Keep the user's own data of a run in the session, as if they had been uploaded."""
+    try:
+        own = run.own_data()
+    except DataError as error:
+        st.session_state.setdefault(f"{run.family.stem}.problems", []).append(str(error))
+        return
+    if own is not None:
+        st.session_state[KEPT_AS[type(own)]] = own
+
+
 # What those who pass a link on, mailing lists say, hang onto it: no setting of anybody's.
 _TRACKING = re.compile(r"utm_\w+|\w*clid|mc_[ce]id|_ga|_gl|igshid|ref(errer|_src)?|source")
 
@@ -139,8 +160,7 @@ def _adopt_run(family: Family) -> RunConfig | None:
         return None
     if run is None:
         return None
-    if (own := run.own_data()) is not None:
-        st.session_state[KEPT_AS[type(own)]] = own
+    _bring_data(run)
     return run.config
 
 

@@ -18,7 +18,8 @@ from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
-from ui.common.form import choice_label, knob_widget, url_problems, use_config
+from ui.common.data import data_title
+from ui.common.form import choice_label, knob_widget, url_problems, use_settings_of
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.plain import plain, refusals, refuse
@@ -201,6 +202,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
     words = f"A run {whose}" if whose else "Your run"
     if shipped:
         words = "A run that ships with the lab"
+    words += f" on {plain(data_title(view.run))}"
     if other:
         values = ", ".join(
             f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
@@ -211,8 +213,8 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
         st.caption(f"{words}.", width="stretch")
         st.button(
             "Use its settings",
-            on_click=use_config,
-            args=(family, used),
+            on_click=use_settings_of,
+            args=(view.run,),
             disabled=not other,
             type="tertiary",
             icon=":material/tune:",

@@ -15,8 +15,8 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
+from ui.common.data import data_title
 from ui.common.downloads import deferred, say_what_failed, show_command
-from ui.common.form import choice_label
 from ui.common.lab import lab, rules
 from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
@@ -131,7 +131,7 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
     return {
         "name": run.notes.name() or run.id,
         "family": run.family.title,
-        "data": choice_label(getattr(run.config, "dataset", "")),
+        "data": data_title(run),
         **({"owner": run.notes.access().name} if lab().signed_in else {}),
         "state": word,
         "done": status.step / status.total if status.total else 0.0,
