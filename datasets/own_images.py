@@ -389,7 +389,10 @@ def _first(folder: Path) -> list[os.DirEntry[str]]:
 
 def holds_images(folder: Path) -> bool:
     """Whether there are images in a folder, among a few entries."""
-    return any(is_image(entry.name) and entry.is_file() for entry in _first(folder))
+    try:
+        return any(is_image(entry.name) and entry.is_file() for entry in _first(folder))
+    except OSError:
+        return False
 
 
 def _hold_images(folder: Path) -> bool:

@@ -25,6 +25,7 @@ from datasets.files.sources import (
 from datasets.own_images import ALL, Files, arrange, decode, fixed_fifth, holds_images
 
 __all__ = [
+    "MAX_NAME",
     "OwnPairs",
     "is_layout",
     "pair_folders",
@@ -41,7 +42,6 @@ MAX_PAIRS = 256 * 2**20  # bytes of all images at the size they are used in
 MIN_SIDE, MAX_SIDE = 16, 256
 MAX_NAME = 40  # characters of what A or B is called
 MOST_FOLDERS = 200  # in a folder that are looked at
-LETTERS = ("A", "B")
 
 _PARTS = ("train_a", "train_b", "test_a", "test_b")
 
@@ -225,20 +225,25 @@ def read_two_folders(a: Path, b: Path, size: int) -> OwnPairs:
     return _as_two(sets[0], sets[1], size, (names[0], names[1]), skipped)
 
 
-def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str] = LETTERS) -> OwnPairs:
+def read_two_sets(a: Files, b: Files, size: int) -> OwnPairs:
     """Read two sets of images that were uploaded; a fixed fifth of each is held out.
+
+    A set that came as one zip is called like it.
 
     Args:
         a: names and contents of the images of A, or of zips of them.
         b: the same of B.
         size: pixels per side; each image is cropped to its central square and resized.
-        domains: what A and B show.
 
     Raises:
         DataError: a set has fewer than six usable images, or they are too large together.
     """
     skipped: list[str] = []
-    return _as_two(_uploaded(a, skipped), _uploaded(b, skipped), size, domains, skipped)
+    one, two = (
+        bare_name(files[0][0])[: -len(".zip")] if len(files) == 1 else letter
+        for letter, files in zip("AB", (a, b), strict=True)
+    )
+    return _as_two(_uploaded(a, skipped), _uploaded(b, skipped), size, (one, two), skipped)
 
 
 def _uploaded(files: Files, skipped: list[str]) -> list[Source]:
@@ -309,5 +314,5 @@ def read_parts(
 
 def _apart(names: tuple[str, str]) -> tuple[str, str]:
     """Return names for A and B that are short, and not the same."""
-    a, b = (" ".join(name.split())[:MAX_NAME] for name in names)
+    a, b = (" ".join(name.split())[:MAX_NAME] or "?" for name in names)
     return (a, b) if a != b else (f"{a} (A)", f"{b} (B)")

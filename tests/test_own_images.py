@@ -728,6 +728,7 @@ def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
     tester.file_uploader[0].set_value(zips).run()
     assert not tester.exception
     assert tester.text[0].value == "True ('cat', 'dog') 24"
+    assert tester.image[0].proto.imgs[0].alt == "Some of the images: cat 12, dog 12"
     tester.selectbox(key="own_images.from").set_value("pets").run()
     assert tester.text[0].value == "True ('cat',) 24"
     put_pictures(root / "pets" / "dog", 3, first=50)

@@ -144,6 +144,8 @@ def test_a_and_b_can_be_named_and_are_never_named_alike(tmp_path):
     files = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
     own = read_two_sets(files, files, 32)
     assert own.domains == ("A", "B")
+    zips = [[(f"{name}.ZIP", packed(dict(files)))] for name in ("my cats", "dogs")]
+    assert read_two_sets(*zips, 32).domains == ("my cats", "dogs")
     assert own.called(" day  light ", "").domains == ("day light", "B")
     assert own.called("dog", "dog").domains == ("dog (A)", "dog (B)")
     assert own.called("ü" * 99, "b").domains == ("ü" * 40, "b")
@@ -173,8 +175,7 @@ def test_images_of_every_kind_are_taken_and_the_others_named():
         ("empty.jpg", b""),
     ]
     more = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(6)]
-    own = read_two_sets([*odd, *bad, *more], more, 32, ("left", "right"))
-    assert own.domains == ("left", "right")
+    own = read_two_sets([*odd, *bad, *more], more, 32)
     assert len(own.train_a) + len(own.test_a) == 10
     assert len(own.skipped) == 4
     for name, _ in bad:
@@ -191,9 +192,9 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
     good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
     one = good[:1]
     with pytest.raises(DataError, match=r"Set B has 1 images.*at least 6"):
-        read_two_sets(good, one, 32, ("A", "B"))
+        read_two_sets(good, one, 32)
     with pytest.raises(DataError, match=r"Set A has 0 .*Left out: a\.png"):
-        read_two_sets([("a.png", b"no")], good, 32, ("A", "B"))
+        read_two_sets([("a.png", b"no")], good, 32)
     with pytest.raises(DataError, match=r"two folders.*found: cats, dogs, fish\."):
         three = {f"{name}/1.jpg": image() for name in ("cats", "dogs", "fish")}
         read_pairs_zip(packed(three), "a.zip", 32)
@@ -209,7 +210,7 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
 
 def test_own_sets_are_saved_and_checked_again(tmp_path):
     good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
-    own = read_two_sets(good, good, 32, ("left", "right"))
+    own = read_two_sets(good, good, 32)
     path = tmp_path / "data.npz"
     own.save(path)
     again = OwnPairs.load(path)

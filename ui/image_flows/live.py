@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from datasets.files.images import SUFFIXES
@@ -19,10 +20,10 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
 from ui.common.curves import draw_curves, last_with, pace
-from ui.common.data import offer
+from ui.common.data import offer, preview
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
-from ui.common.plain import code_points, left_out, plain, refuse
+from ui.common.plain import counted, plain, refuse
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
@@ -106,14 +107,21 @@ def _own_images() -> OwnImages | None:
         if images is None:
             st.info("Upload some images, then press Train.")
             return None
-        st.caption(
-            f"{len(images.images):,} images of {len(images.classes)} "
-            f"{'class' if len(images.classes) == 1 else 'classes'} from {plain(images.name)}; "
-            f"{int(images.held_out.sum()):,} are held out as test set."
-        )
-        code_points(images.classes)
-        left_out(images.skipped)
+        _describe(images)
         return images
+
+
+def _describe(own: OwnImages) -> None:
+    preview(
+        [
+            (name, own.images, np.flatnonzero(own.labels == k), None)
+            for k, name in enumerate(own.classes)
+        ],
+        f"{len(own.images):,} images of {counted(len(own.classes), 'class')} from "
+        f"{plain(own.name)}; {int(own.held_out.sum()):,} are held out as test set.",
+        f"the central square of each, at {own.images.shape[2]} x {own.images.shape[3]} pixels",
+        own.skipped,
+    )
 
 
 def _uploaded(size: int, channels: int) -> OwnImages | None:
@@ -130,7 +138,7 @@ def _uploaded(size: int, channels: int) -> OwnImages | None:
     return images
 
 
-@st.cache_data(max_entries=4, show_spinner="Reading the images")
+@st.cache_resource(max_entries=4, show_spinner="Reading the images")
 def _folder(path: Path, size: int, channels: int, state: str) -> OwnImages:
     return read_image_folder(path, size, channels)
 

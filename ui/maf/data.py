@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
-from datasets.defects import MAX_UPLOAD, DefectSet, find_sets, read_folder, read_zip
+from datasets.defects import GOOD, MAX_UPLOAD, DefectSet, find_sets, read_folder, read_zip
 from datasets.files.sources import folder_state
 from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
@@ -15,9 +16,9 @@ from datasets.plane import OWN
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
-from ui.common.data import offer
+from ui.common.data import offer, preview
 from ui.common.form import use_config
-from ui.common.plain import left_out, plain, refuse
+from ui.common.plain import plain, refuse
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
@@ -118,12 +119,19 @@ def _describe(data: DefectSet) -> None:
     masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
     if data.masked and not data.known.all():
         masks = f"with masks but for {int((~data.known).sum())}, whose pixels are not evaluated"
-    st.caption(
+    kinds = np.array(data.kinds)
+    tested = [
+        (kind, data.test, np.flatnonzero(kinds == kind), data.masks)
+        for kind in (GOOD, *data.defects)
+    ]
+    preview(
+        [("train", data.train, np.arange(len(data.train)), None), *tested],
         f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
         f"{good:,} good and {len(data.kinds) - good:,} defective "
-        f"({plain(', '.join(data.defects))}), {masks}."
+        f"({plain(', '.join(data.defects))}), {masks}.",
+        f"squeezed into {data.size} x {data.size} pixels, true masks outlined",
+        data.skipped,
     )
-    left_out(data.skipped)
 
 
 def _uploaded(side: int) -> DefectSet | None:
