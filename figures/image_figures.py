@@ -17,7 +17,7 @@ from figures.palette import palette, rgb
 from figures.text import as_drawn, text_width, write
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
-PREVIEW = 96  # pixels along the side of an image in a sheet of groups, or nearly
+PREVIEW = 96  # pixels along the side of an image of a person's own, or nearly
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
 GAP = 2  # pixels between two images
 LONGEST, LONGEST_CODES = 18, 27  # signs of a label
@@ -100,21 +100,23 @@ def _short(label: str) -> str:
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
-# A name, images as uint8 ``(n, C, S, S)``, and masks, booleans ``(n, S, S)``, if there are any.
-Group = tuple[str, np.ndarray, np.ndarray | None]
+def preview_sheet(
+    images: np.ndarray, masks: np.ndarray | None, columns: int, theme: str
+) -> Image.Image:
+    """Tile images of any size, all as large as each other; true masks are outlined.
 
-
-def groups_sheet(groups: Sequence[Group], theme: str) -> Image.Image:
-    """Lay groups of images of one size in rows behind their names; true masks are outlined."""
-    columns = max(len(images) for _, images, _ in groups)
-    cells: list[np.ndarray] = []
-    for _, images, masks in groups:
-        row = [_cell(image, None if masks is None else masks[i]) for i, image in enumerate(images)]
-        cells += row
-        paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
-        blank = np.broadcast_to(paper[:, None, None], row[0].shape)
-        cells += [blank] * (columns - len(row))
-    return labelled_rows(np.stack(cells), columns, [name for name, _, _ in groups], theme, scale=1)
+    Args:
+        images: uint8, ``(N, C, S, S)``; C is 1 (grey) or 3 (RGB), N at least 1.
+        masks: booleans, ``(N, S, S)``, if there are any.
+        columns: images in a row; where there are fewer, the rest of the row is empty.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    known = [None] * len(images) if masks is None else masks
+    cells = [_cell(image, mask) for image, mask in zip(images, known, strict=True)]
+    paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
+    blank = np.broadcast_to(paper[:, None, None], cells[0].shape)
+    cells += [blank] * (columns - len(cells))
+    return tile(np.stack(cells), columns, theme, 1)
 
 
 def _cell(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

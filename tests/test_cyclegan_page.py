@@ -208,7 +208,7 @@ def test_two_uploads_become_two_sets():
     assert ready
     assert own.domains == ("red", "B")
     assert any("6 images of red (A)" in caption.value for caption in tester.caption)
-    assert len(tester.image) == 1, "some of them as the model will see them"
+    assert len(tester.image) == 2, "some of them as the model will see them"
     assert len(own.train_a) == 6
     assert [line for line in own.skipped if "x.png" in line]
     tester.file_uploader[1].set_value(images[:1]).run()

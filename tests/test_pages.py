@@ -278,7 +278,7 @@ def test_whatever_the_form_says_the_run_says_what_it_is_of():
     tester = healthy(opened(family, run=run.id))
     tester.selectbox("nice.dataset").set_value("ring")
     healthy(tester)
-    assert "on my \\*drawing\\*.png, with" in words(tester)
+    assert "Your run on my \\*drawing\\*.png. The form" in words(tester)
     tester.button("nice.take_over").click()
     healthy(tester)
     assert tester.selectbox("nice.dataset").value == "own"

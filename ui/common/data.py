@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from datasets.own import DataError
 from datasets.plane import OWN
-from figures.image_figures import Group, groups_sheet
+from figures.image_figures import preview_sheet
 from figures.images import png
 from lab.store import Run
 from registry import Family
 from ui.common.cached import painted
 from ui.common.form import choice_label
 from ui.common.page import show_image, theme
-from ui.common.plain import counted, left_out
+from ui.common.plain import code_points, left_out, plain
 
-COLUMNS, ROWS = 8, 8  # of a preview, at most
-NAME = 11  # letters of a name in it
+COLUMNS = 4  # of the images of a part
+PARTS, IMAGES = 8, 24  # in a preview, at most
 
 Progress = Callable[[int, int], None]
 
@@ -78,23 +79,28 @@ def preview(parts: Sequence[Part], words: str, seen: str, skipped: Sequence[str]
         skipped: what was left out, each with the reason.
     """
     st.caption(words)
-    some = tuple(_some(*part) for part in parts[:ROWS] if len(part[2]))
-    drawn = painted(_sheet_png, (some, theme()), some, theme())
-    more = len(parts) - ROWS
-    rest = f" {counted(more, 'more row')} would follow." if more > 0 else ""
-    alt = f"Some of the images: {', '.join(name for name, _, _ in some)}"
-    show_image(st, drawn, alt, f"Some of them as the model will see them: {seen}.{rest}")
+    shown = [part for part in parts if len(part[2])][:PARTS]
+    rows = max(1, IMAGES // (COLUMNS * len(shown)))
+    for start in range(0, len(shown), 2):
+        for place, part in zip(st.columns(2), shown[start : start + 2]):
+            _preview_part(place, *part, rows * COLUMNS)
+    more = len(parts) - len(shown)
+    rest = f" {more:,} more of these groups are not shown." if more else ""
+    st.caption(f"Some of them as the model will see them: {seen}.{rest}")
+    code_points(name for name, *_ in parts)
     left_out(skipped)
 
 
-def _some(name: str, images: np.ndarray, which: np.ndarray, masks: np.ndarray | None) -> Group:
-    """Return a few images of a part, from all over it, and its name with how many there are."""
-    places = np.linspace(0, len(which) - 1, min(COLUMNS, len(which))).round().astype(int)
+def _preview_part(
+    where, name: str, images: np.ndarray, which: np.ndarray, masks: np.ndarray | None, most: int
+) -> None:
+    """Draw a few images of a part, from all over it, with its name and how many there are."""
+    places = np.linspace(0, len(which) - 1, min(most, len(which))).round().astype(int)
     chosen = which[places]
-    short = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-    label = f"{short} {len(which):,}"
-    return label, images[chosen], None if masks is None else masks[chosen]
+    of = images[chosen], None if masks is None else masks[chosen], COLUMNS, theme()
+    where.caption(f"**{plain(name)}**: {len(which):,}")
+    show_image(where, painted(_sheet_png, of, *of), f"Some images of {name}")
 
 
-def _sheet_png(groups: Sequence[Group], shade: str) -> bytes:
-    return png(groups_sheet(groups, shade))
+def _sheet_png(*of: Any) -> bytes:
+    return png(preview_sheet(*of))
