@@ -157,13 +157,16 @@ def _create(options: argparse.Namespace) -> Run:
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
     paths: list[Path] = options.data
-    flags = {name: getattr(options, name) for f in kind.flags if (name := f.name.replace("-", "_"))}
+    flags = {f.name.replace("-", "_"): f.default for f in kind.flags}
+    flags, usual = {name: getattr(options, name) for name in flags}, flags
     if len(paths) > kind.paths:
         raise ConfigError(f"--data takes {kind.own} here; {len(paths)} paths are too many.")
     for path in paths:
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.")
     if len(paths) == 1 and paths[0].suffix == ".npz":
+        if given := [name.replace("_", "-") for name in flags if flags[name] != usual[name]]:
+            raise ConfigError(f"--{given[0]} is of no use: {paths[0]} was read by an earlier run.")
         return kind.load(paths[0])
     try:
         return kind.read(config, *paths, **flags)

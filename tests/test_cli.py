@@ -370,6 +370,8 @@ def test_cyclegan_learns_from_any_two_folders_and_calls_them_as_it_is_told(tmp_p
     options = [*map(str, small), "--out", str(tmp_path / "two")]
     assert main([*options, "--data", str(tmp_path / "both")]) == 2, "these are three"
     assert main([*options, "--data", *map(str, two), str(tmp_path)]) == 2, "and so are these"
+    saved = ["--data", str(run.path / "data.npz"), "--name-a", "horse"]
+    assert main([*options, *saved]) == 2, "what was read before has its names"
     (tmp_path / "both" / "third").rename(tmp_path / "third")
     own = PAIR_DATA.read(run.config, tmp_path / "both", name_a="", name_b="")
     assert own.domains == ("my horses", "zebras")

@@ -721,7 +721,11 @@ def _choice() -> None:
     st.text(f"{ready} {own.classes if own else None} {len(own.images) if own else 0}")
 
 
-def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
+def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "ui.common.data.preview_sheet", lambda *of: drawn.append(len(of[0])) or preview_sheet(*of)
+    )
     put_pictures(root / "pets" / "cat", 24)
     tester = AppTest.from_function(_choice, default_timeout=60).run()
     zips = [(f"{kind}.zip", zipped({n: d for n, d in FILES.items() if n.startswith(kind)}),
@@ -730,6 +734,9 @@ def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
     assert not tester.exception
     assert tester.text[0].value == "True ('cat', 'dog') 24"
     assert tester.image[0].proto.imgs[0].alt == "Some images of cat"
+    assert drawn == [12, 12]
+    assert len(tester.run().image) == 2
+    assert drawn == [12, 12], "nothing is drawn again"
     tester.selectbox(key="own_images.from").set_value("pets").run()
     assert tester.text[0].value == "True ('cat',) 24"
     put_pictures(root / "pets" / "dog", 3, first=50)

@@ -25,6 +25,7 @@ from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.data import offer, preview
 from ui.common.plain import plain, refuse
+from ui.common.widgets import KEPT
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
 UPLOAD, ZIP, TWO = "Two uploads", "One zip", "Two folders"
@@ -132,6 +133,7 @@ def _named(own: OwnPairs) -> OwnPairs:
             max_chars=MAX_NAME,
             # Of other images nobody has said yet what they show.
             key=f"own_pairs.name_{letter}.{own.name}.{name}",
+            **KEPT,
         )
         for place, letter, name in zip(st.columns(2), "AB", own.domains, strict=True)
     ]
