@@ -84,7 +84,7 @@ MORE = {
     "vae_plane": ("vae_plane", SMALL, points),
     "gan": ("gan", {"iterations": 1000, "hidden": 16}, drawn),
     "nice_images": ("nice_images", {"layers": 2, "hidden": 100, "batch": 32}, images),
-    "realnvp_images": ("realnvp_images", {"batch": 32}, images),
+    "realnvp_images": ("realnvp_images", {"batch": 32, "hidden": 32, "couplings": 2}, images),
     "glow": ("glow", {"levels": 1, "steps": 4, "hidden": 32, "batch": 32}, images),
     "gan_images": ("gan_images", {"hidden": 64, "epochs": 2, "batch": 16}, images),
     "dcgan": ("dcgan", {"maps": 8, "epochs": 2, "batch": 16}, images),
@@ -145,7 +145,7 @@ def made_by(line: str, folder: Path, **env: str) -> Run:
     run = Run(out if out.is_absolute() else folder / out)
     process = in_a_shell(line, folder, **env)
     try:
-        wait_until(lambda: run.metrics.rows()[1:] or process.poll() is not None)
+        wait_until(lambda: run.metrics.rows()[1:] or process.poll() is not None, 180)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
