@@ -19,8 +19,9 @@ from datasets.files.saved import read_saved, read_texts, save_arrays
 from datasets.files.sources import bare_name, is_image
 from datasets.files.tables import MAX_MAGNITUDE, MAX_POINTS, read_table
 
-__all__ = ["OwnData", "read_density", "read_own", "read_points"]
+__all__ = ["OWN", "OwnData", "read_density", "read_own", "read_points"]
 
+OWN = "own"  # the name under which a user's own data is loaded
 MIN_POINTS = 20
 MAX_SIDE = 128
 
@@ -56,14 +57,18 @@ class OwnData:
         if len(self.columns) not in (0, 2):
             raise DataError("Points have two columns, with a name each.")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {"kind": self.kind, "array": self.array, "name": self.name}
-        save_arrays(path, arrays, {"columns": self.columns})
+        save_arrays(path, arrays, {"columns": self.columns}, packed=packed)
 
     @classmethod
     def load(cls, path: str | Path) -> OwnData:

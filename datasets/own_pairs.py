@@ -72,24 +72,32 @@ class OwnPairs:
         """Pixels per side."""
         return self.train_a.shape[2]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_PARTS, "kind", "name")}
-        save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped})
+        save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnPairs:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnPairs:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the images stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_PARTS, "domains", "name", "skipped")
-        saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields)
+        saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields, mapped=mapped)
         if str(saved["kind"]) != cls.kind:
             raise DataError("The saved data is not two sets of images.")
         domains, skipped = read_texts(saved["domains"]), read_texts(saved["skipped"])

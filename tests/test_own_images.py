@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from datasets import images
+from datasets import images, own_images
 from datasets.defects import find_sets
 from datasets.files.images import read_image
 from datasets.files.sources import folder_state
@@ -733,3 +734,10 @@ def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
     put_pictures(root / "pets" / "dog", 3, first=50)
     tester.run()
     assert tester.text[0].value == "True ('cat', 'dog') 27"
+
+
+def test_the_fixed_fifth_is_that_of_runs_of_before():
+    for count in (0, 1, 2, 57, 20_000):
+        ours = own_images._shuffled(count)
+        drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        assert (ours == drawn.numpy()).all()

@@ -179,9 +179,10 @@ def _file_reader(path: Path, most: int) -> Callable[[], bytes]:
 # -- uploads -----------------------------------------------------------------------------------
 
 
-def upload_source(name: str, data: bytes) -> Source:
-    """Return a file that was uploaded by itself."""
-    return (bare_name(name),), lambda: data
+def upload_source(name: str, data: bytes | Path, most: int = MAX_BYTES) -> Source:
+    """Return a file that was uploaded by itself, as its bytes or as where they are kept."""
+    read = _file_reader(data, most) if isinstance(data, Path) else lambda: data
+    return (bare_name(name),), read
 
 
 def zip_sources(
@@ -239,6 +240,8 @@ def _member_reader(
         try:
             with archive.open(member) as file:
                 return file.read(most + 1)  # whatever size the header claims
+        except MemoryError:
+            raise
         except Exception as error:  # zipfile, zlib, bz2, lzma: each has its own
             raise OSError("damaged in the archive") from error
 
