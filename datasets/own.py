@@ -71,13 +71,18 @@ class OwnData:
         save_arrays(path, arrays, {"columns": self.columns}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnData:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnData:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the points stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
-        saved = read_saved(path, MAX_BYTES, ("kind", "name", "array"), later=("columns",))
+        fields = ("kind", "name", "array")
+        saved = read_saved(path, MAX_BYTES, fields, later=("columns",), mapped=mapped)
         kind, name = str(saved["kind"]), bare_name(str(saved["name"]))
         columns = read_texts(saved["columns"]) if "columns" in saved else ()
         return cls(kind, saved["array"], name, columns)  # type: ignore[arg-type]

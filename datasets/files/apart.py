@@ -93,7 +93,7 @@ def turn() -> Iterator[None]:
 def call_apart(
     function: str,
     *arguments: object,
-    load: Callable[[Path], T],
+    load: Callable[[Path], T] = lambda _: None,
     bounds: Bounds = SET,
     folder: Path | None = None,
 ) -> T:

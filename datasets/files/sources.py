@@ -22,6 +22,7 @@ from paths import ROOT
 __all__ = [
     "MAX_FILES",
     "MAX_UNPACKED",
+    "MAX_UPLOAD",
     "PROJECT",
     "Place",
     "Source",
@@ -39,6 +40,8 @@ __all__ = [
 
 PROJECT = ROOT / "datasets"
 MAX_FILES = 20_000
+# Bytes of one file that is uploaded; `maxUploadSize` in .streamlit/config.toml says the same.
+MAX_UPLOAD = 100 * 2**20
 MAX_UNPACKED = 400 * 2**20
 MAX_DEPTH = 12  # folders in folders of an archive
 MAX_NAMED = 200  # how many of the files that were left out are named
