@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -67,6 +68,7 @@ class Visitor:
         self._values: dict[str, WidgetState] = {}
         self._ticks: dict[str, asyncio.Task] = {}
         self._query, self._page, self._hash = "", "", ""
+        self.session = ""
         self._images: set[str] = set()
         self._busy = asyncio.Lock()
         self._socket: ClientConnection | None = None
@@ -74,6 +76,7 @@ class Visitor:
     async def __aenter__(self) -> Visitor:
         address = urlsplit(self.url)
         self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
+        await self._http.get("/_stcore/health")  # its cookie has the token against forged requests
         self._socket = await connect(
             f"ws://{address.netloc}/_stcore/stream",
             subprotocols=["streamlit"],
@@ -99,6 +102,35 @@ class Visitor:
     async def press(self, label: str) -> None:
         """Press a button by its label."""
         await self._click(WidgetState(id=self._button(label).id, trigger_value=True))
+
+    async def put(self, content: bytes, name: str = "a.zip", file_id: str = "") -> tuple[str, int]:
+        """Send a file as the uploader does; return its id and the status of the answer, or 0."""
+        file_id = file_id or str(uuid.uuid4())
+        path = f"/_stcore/upload_file/{self.session}/{file_id}"
+        try:
+            answer = await self._http.put(
+                path, files={"file": (name, content)}, headers=self._token()
+            )
+        except httpx.TransportError:  # the door was shut before all was said
+            return file_id, 0
+        return file_id, answer.status_code
+
+    async def upload(self, label: str, files: dict[str, bytes]) -> None:
+        """Bring files to an uploader by the beginning of its label, and have the page read them."""
+        found = [e.file_uploader for e in self.elements.values() if e.HasField("file_uploader")]
+        widget = next(w for w in found if w.label.startswith(label))
+        state = WidgetState(id=widget.id)
+        for name, content in files.items():
+            file_id, status = await self.put(content, name)
+            if status != 204:
+                raise PageError(f"{name} was not taken: {status}.")
+            info = state.file_uploader_state_value.uploaded_file_info.add()
+            info.file_id, info.name, info.size = file_id, name, len(content)
+        await self._click(state)
+
+    def _token(self) -> dict[str, str]:
+        token = self._http.cookies.get("_streamlit_xsrf")
+        return {"X-Xsrftoken": token} if token else {}
 
     async def press_anything(self, rng: np.random.Generator) -> str:
         """Use one of the widgets of the page in a way that its bounds allow; return which."""
@@ -208,6 +240,7 @@ class Visitor:
             message = ForwardMsg.FromString(data)
             kind = message.WhichOneof("type")
             if kind == "new_session":
+                self.session = message.new_session.initialize.session_id or self.session
                 self._begin(message)
             elif kind == "navigation":
                 self._hash = message.navigation.page_script_hash

@@ -112,7 +112,10 @@ def call_apart(
         Busy: others were at it for too long.
     """
     with turn():
-        work = Path(tempfile.mkdtemp(prefix=".reading-", dir=folder))
+        try:
+            work = Path(tempfile.mkdtemp(prefix=".reading-", dir=folder))
+        except OSError as error:
+            raise DataError(f"There is no room to read the file in: {error.strerror}.") from error
         try:
             _check_answer(_answer(work, function, arguments, bounds))
             return load(work / RESULT)

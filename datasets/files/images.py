@@ -27,6 +27,7 @@ __all__ = [
     "flatten",
     "read_image",
     "read_mask",
+    "read_square",
     "shown",
     "squeezed",
 ]
@@ -136,6 +137,11 @@ def central_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     # Cropped first: a resize of a box mixes in what lies around it.
     return squeezed(image.crop((left, top, left + side, top + side)), size, channels)
+
+
+def read_square(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
+    """Read an image as `read_image` does, and crop it as `central_square` does."""
+    return central_square(read_image(data, name, at_least=2 * size), size, channels)
 
 
 def squeezed(image: Image.Image, size: int, channels: int = 3) -> np.ndarray:
