@@ -56,10 +56,12 @@ class Visitor:
         updates: what it was answered, in order.
         elements: what stands on the page, by place.
         watch: called with each new text of the page.
+        patience: seconds until an answer that does not come is an error.
     """
 
     url: str
     watch: Callable[[str], None] = lambda text: None
+    patience: float = PATIENCE
     updates: list[Update] = field(default_factory=list)
     elements: dict[tuple[int, ...], Element] = field(default_factory=dict)
     expanders: dict[tuple[int, ...], str] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Visitor:
 
     async def __aenter__(self) -> Visitor:
         address = urlsplit(self.url)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=self.patience)
         await self._http.get("/_stcore/health")  # its cookie has the token against forged requests
         self._socket = await connect(
             f"ws://{address.netloc}/_stcore/stream",
@@ -233,9 +235,10 @@ class Visitor:
         size = 0
         while True:
             try:
-                data = await asyncio.wait_for(self._socket.recv(), PATIENCE)
+                data = await asyncio.wait_for(self._socket.recv(), self.patience)
             except TimeoutError:
-                raise PageError(f"/{self._page} did not answer in {PATIENCE:g} s.") from None
+                words = f"/{self._page} did not answer in {self.patience:g} s."
+                raise PageError(words) from None
             size += len(data)
             message = ForwardMsg.FromString(data)
             kind = message.WhichOneof("type")
