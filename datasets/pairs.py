@@ -31,6 +31,7 @@ from datasets.files.sources import (
     upload_source,
     zip_sources,
 )
+from datasets.files.stacks import parted
 from datasets.own import OWN
 from datasets.own_images import Files, decode, fixed_fifth
 from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
@@ -347,7 +348,7 @@ def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> Ow
                 f"{MIN_EACH + 1} are needed.{why}"
             )
         held_out = fixed_fifth(np.zeros(len(images), np.int64))
-        halves.append(_split(images, held_out.astype(int), 2))
+        halves.append(parted(images, held_out.astype(int), 2))
         skipped += left
     parts = [half[part] for part in (0, 1) for half in halves]
     return _own(parts, " and ".join(domains), skipped, domains)
@@ -389,28 +390,7 @@ def _parts(
         here = labels == side
         if not held_out[here].any():
             held_out[here] = fixed_fifth(np.zeros(here.sum(), np.int64))
-    return _split(images, labels + 2 * held_out, len(PARTS))
-
-
-def _split(images: np.ndarray, part: np.ndarray, count: int) -> list[np.ndarray]:
-    """Return the images of each part, in their order, as views.
-
-    They are moved within their array: a copy would need as much memory again.
-
-    Args:
-        images: with shape (n, ...); their order changes.
-        part: the number of the part that each belongs to, with shape (n,).
-        count: of the parts.
-    """
-    order = np.argsort(part, kind="stable")
-    moved = np.zeros(len(order), bool)
-    for start in range(len(order)):
-        first, place = images[start].copy(), start
-        while not moved[place]:
-            moved[place] = True
-            images[place] = first if order[place] == start else images[order[place]]
-            place = order[place]
-    return np.split(images, np.searchsorted(part[order], np.arange(1, count)))
+    return parted(images, labels + 2 * held_out, len(PARTS))
 
 
 def _own_set(own: OwnPairs | None, size: int) -> PairSet:

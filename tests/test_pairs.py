@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from datasets import pairs
+from datasets.files.stacks import parted
 from datasets.images import DataMissing
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs
@@ -339,7 +340,7 @@ def test_parts_are_split_within_their_array():
     for count in (0, 1, 7, 300):
         images, part = rng.normal(size=(count, 3)), rng.integers(0, 4, count)
         expected = [images[part == number] for number in range(4)]
-        found = pairs._split(images, part, 4)
+        found = parted(images, part, 4)
         for one, other in zip(expected, found, strict=True):
             assert np.array_equal(one, other)
             assert not len(other) or np.shares_memory(other, images)

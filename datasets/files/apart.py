@@ -46,7 +46,7 @@ class Bounds:
     """
 
     seconds: int = 60
-    memory: int = 224 * 2**20
+    memory: int = 256 * 2**20
     disk: int = 600 * 2**20
 
 
@@ -125,7 +125,7 @@ def call_apart(
 
 def _answer(work: Path, function: str, arguments: tuple, bounds: Bounds) -> dict[str, str]:
     """Start the process in its folder, wait for it, and return what it says."""
-    order = {"function": function, "arguments": _told(arguments), "bounds": asdict(bounds)}
+    order = {"function": function, "arguments": _as_json(arguments), "bounds": asdict(bounds)}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "datasets.files.apart_process"],
@@ -152,13 +152,13 @@ def _surroundings(work: Path) -> dict[str, str]:
     return kept | one | {"PYTHONPATH": str(ROOT), "TMPDIR": str(work)}
 
 
-def _told(value: object) -> object:
+def _as_json(value: object) -> object:
     """Say arguments as JSON."""
     if isinstance(value, Whole):
         return {"bytes of": str(value.path.resolve())}
     if isinstance(value, Path):
         return {"path": str(value.resolve())}
-    return [_told(part) for part in value] if isinstance(value, list | tuple) else value
+    return [_as_json(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _check_answer(answer: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """The process that reads a stranger's bytes: ``python -m datasets.files.apart_process``.
 
-It sets its own limits, is told on its input what to call, and leaves the result and an answer in
+It sets its own limits, reads on its input what to call, and leaves the result and an answer in
 its folder. See :mod:`datasets.files.apart`.
 """
 
