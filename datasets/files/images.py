@@ -140,7 +140,14 @@ def central_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
 
 
 def read_square(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
-    """Read an image as `read_image` does, and crop it as `central_square` does."""
+    """Read an image as `read_image` does, and crop it as `central_square` does.
+
+    Returns:
+        Grey levels with shape (channels, size, size), uint8.
+
+    Raises:
+        DataError: see `read_image`.
+    """
     return central_square(read_image(data, name, at_least=2 * size), size, channels)
 
 
