@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from datasets.files.archives import ZipInput
 from datasets.files.errors import DataError
@@ -100,24 +99,32 @@ class OwnImages:
         if (~self.held_out).sum() < least or not self.held_out.any():
             raise DataError(f"At least {least} images to train and 1 to test are needed.")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_ARRAYS, "kind", "name")}
-        save_arrays(path, arrays, {"classes": self.classes, "skipped": self.skipped})
+        save_arrays(path, arrays, {"classes": self.classes, "skipped": self.skipped}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnImages:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnImages:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the images stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_ARRAYS, "classes", "name", "skipped")
-        saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields)
+        saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields, mapped=mapped)
         if str(saved["kind"]) != cls.kind:
             raise DataError("The saved data is not a set of images.")
         classes, skipped = read_texts(saved["classes"]), read_texts(saved["skipped"])
@@ -134,11 +141,12 @@ def _check_images(images: np.ndarray) -> None:
         raise DataError(f"{MIN_IMAGES} to {MAX_FILES:,} images are taken, not {len(images):,}.")
     if images.nbytes > MAX_TOTAL:
         raise DataError(f"The images need more than {MAX_TOTAL // 2**20} MB.")
-    if (images == images[:1]).all():
+    if all((image == images[0]).all() for image in images):
         raise DataError("All images are the same: there is nothing to learn.")
 
 
-Files = Sequence[tuple[str, bytes]]
+# Names of files, and their bytes or where those are kept.
+Files = Sequence[tuple[str, bytes | Path]]
 
 
 def fixed_fifth(labels: np.ndarray) -> np.ndarray:
@@ -150,12 +158,24 @@ def fixed_fifth(labels: np.ndarray) -> np.ndarray:
     Returns:
         True for the n // 5 test items, with shape (n,), bool.
     """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
-    order = order.numpy()
+    order = _shuffled(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     held_out = np.zeros(len(labels), bool)
     held_out[order[4::5]] = True
     return held_out
+
+
+def _shuffled(count: int) -> np.ndarray:
+    """Return the numbers below ``count`` in a fixed order: that of ``torch.randperm``, seed 0.
+
+    Runs that have ended know their test images by it. Files are read where there is no torch.
+    """
+    draws = np.random.RandomState(_SPLIT_SEED).randint(0, 2**32, count, np.uint32)
+    order = np.arange(count)
+    for place, draw in enumerate(draws[:-1].tolist()):
+        other = place + draw % (count - place)
+        order[[place, other]] = order[[other, place]]
+    return order
 
 
 def read_image_folder(path: str | Path, size: int, channels: int) -> OwnImages:

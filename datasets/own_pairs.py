@@ -22,6 +22,7 @@ from datasets.files.sources import (
     upload_source,
     zip_sources,
 )
+from datasets.files.stacks import parted
 from datasets.own_images import ALL, Files, arrange, decode, fixed_fifth, holds_images
 
 __all__ = [
@@ -102,24 +103,32 @@ class OwnPairs:
         names = [given.strip() or own for given, own in zip((a, b), self.domains, strict=True)]
         return replace(self, domains=_apart((names[0], names[1])))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_PARTS, "kind", "name")}
-        save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped})
+        save_arrays(path, arrays, {"domains": self.domains, "skipped": self.skipped}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnPairs:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnPairs:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the images stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_PARTS, "domains", "name", "skipped")
-        saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields)
+        saved = read_saved(path, MAX_PAIRS + 8 * 2**20, fields, mapped=mapped)
         if str(saved["kind"]) != cls.kind:
             raise DataError("The saved data is not two sets of images.")
         domains, skipped = read_texts(saved["domains"]), read_texts(saved["skipped"])
@@ -269,7 +278,7 @@ def _as_two(
                 f"{MIN_EACH + 1} are needed.{why}"
             )
         held_out = fixed_fifth(np.zeros(len(images), np.int64))
-        halves.append((images[~held_out], images[held_out]))
+        halves.append(parted(images, held_out.astype(int), 2))
         skipped += left
     parts = [half[part] for part in (0, 1) for half in halves]
     domains = _apart(domains)
@@ -307,9 +316,7 @@ def read_parts(
         here = of_b == side
         if not held_out[here].any():
             held_out[here] = fixed_fifth(np.zeros(here.sum(), np.int64))
-    wanted = [(False, False), (True, False), (False, True), (True, True)]
-    parts = [images[(of_b == side) & (held_out == held)] for side, held in wanted]
-    return parts, (names[0], names[1])
+    return parted(images, of_b + 2 * held_out, len(_PARTS)), (names[0], names[1])
 
 
 def _apart(names: tuple[str, str]) -> tuple[str, str]:

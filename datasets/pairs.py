@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.files.errors import DataError, DataMissing
 from datasets.files.fetch import Job, fetch_all
@@ -27,9 +26,13 @@ from datasets.files.sources import (
     is_image,
     zip_sources,
 )
+from datasets.own import OWN
 from datasets.own_pairs import OwnPairs, is_layout, read_parts
-from datasets.plane import OWN
 from datasets.rendered.fruits import KINDS, render_fruits
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "OWN",
@@ -210,8 +213,8 @@ def _place_of(name: str) -> Path | None:
 @lru_cache(maxsize=1)
 def _fruits(size: int) -> PairSet:
     drawn = [render_fruits(kind, TRAIN + TEST, size) for kind in KINDS]
-    images = [torch.from_numpy(fruits.images) for fruits in drawn]
-    masks = [torch.from_numpy(fruits.masks[TRAIN:]) for fruits in drawn]
+    images = _tensors([fruits.images for fruits in drawn])
+    masks = _tensors([fruits.masks[TRAIN:] for fruits in drawn])
     note = (
         f"{TRAIN} apples and {TRAIN} oranges to learn from and {TEST} of each to test on, drawn by "
         "this lab, not photographed. Shape, light, texture, stalk and ground vary."
@@ -237,8 +240,13 @@ def _known(name: str, where: Path, size: int, _state: str) -> PairSet:
     )
     if left:
         note += f" {left:,} more were left out: at this size they would not fit into memory."
-    tensors = [torch.from_numpy(part) for part in parts]
-    return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *tensors, note)
+    return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *_tensors(parts), note)
+
+
+def _tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
+    import torch  # here: uploads are read by a process that has none
+
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def _archive_sources(path: Path, skipped: list[str]) -> list[Source]:
@@ -271,7 +279,7 @@ def _own_set(own: OwnPairs | None, size: int) -> PairSet:
         f"from, {counts[2]} and {counts[3]} to test on, from {own.name}."
     )
     arrays = (own.train_a, own.train_b, own.test_a, own.test_b)
-    return PairSet(OWN, own.name, own.domains, *map(torch.from_numpy, arrays), note)
+    return PairSet(OWN, own.name, own.domains, *_tensors(arrays), note)
 
 
 # -- downloads -----------------------------------------------------------------------------------

@@ -278,9 +278,10 @@ class RunStore:
         return lock
 
     def sweep(self) -> None:
-        """Delete what imports that were killed have left; only for who has claimed the folder."""
-        for path in self.root.glob(".import-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Delete what imports and uploads have left; only for who has claimed the folder."""
+        for pattern in (".import-*", ".uploads-*"):
+            for path in self.root.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
 
     def mark_interrupted(self) -> None:
         """Mark runs that say they are active though nobody trains them.

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from datasets import images
+from datasets import images, own_images
 from datasets.defects import find_sets
 from datasets.files.images import read_image
 from datasets.files.sources import folder_state
@@ -762,3 +763,10 @@ def test_a_preview_shows_what_there_is_whatever_its_size(side, channels):
     assert not changed[:, step:].any()
     middle = slice(3 * step // 8 - 4, 3 * step // 8 + 4)
     assert not changed[middle, middle].any(), "and not painted over"
+
+
+def test_the_fixed_fifth_is_that_of_runs_of_before():
+    for count in (0, 1, 2, 57, 20_000):
+        ours = own_images._shuffled(count)
+        drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        assert (ours == drawn.numpy()).all()

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from datasets import own_images, own_pairs, pairs
+from datasets.files.stacks import parted
 from datasets.images import DataMissing
 from datasets.own import DataError
 from datasets.own_pairs import (
@@ -403,3 +404,14 @@ def test_there_is_something_to_read_about_every_set():
         assert source.about.endswith(".")
         assert source.built_in == (name == "fruits") == (source.sha256 == "")
         assert source.built_in or len(source.sha256) == 64
+
+
+def test_parts_are_split_within_their_array():
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 7, 300):
+        images, part = rng.normal(size=(count, 3)), rng.integers(0, 4, count)
+        expected = [images[part == number] for number in range(4)]
+        found = parted(images, part, 4)
+        for one, other in zip(expected, found, strict=True):
+            assert np.array_equal(one, other)
+            assert not len(other) or np.shares_memory(other, images)

@@ -11,7 +11,7 @@ import streamlit as st
 
 from datasets.defects import DefectSet
 from datasets.files.images import SUFFIXES
-from datasets.own import DataError, OwnData, read_own
+from datasets.own import DataError, OwnData
 from datasets.own_images import OwnImages
 from datasets.own_pairs import OwnPairs
 from datasets.plane import OWN
@@ -20,6 +20,7 @@ from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
 from ui.common.run_words import adopt_run
+from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 
 NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
@@ -62,14 +63,16 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
     if config.dataset != OWN:
         return None, True
     held: OwnData | None = st.session_state.get(OWN_KEY)
-    file = st.file_uploader(
+    files = take(
         "A CSV of points, or an image",
-        type=["csv", "txt", "tsv", *SUFFIXES],
+        ["csv", "txt", "tsv", *SUFFIXES],
+        "own_points.file",
+        advice="Thin a larger table out, save a larger image as JPEG.",
         help="Two columns of numbers; or an image, whose dark pixels become the density.",
     )
-    if file is not None:
+    if files:
         try:
-            held = read_own(file.getvalue(), file.name)
+            held = read_once(OWN_KEY, files[0].id, lambda: _read_points(files[0]))
             st.session_state[OWN_KEY] = held
         except DataError as error:
             refuse(error)
@@ -85,6 +88,12 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
         height, width = held.array.shape
         st.caption(f"{plain(held.name)}, read as {width} x {height} cells of density.")
     return held, held is not None
+
+
+def _read_points(file: Upload) -> OwnData:
+    return read_apart(
+        "datasets.own:read_own", file.whole, file.name, load=OwnData.load, bounds=SINGLE
+    )
 
 
 def url_problems(family: Family) -> None:

@@ -15,9 +15,7 @@ from datasets.own_pairs import (
     OwnPairs,
     pair_folders,
     read_pairs_folder,
-    read_pairs_zip,
     read_two_folders,
-    read_two_sets,
     set_folders,
 )
 from datasets.pairs import FRUITS, HOME, OWN, PAIRS, TEST, TRAIN, download, is_here
@@ -25,6 +23,7 @@ from registry import Family
 from training.core.config import ConfigError, RunConfig
 from ui.common.data import offer, preview
 from ui.common.plain import plain, refuse
+from ui.common.uploads import read_apart, read_once, take
 from ui.common.widgets import KEPT
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
@@ -142,38 +141,56 @@ def _named(own: OwnPairs) -> OwnPairs:
 
 def _two_uploads(size: int) -> OwnPairs | None:
     sets = [
-        place.file_uploader(
+        take(
             f"Images of {letter}, or a zip of them",
-            type=["zip", *SUFFIXES],
+            ["zip", *SUFFIXES],
+            f"own_pairs.files_{letter}",
+            place,
+            advice="Pack a larger set into several zips.",
             accept_multiple_files=True,
-            key=f"own_pairs.files_{letter}",
         )
         for place, letter in zip(st.columns(2), "AB", strict=True)
     ]
-    if not all(sets):
+    # The files stay, so that another size is read from them anew.
+    sets = _files("two", sets if all(sets) else [])
+    if not sets:
         return _kept(size)
-    seen = (size, *(file.file_id for files in sets for file in files))
-    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        st.session_state.pop(OWN_KEY, None)
-        st.session_state[f"{OWN_KEY}.seen"] = None
-        a, b = ([(file.name, file.getvalue()) for file in files] for files in sets)
-        with st.spinner("Reading the images"):
-            st.session_state[OWN_KEY] = read_two_sets(a, b, size)
-        st.session_state[f"{OWN_KEY}.seen"] = seen
-    return st.session_state[OWN_KEY]
+    a, b = ([(file.name, file.path) for file in files] for files in sets)
+    seen = (size, *(file.id for files in sets for file in files))
+    return _read_once(seen, "read_two_sets", a, b, size)
 
 
 def _one_zip(size: int) -> OwnPairs | None:
-    file = st.file_uploader("A zip of two folders", type=["zip"], key="own_pairs.zip")
-    if file is None:
+    files = take(
+        "A zip of two folders",
+        ["zip"],
+        "own_pairs.zip",
+        advice="Unpack a larger one into a folder below `GENLAB_DATA`.",
+    )
+    files = _files("zip", files)
+    if not files:
         return _kept(size)
-    seen = (size, file.file_id)
-    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        st.session_state.pop(OWN_KEY, None)
-        st.session_state[f"{OWN_KEY}.seen"] = None
-        with st.spinner("Reading the images"):
-            st.session_state[OWN_KEY] = read_pairs_zip(file.getvalue(), file.name, size)
-        st.session_state[f"{OWN_KEY}.seen"] = seen
+    (file,) = files
+    return _read_once((size, file.id), "read_pairs_zip", file.path, file.name, size)
+
+
+def _files(way: str, files: list) -> list:
+    """Return what was uploaded in this way, now or before."""
+    key = f"{OWN_KEY}.kept_{way}"
+    st.session_state[key] = files or st.session_state.get(key, [])
+    return st.session_state[key]
+
+
+def _read_once(seen: tuple, reader: str, *arguments: object) -> OwnPairs:
+    st.session_state[OWN_KEY] = read_once(
+        OWN_KEY,
+        seen,
+        lambda: read_apart(
+            f"datasets.own_pairs:{reader}",
+            *arguments,
+            load=lambda path: OwnPairs.load(path, mapped=True),
+        ),
+    )
     return st.session_state[OWN_KEY]
 
 

@@ -11,11 +11,7 @@ from datasets.files.images import SUFFIXES
 from datasets.files.sources import folder_state
 from datasets.images import IMAGES, OWN, download, image_folders, is_here
 from datasets.own import DataError
-from datasets.own_images import (
-    OwnImages,
-    read_image_folder,
-    read_uploads,
-)
+from datasets.own_images import OwnImages, read_image_folder
 from registry import Family
 from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
@@ -24,6 +20,7 @@ from ui.common.data import offer, preview
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.common.plain import counted, plain, refuse
+from ui.common.uploads import Upload, read_apart, read_once, take
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
@@ -125,17 +122,32 @@ def _describe(own: OwnImages) -> None:
 
 
 def _uploaded(size: int, channels: int) -> OwnImages | None:
-    files = st.file_uploader(
+    files = take(
         "A zip of folders, or images",
-        type=["zip", *SUFFIXES],
+        ["zip", *SUFFIXES],
+        "own_images.files",
+        advice="Pack a larger set into several zips, or lay it under `GENLAB_DATA`.",
         accept_multiple_files=True,
-        key="own_images.files",
     )
+    # The files stay, so that another size is read from them anew.
+    files = files or st.session_state.get(f"{OWN_KEY}.kept", [])
     if not files:
         return st.session_state.get(OWN_KEY)
-    images = read_uploads([(file.name, file.getvalue()) for file in files], size, channels)
-    st.session_state[OWN_KEY] = images
+    seen = (size, channels, *(file.id for file in files))
+    images = read_once(OWN_KEY, seen, lambda: _read(files, size, channels))
+    st.session_state[OWN_KEY], st.session_state[f"{OWN_KEY}.kept"] = images, files
     return images
+
+
+def _read(files: list[Upload], size: int, channels: int) -> OwnImages:
+    named = [(file.name, file.path) for file in files]
+    return read_apart(
+        "datasets.own_images:read_uploads",
+        named,
+        size,
+        channels,
+        load=lambda path: OwnImages.load(path, mapped=True),
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the images")
