@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from datasets.defect_set import fitted_mask
 from figures.images import LECTURE, beside, captioned, gif
+from figures.maf_images import enlarged, outlined
 from figures.palette import palette, rgb
 from figures.text import as_drawn, text_width, write
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
+PREVIEW = 96  # pixels along the side of an image of a person's own, or nearly
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
 GAP = 2  # pixels between two images
 LONGEST, LONGEST_CODES = 18, 27  # signs of a label
@@ -101,6 +104,36 @@ def _short(label: str) -> str:
     words = as_drawn(label)
     longest = LONGEST if words == label else LONGEST_CODES
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
+
+
+def preview_sheet(
+    images: np.ndarray, masks: np.ndarray | None, columns: int, theme: str
+) -> Image.Image:
+    """Tile images of any size, all as large as each other; true masks are outlined.
+
+    Args:
+        images: uint8, ``(N, C, S, S)``; C is 1 (grey) or 3 (RGB), N at least 1.
+        masks: booleans, ``(N, S, S)``, if there are any.
+        columns: images in a row; where there are fewer, the rest of the row is empty.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    known = [None] * len(images) if masks is None else masks
+    cells = [_cell(image, mask) for image, mask in zip(images, known, strict=True)]
+    paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
+    blank = np.broadcast_to(paper[:, None, None], cells[0].shape)
+    cells += [blank] * (columns - len(cells))
+    return tile(np.stack(cells), columns, theme, 1)
+
+
+def _cell(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return an image ``(C, S, S)`` in RGB, about as large as all in the sheet, ``(3, T, T)``."""
+    pixels = np.repeat(image, 3 // len(image), 0).transpose(1, 2, 0)
+    if len(pixels) > PREVIEW:
+        small = Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.asarray(small.resize((PREVIEW, PREVIEW), Image.Resampling.LANCZOS))
+        mask = None if mask is None else fitted_mask(mask, PREVIEW)
+    pixels = enlarged(pixels, PREVIEW)
+    return (pixels if mask is None else outlined(pixels, mask)).transpose(2, 0, 1)
 
 
 def film_of_images(

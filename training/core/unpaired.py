@@ -10,41 +10,54 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    PAIRS,
-    PairSet,
-    download,
-    is_here,
-    read_pairs_folder,
-    read_pairs_zip,
-)
+from datasets.own_pairs import OwnPairs, read_pairs_folder, read_pairs_zip, read_two_folders
+from datasets.pairs import PAIRS, PairSet, download, is_here
 from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
 from metrics.two_sets import TwoSets, two_sets
 from training.core.config import RunConfig
-from training.core.family import DataKind
+from training.core.family import DataKind, Flag
 from training.core.images import bytes_of_signed, signed
 
 CHUNK = 8  # images at a time where no gradient is needed
 
 
-def read(path: Path, config: RunConfig) -> OwnPairs:
-    """Read a person's own two sets, from a folder or a zip.
+def read(
+    config: RunConfig, path: Path, other: Path | None = None, *, name_a: str, name_b: str
+) -> OwnPairs:
+    """Read a person's own two sets.
+
+    Args:
+        config: has the side of the images.
+        path: a folder or a zip with both, or that of A.
+        other: that of B.
+        name_a: what A shows; as its folder is called, if empty.
+        name_b: the same of B.
 
     Raises:
         DataError: they cannot be used.
     """
-    if path.is_dir():
-        return read_pairs_folder(path, config.image_size)
-    return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
+    size = config.image_size
+    if other is not None:
+        own = read_two_folders(path, other, size)
+    elif path.is_dir():
+        own = read_pairs_folder(path, size)
+    else:
+        own = read_pairs_zip(path.read_bytes(), path.name, size)
+    return own.called(name_a, name_b)
 
 
 PAIR_DATA = DataKind(
-    "a folder or zip with trainA and trainB in it",
+    "a folder or zip with two folders of images in it, or two folders or zips",
     read,
     OwnPairs.load,
+    flags=(
+        Flag("name-a", "", "What A shows; as its folder is called, if left out."),
+        Flag("name-b", "", "What B shows; as its folder is called, if left out."),
+    ),
+    paths=2,
     titles={name: source.title for name, source in PAIRS.items()},
+    fetched=frozenset(name for name, source in PAIRS.items() if not source.built_in),
     is_here=is_here,
     download=download,
 )

@@ -13,9 +13,11 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from datasets.plane import OWN
 from figures.images import telling
 from lab.store import Run
 from lab.view import View
+from ui.common.lab import lab
 from ui.common.page import theme
 from ui.common.plain import refuse
 
@@ -75,8 +77,17 @@ def take_away(view: View, files: Files) -> None:
     columns[len(buttons) % 3].caption(
         f"The run is the folder `{run.path.name}` and opens without the lab."
     )
-    st.markdown("The same training from the command line:")
-    st.code(run.command(), language="bash", wrap_lines=True)
+    show_command(run)
+
+
+def show_command(run: Run) -> None:
+    """Draw the command line that repeats a run, and where it is typed."""
+    here = not lab().signed_in  # a lab that people sign in to runs on another machine than theirs
+    words = "The same training from the command line, in the folder of the lab"
+    if not here and run.config.dataset == OWN:
+        words += " into which the whole run (zip) has been unpacked"
+    st.caption(f"{words}:")
+    st.code(run.command(here=here), language="bash", wrap_lines=True)
 
 
 # -- while one is made ---------------------------------------------------------------------------

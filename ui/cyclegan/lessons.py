@@ -15,9 +15,8 @@ from metrics.two_sets import APART
 from training.core.images import signed
 from training.core.unpaired import compared, yardsticks
 from training.cyclegan import FINAL
-from ui.common.form import use_config
-from ui.common.plain import plain
-from ui.common.tables import markdown
+from ui.common.form import use_settings_of
+from ui.common.plain import markdown, plain
 from ui.cyclegan.model import Translator, translator_of
 
 
@@ -77,8 +76,9 @@ def lessons(view: View, version: float) -> None:
             family = view.run.family
             st.button(
                 "Set the form",
-                on_click=use_config,
-                args=(family, view.run.config.replace(**lesson.values)),
+                on_click=use_settings_of,
+                args=(view.run,),
+                kwargs=lesson.values,
                 icon=":material/tune:",
                 key=f"{family.stem}.lesson.{lesson.title}",
             )

@@ -15,20 +15,23 @@ from lab.store import Run
 from lab.view import View
 from metrics.cyclegan_health import translation_health
 from ui.common.cached import painted
-from ui.common.curves import draw_curves, last_with
+from ui.common.curves import draw_curves, last_with, pace
 from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live, tenths
 from ui.common.page import show_image
+from ui.common.plain import plain
 from ui.gan.health import show_light
 
 SHEET = 640  # pixels that a triptych is wide
 ROWS = 6  # of the sheet over the training
 WAYS = {"ab": ("a", "aba"), "ba": ("b", "bab")}
+# Both losses of a kind, and what each is called where a and b are what A and B show.
 LOSSES = {
-    "adversarial": ("adversarial_ab", "adversarial_ba", "A to B", "B to A"),
-    "discriminator": ("discriminator_a", "discriminator_b", "of A", "of B"),
-    "cycle": ("cycle_a", "cycle_b", "A-B-A", "B-A-B"),
-    "identity": ("identity_a", "identity_b", "A", "B"),
+    "adversarial": ("adversarial_ab", "adversarial_ba", "{a} to {b}", "{b} to {a}"),
+    "discriminator": ("discriminator_a", "discriminator_b", "of {a}", "of {b}"),
+    "cycle": ("cycle_a", "cycle_b", "{a} and back", "{b} and back"),
+    "identity": ("identity_a", "identity_b", "{a}", "{b}"),
 }
+SHORT = 12  # letters of a name where there is little room
 
 
 @live
@@ -37,7 +40,8 @@ def draw_cyclegan(moment: Moment) -> None:
     view, step = moment.view, moment.step
     names = [str(name) for name in moment.target["classes"]]
     for place, way, first, second in zip(st.columns(2), WAYS, names, names[::-1], strict=True):
-        words = f"**{first.capitalize()} to {second} and back**, test images, step {step:,}"
+        title = f"{first[:1].upper()}{first[1:]} to {second} and back"
+        words = f"**{plain(title)}**, test images, step {step:,}"
         alt = f"From {first} to {second} and back at step {step}"
         show_image(place, moment.painted(_triptych_png, way), alt, words)
     history_slider(moment)
@@ -49,8 +53,8 @@ def draw_cyclegan(moment: Moment) -> None:
         states = {"collapse": "Collapse", "far": "Not translated"}
         show_light(found, discriminator="A discriminator", **states)
     with right:
-        _numbers(view, names)
-    _curves(moment)
+        _numbers(moment, names)
+    _curves(moment, names)
     steps = tuple(_steps_of_the_sheet(view))
     if len(steps) > 1:
         st.caption("The same test images over the training, both ways")
@@ -59,7 +63,8 @@ def draw_cyclegan(moment: Moment) -> None:
         show_image(st, sheet, "Translations over the training")
 
 
-def _numbers(view: View, names: list[str]) -> None:
+def _numbers(moment: Moment, names: list[str]) -> None:
+    view = moment.view
     last = last_with(view.rows, "cycle_error_a")
     if last is None:
         return
@@ -89,15 +94,21 @@ def _numbers(view: View, names: list[str]) -> None:
             f"colour. There {last['iou_ab']:.3f}, back {last['iou_ba']:.3f}; the smaller is shown. "
             "Of an image that is not translated at all it is 0.98: colour finds no highlights.",
         )
-    elif view.rate:
-        places[1].metric("Speed [pairs/s]", f"{view.rate * view.run.config.batch:,.1f}")
+    else:
+        pace(moment, places[1], "pairs")
 
 
-def _curves(moment: Moment) -> None:
-    for place, (kind, (a, b, first, second)) in zip(st.columns(4), LOSSES.items(), strict=True):
-        names, unit = {a: first, b: second}, f"{kind} loss"
+def _curves(moment: Moment, names: Sequence[str]) -> None:
+    a, b = map(_short, names)
+    for place, (kind, (of_a, of_b, *words)) in zip(st.columns(4), LOSSES.items(), strict=True):
+        first, second = (word.format(a=a, b=b) for word in words)
         alt = f"The {kind} losses over the training"
-        draw_curves(moment, place, kind, names, unit, alt, dots=False, height=200)
+        lines = {of_a: first, of_b: second}
+        draw_curves(moment, place, kind, lines, f"{kind} loss", alt, dots=False, height=200)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
 
 
 def _epoch_of(view: View) -> int:
@@ -123,7 +134,9 @@ def _triptych_png(moment: Moment, way: str) -> bytes:
 def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str, **size: int) -> Image.Image:
     start, back = WAYS[way]
     images = target[start], snapshot[way], snapshot[back]
-    return triptych(images, ("real", "translated", "and back"), shade, **size)
+    names = [_short(str(name)) for name in target["classes"]]
+    first, second = names if way == "ab" else names[::-1]
+    return triptych(images, (first, f"as {second}", "and back"), shade, **size)
 
 
 def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes:

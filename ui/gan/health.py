@@ -11,7 +11,7 @@ from analysis.sample_look import look_at
 from metrics.samples import Look
 from ui.common.cached import painted
 from ui.common.history import Moment
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 
 LIGHTS = {
     "unknown": (":gray-badge[:material/hourglass_empty: Too early]", st.info),

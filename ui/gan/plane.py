@@ -24,7 +24,7 @@ from ui.common.family_page import Parts
 from ui.common.form import own_points
 from ui.common.history import Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image, theme
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
 from ui.common.widgets import HIDDEN, KEPT
 from ui.gan.health import samples_of, show_light, show_look
