@@ -18,8 +18,7 @@ from datasets.files.apart import SET, SINGLE, Bounds, Busy, Whole, call_apart, t
 from datasets.files.errors import DataError
 from datasets.own import OwnData, read_own
 from datasets.own_images import OwnImages, read_uploads
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import read_two_sets
+from datasets.own_pairs import OwnPairs, read_two_sets
 
 READ_ONE = "datasets.defects:read_one"
 
@@ -65,8 +64,8 @@ def test_images_are_what_they_are_here_and_stay_in_a_file(tmp_path):
 def test_two_sets_are_what_they_are_here(tmp_path):
     a = [("a.zip", zip_of_images(tmp_path / "a.zip"))]
     b = [(f"{i}.png", image_file(tmp_path / f"{i}.png", seed=i)) for i in range(12)]
-    found = call_apart("datasets.pairs:read_two_sets", a, b, 32, ("x", "y"), load=OwnPairs.load)
-    expected = read_two_sets(a, b, 32, ("x", "y"))
+    found = call_apart("datasets.own_pairs:read_two_sets", a, b, 32, load=OwnPairs.load)
+    expected = read_two_sets(a, b, 32)
     for name in ("train_a", "train_b", "test_a", "test_b"):
         assert (getattr(found, name) == getattr(expected, name)).all()
 
