@@ -20,6 +20,7 @@ from datasets.images import CACHE, IMAGES, OWN, ImageSet, load_images
 from datasets.own import DataError
 from lab.runs.safetensors_header import check_fit, read_header
 from lab.store import Run
+from metrics.samples import classes_amounted
 from models.classifier import Classifier
 from paths import ASSETS
 from training.core.image_flow import CHUNK
@@ -79,12 +80,17 @@ def save_classifier(model: Classifier, path: Path) -> None:
 
 
 def load_classifier(path: Path, images: ImageSet) -> Classifier:
-    """Return the classifier of a set from its file.
+    """Return the classifier of a set from its file; see :func:`read_classifier`."""
+    return read_classifier(path, images.shape[0], len(images.classes))
+
+
+def read_classifier(path: Path, channels: int, classes: int) -> Classifier:
+    """Return the classifier of images with so many channels and classes from its file.
 
     Raises:
         NoClassifier: there is none there, or it is of other images.
     """
-    model = Classifier(images.shape[0], len(images.classes))
+    model = Classifier(channels, classes)
     try:
         check_fit(read_header(path), model)
         model.load_state_dict(safetensors.torch.load_file(path))
@@ -125,7 +131,7 @@ def compare(model: Classifier, images: Tensor, real: Tensor) -> Quality:
         frechet(features, reference),
         float((probabilities.amax(1) > SURE).double().mean()),
         classes,
-        float(torch.special.entr(classes).sum().exp()),
+        classes_amounted(classes),
     )
 
 

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
     "exercises": ("exercises", False, "what the exercises come to, three seeds; 30 minutes"),
     "load": ("load", False, "forty sessions, and 2,000 presses at random; 15 minutes"),
+    "attack": ("attack", False, "memory while twenty visitors try to fill it; 20 minutes"),
     "faults": ("faults", False, "64 rounds of harm: killed, disk full, damaged; 20 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -55,10 +56,12 @@ class Visitor:
         updates: what it was answered, in order.
         elements: what stands on the page, by place.
         watch: called with each new text of the page.
+        patience: seconds until an answer that does not come is an error.
     """
 
     url: str
     watch: Callable[[str], None] = lambda text: None
+    patience: float = PATIENCE
     updates: list[Update] = field(default_factory=list)
     elements: dict[tuple[int, ...], Element] = field(default_factory=dict)
     expanders: dict[tuple[int, ...], str] = field(default_factory=dict)
@@ -67,13 +70,15 @@ class Visitor:
         self._values: dict[str, WidgetState] = {}
         self._ticks: dict[str, asyncio.Task] = {}
         self._query, self._page, self._hash = "", "", ""
+        self.session = ""
         self._images: set[str] = set()
         self._busy = asyncio.Lock()
         self._socket: ClientConnection | None = None
 
     async def __aenter__(self) -> Visitor:
         address = urlsplit(self.url)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=self.patience)
+        await self._http.get("/_stcore/health")  # its cookie has the token against forged requests
         self._socket = await connect(
             f"ws://{address.netloc}/_stcore/stream",
             subprotocols=["streamlit"],
@@ -99,6 +104,35 @@ class Visitor:
     async def press(self, label: str) -> None:
         """Press a button by its label."""
         await self._click(WidgetState(id=self._button(label).id, trigger_value=True))
+
+    async def put(self, content: bytes, name: str = "a.zip", file_id: str = "") -> tuple[str, int]:
+        """Send a file as the uploader does; return its id and the status of the answer, or 0."""
+        file_id = file_id or str(uuid.uuid4())
+        path = f"/_stcore/upload_file/{self.session}/{file_id}"
+        try:
+            answer = await self._http.put(
+                path, files={"file": (name, content)}, headers=self._token()
+            )
+        except httpx.TransportError:  # the door was shut before all was said
+            return file_id, 0
+        return file_id, answer.status_code
+
+    async def upload(self, label: str, files: dict[str, bytes]) -> None:
+        """Bring files to an uploader by the beginning of its label, and have the page read them."""
+        found = [e.file_uploader for e in self.elements.values() if e.HasField("file_uploader")]
+        widget = next(w for w in found if w.label.startswith(label))
+        state = WidgetState(id=widget.id)
+        for name, content in files.items():
+            file_id, status = await self.put(content, name)
+            if status != 204:
+                raise PageError(f"{name} was not taken: {status}.")
+            info = state.file_uploader_state_value.uploaded_file_info.add()
+            info.file_id, info.name, info.size = file_id, name, len(content)
+        await self._click(state)
+
+    def _token(self) -> dict[str, str]:
+        token = self._http.cookies.get("_streamlit_xsrf")
+        return {"X-Xsrftoken": token} if token else {}
 
     async def press_anything(self, rng: np.random.Generator) -> str:
         """Use one of the widgets of the page in a way that its bounds allow; return which."""
@@ -201,13 +235,15 @@ class Visitor:
         size = 0
         while True:
             try:
-                data = await asyncio.wait_for(self._socket.recv(), PATIENCE)
+                data = await asyncio.wait_for(self._socket.recv(), self.patience)
             except TimeoutError:
-                raise PageError(f"/{self._page} did not answer in {PATIENCE:g} s.") from None
+                words = f"/{self._page} did not answer in {self.patience:g} s."
+                raise PageError(words) from None
             size += len(data)
             message = ForwardMsg.FromString(data)
             kind = message.WhichOneof("type")
             if kind == "new_session":
+                self.session = message.new_session.initialize.session_id or self.session
                 self._begin(message)
             elif kind == "navigation":
                 self._hash = message.navigation.page_script_hash

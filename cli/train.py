@@ -45,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.word == "check":
             return _check(options)
@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_CODES[final["state"]]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = _Parser("python -m training", description="Train a family of generative models.")
     words = parser.add_subparsers(
         dest="word", required=True, metavar="family", parser_class=_Parser
@@ -102,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
             )
         kind = family.training.data
         help = f"{kind.own[0].upper()}{kind.own[1:]}, of your own (sets the dataset to own)."
-        sub.add_argument("--data", type=Path, help=help)
+        sub.add_argument("--data", type=Path, nargs="+", metavar="PATH", help=help)
         for flag in kind.flags:
-            switch = flag.default is False
-            taken = {"action": "store_true"} if switch else {"type": int, "default": flag.default}
+            taken = {"type": type(flag.default), "default": flag.default}
+            if flag.default is False:
+                taken = {"action": "store_true"}
             sub.add_argument(f"--{flag.name}", help=flag.help, **taken)
         at = {"nargs": "+", "action": "append", "default": [], "metavar": ("STEP", "WHAT")}
         sub.add_argument("--at", help=HELP.replace("`", ""), **at)
@@ -169,15 +171,24 @@ def _create(options: argparse.Namespace) -> Run:
 
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
-    path, flags = options.data, {flag.name: getattr(options, flag.name) for flag in kind.flags}
-    if not path.exists():
-        raise DataError(f"There is no file or folder {path}.")
-    if path.suffix == ".npz":
-        return kind.load(path)
+    paths: list[Path] = options.data
+    flags = {f.name.replace("-", "_"): f.default for f in kind.flags}
+    flags, usual = {name: getattr(options, name) for name in flags}, flags
+    if len(paths) > kind.paths:
+        raise ConfigError(f"--data takes {kind.own} here; {len(paths)} paths are too many.")
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"There is no file or folder {path}.")
+    if len(paths) == 1 and paths[0].suffix == ".npz":
+        if given := [name.replace("_", "-") for name in flags if flags[name] != usual[name]]:
+            raise ConfigError(f"--{given[0]} is of no use: {paths[0]} was read by an earlier run.")
+        return kind.load(paths[0])
     try:
-        return kind.read(path, config, **flags)
+        return kind.read(config, *paths, **flags)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DataError(
+            f"{error.filename or paths[0]} cannot be read: {error.strerror}."
+        ) from error
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -108,8 +108,12 @@ class DefectSet:
             masks=np.stack(masks) if masks else np.zeros((0, size, size), dtype=bool),
         )
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str, *, packed: bool = True) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: it cannot be written.
@@ -118,28 +122,35 @@ class DefectSet:
             "kind": self.kind,
             "train": self.train,
             "test": self.test,
-            "masks": np.packbits(self.masks),
+            "masks": np.packbits(self.masks) if packed else self.masks,
             "known": self.known,
             "words": np.array([self.name, *self.kinds]),
             "files": np.array(self.files, dtype=str),
             "skipped": np.array(self.skipped, dtype=str),
         }
-        save_arrays(path, arrays, {}, packed=True)
+        save_arrays(path, arrays, {}, packed=packed)
 
     @classmethod
-    def load(cls, path: Path | str) -> DefectSet:
+    def load(cls, path: Path | str, *, mapped: bool = False) -> DefectSet:
         """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            mapped: whether images that were not packed stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
         fields = ("train", "test", "masks", "words", "files", "skipped")
-        saved = read_saved(path, MAX_UNPACKED, fields, later=("known", "masked"))
+        later = ("known", "masked")
+        saved = read_saved(path, MAX_UNPACKED, fields, later, mapped=mapped)
         try:
             name, *kinds = saved["words"].tolist()
             test = saved["test"]
-            shape = (len(test), *test.shape[2:])
-            bits = np.unpackbits(saved["masks"], count=int(np.prod(shape)))
+            masks = saved["masks"]
+            if masks.dtype != bool:
+                shape = (len(test), *test.shape[2:])
+                masks = np.unpackbits(masks, count=int(np.prod(shape))).reshape(shape).astype(bool)
             known = saved.get("known")
             if known is None:  # before masks were known one by one
                 known = np.array([kind == GOOD for kind in kinds]) | bool(saved["masked"])
@@ -148,12 +159,12 @@ class DefectSet:
                 train=saved["train"],
                 test=test,
                 kinds=tuple(kinds),
-                masks=bits.reshape(shape).astype(bool),
+                masks=masks,
                 files=tuple(saved["files"].tolist()),
                 known=known,
                 skipped=tuple(saved["skipped"].tolist()),
             )
-        except DataError:
+        except (DataError, MemoryError):
             raise
         # Arrays of other shapes and types break in as many ways.
         except Exception as error:

@@ -31,7 +31,6 @@ from datasets.files.stacks import Read, read_stack
 
 __all__ = [
     "GOOD",
-    "MAX_UPLOAD",
     "SETS",
     "DefectSet",
     "find_sets",
@@ -43,7 +42,6 @@ __all__ = [
 ]
 
 LIMITS = Limits(pixels=40_000_000, bytes=64 * 2**20)  # of an image
-MAX_UPLOAD = MAX_UNPACKED // 2  # bytes of a zip
 _TRAIN = ("train", GOOD)
 _NO_FOLDER = "There is no folder train/good in it."
 
@@ -79,7 +77,7 @@ def read_folder(folder: Path | str, size: int, *, name: str = "") -> DefectSet:
     return _read(sources, size, name or Path(folder).resolve().name, skipped)
 
 
-def read_zip(file: ZipInput, size: int, *, name: str = "upload") -> DefectSet:
+def read_zip(file: ZipInput, size: int, name: str = "upload") -> DefectSet:
     """Read an uploaded zip of a folder in MVTec's layout; nothing is written to disk.
 
     Raises:

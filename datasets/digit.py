@@ -7,15 +7,39 @@ from PIL import Image
 from scipy import ndimage
 
 from datasets.files.errors import DataError
-from datasets.files.images import MAX_PIXELS, flatten
+from datasets.files.images import MAX_PIXELS, flatten, read_image
 
-__all__ = ["mnist_like"]
+__all__ = ["fit_digit", "mnist_like", "read_digit"]
 
 _SIDE, _BOX = 28, 20
 # MNIST's centres of mass: row and column 14.0 on average, counted from 0 (standard deviation 0.3).
 _CENTRE = 14
 _WORKING_SIDE = 200
 _MIN_CONTRAST = 20  # grey levels
+
+
+def read_digit(data: bytes, name: str, side: int) -> np.ndarray:
+    """Read an image of a digit, and make it like those of a set of so many pixels a side.
+
+    Returns:
+        A light digit on black, with shape (1, side, side), uint8.
+
+    Raises:
+        DataError: it is no image that can be used; the message says why.
+    """
+    image = read_image(data, name, at_least=max(_WORKING_SIDE, 2 * side))
+    return fit_digit(mnist_like(image), side)
+
+
+def fit_digit(digit: np.ndarray, side: int) -> np.ndarray:
+    """Bring a digit like MNIST's, ``(28, 28)``, to another set's size, ``(1, side, side)``."""
+    if side == len(digit):
+        return digit[None]
+    # MNIST leaves four pixels around a digit; the smaller sets use nearly all of theirs.
+    middle = Image.fromarray(digit[2:26, 2:26])
+    small = np.asarray(middle.resize((side, side), Image.Resampling.BOX), np.float64)
+    # Averaging makes thin strokes dim; those of the smaller set reach full white as well.
+    return np.rint(small / small.max() * 255).astype(np.uint8)[None]
 
 
 def mnist_like(image: Image.Image) -> np.ndarray:

@@ -19,8 +19,9 @@ from datasets.files.saved import read_saved, read_texts, save_arrays
 from datasets.files.sources import bare_name, is_image
 from datasets.files.tables import MAX_MAGNITUDE, MAX_POINTS, read_table
 
-__all__ = ["OwnData", "read_density", "read_own", "read_points"]
+__all__ = ["OWN", "OwnData", "read_density", "read_own", "read_points"]
 
+OWN = "own"  # the name under which a user's own data is loaded
 MIN_POINTS = 20
 MAX_SIDE = 128
 
@@ -56,23 +57,32 @@ class OwnData:
         if len(self.columns) not in (0, 2):
             raise DataError("Points have two columns, with a name each.")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {"kind": self.kind, "array": self.array, "name": self.name}
-        save_arrays(path, arrays, {"columns": self.columns})
+        save_arrays(path, arrays, {"columns": self.columns}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnData:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnData:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the points stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
-        saved = read_saved(path, MAX_BYTES, ("kind", "name", "array"), later=("columns",))
+        fields = ("kind", "name", "array")
+        saved = read_saved(path, MAX_BYTES, fields, later=("columns",), mapped=mapped)
         kind, name = str(saved["kind"]), bare_name(str(saved["name"]))
         columns = read_texts(saved["columns"]) if "columns" in saved else ()
         return cls(kind, saved["array"], name, columns)  # type: ignore[arg-type]

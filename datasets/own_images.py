@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from datasets.files.archives import ZipInput
 from datasets.files.errors import DataError
@@ -40,8 +39,10 @@ from datasets.files.stacks import read_stack
 __all__ = [
     "Item",
     "OwnImages",
+    "arrange",
     "decode",
     "fixed_fifth",
+    "holds_images",
     "image_folders",
     "read_image_files",
     "read_image_folder",
@@ -98,24 +99,32 @@ class OwnImages:
         if (~self.held_out).sum() < least or not self.held_out.any():
             raise DataError(f"At least {least} images to train and 1 to test are needed.")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, packed: bool = False) -> None:
         """Write an .npz file, whole or not at all.
+
+        Args:
+            path: the file.
+            packed: whether to compress it: as it is it can be mapped.
 
         Raises:
             OSError: the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in (*_ARRAYS, "kind", "name")}
-        save_arrays(path, arrays, {"classes": self.classes, "skipped": self.skipped})
+        save_arrays(path, arrays, {"classes": self.classes, "skipped": self.skipped}, packed=packed)
 
     @classmethod
-    def load(cls, path: str | Path) -> OwnImages:
+    def load(cls, path: str | Path, *, mapped: bool = False) -> OwnImages:
         """Read what `save` wrote, and check it again: the file may have changed.
+
+        Args:
+            path: the file.
+            mapped: whether the images stay in the file until they are used.
 
         Raises:
             DataError: the file is missing, damaged or holds something else.
         """
         fields = ("kind", *_ARRAYS, "classes", "name", "skipped")
-        saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields)
+        saved = read_saved(path, MAX_TOTAL + 8 * 2**20, fields, mapped=mapped)
         if str(saved["kind"]) != cls.kind:
             raise DataError("The saved data is not a set of images.")
         classes, skipped = read_texts(saved["classes"]), read_texts(saved["skipped"])
@@ -132,11 +141,12 @@ def _check_images(images: np.ndarray) -> None:
         raise DataError(f"{MIN_IMAGES} to {MAX_FILES:,} images are taken, not {len(images):,}.")
     if images.nbytes > MAX_TOTAL:
         raise DataError(f"The images need more than {MAX_TOTAL // 2**20} MB.")
-    if (images == images[:1]).all():
+    if all((image == images[0]).all() for image in images):
         raise DataError("All images are the same: there is nothing to learn.")
 
 
-Files = Sequence[tuple[str, bytes]]
+# Names of files, and their bytes or where those are kept.
+Files = Sequence[tuple[str, bytes | Path]]
 
 
 def fixed_fifth(labels: np.ndarray) -> np.ndarray:
@@ -148,12 +158,24 @@ def fixed_fifth(labels: np.ndarray) -> np.ndarray:
     Returns:
         True for the n // 5 test items, with shape (n,), bool.
     """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
-    order = order.numpy()
+    order = _shuffled(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     held_out = np.zeros(len(labels), bool)
     held_out[order[4::5]] = True
     return held_out
+
+
+def _shuffled(count: int) -> np.ndarray:
+    """Return the numbers below ``count`` in a fixed order: that of ``torch.randperm``, seed 0.
+
+    Runs that have ended know their test images by it. Files are read where there is no torch.
+    """
+    draws = np.random.RandomState(_SPLIT_SEED).randint(0, 2**32, count, np.uint32)
+    order = np.arange(count)
+    for place, draw in enumerate(draws[:-1].tolist()):
+        other = place + draw % (count - place)
+        order[[place, other]] = order[[other, place]]
+    return order
 
 
 def read_image_folder(path: str | Path, size: int, channels: int) -> OwnImages:
@@ -284,7 +306,7 @@ def decode(
     """
     if not MIN_SIDE <= size <= MAX_SIZE or channels not in (1, 3):
         raise ValueError(f"size must be {MIN_SIDE} to {MAX_SIZE}, channels 1 or 3.")
-    items = _arrange(sources, skipped)
+    items = arrange(sources, skipped)
     if (total := len(items) * channels * size * size) > most:
         raise DataError(
             f"{len(items):,} images of {size} × {size} pixels need {total / 2**20:.0f} MB, at "
@@ -294,8 +316,11 @@ def decode(
     return images, [items[read.index] for read in found]
 
 
-def _arrange(sources: list[Source], skipped: list[str]) -> list[Item]:
-    """Give each image the class and the part of the split that its place stands for."""
+def arrange(sources: list[Source], skipped: list[str]) -> list[Item]:
+    """Give each image the class and the part of the split that its place stands for.
+
+    What stands for none is named in ``skipped``.
+    """
     images = [(place, read) for place, read in sources if is_image(place[-1])]
     others = (place for place, _ in sources if not is_image(place[-1]))
     skipped += [f"{shown(*place)}: Its name is not that of an image." for place in others]
@@ -370,7 +395,9 @@ def _holds_images(folder: Path) -> bool:
     the folder, or in all of its sub-folders, or in all of those of `train`.
     """
     try:
-        return any(_peek(f) or _peek_below(f) for f in (folder, folder / "train") if f.is_dir())
+        return any(
+            holds_images(f) or _hold_images(f) for f in (folder, folder / "train") if f.is_dir()
+        )
     except OSError:
         return False
 
@@ -380,10 +407,14 @@ def _first(folder: Path) -> list[os.DirEntry[str]]:
         return list(islice((entry for entry in entries if not is_junk(entry.name)), 20))
 
 
-def _peek(folder: Path) -> bool:
-    return any(is_image(entry.name) and entry.is_file() for entry in _first(folder))
+def holds_images(folder: Path) -> bool:
+    """Whether there are images in a folder, among a few entries."""
+    try:
+        return any(is_image(entry.name) and entry.is_file() for entry in _first(folder))
+    except OSError:
+        return False
 
 
-def _peek_below(folder: Path) -> bool:
+def _hold_images(folder: Path) -> bool:
     below = [Path(entry) for entry in _first(folder) if entry.is_dir(follow_symlinks=False)]
-    return bool(below) and all(map(_peek, below))
+    return bool(below) and all(map(holds_images, below))

@@ -11,31 +11,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.files.errors import DataError, DataMissing
 from datasets.files.fetch import Job, fetch_all
 from datasets.files.sources import (
     PROJECT,
     Source,
-    bare_name,
     data_roots,
     folder_sources,
     folder_state,
     is_image,
-    is_junk,
-    is_zip,
-    listed,
-    upload_source,
     zip_sources,
 )
-from datasets.own_images import Files, decode, fixed_fifth
-from datasets.own_pairs import MAX_PAIRS, MIN_EACH, OwnPairs
-from datasets.plane import OWN
+from datasets.own import OWN
+from datasets.own_pairs import OwnPairs, is_layout, read_parts
 from datasets.rendered.fruits import KINDS, render_fruits
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "OWN",
@@ -45,10 +42,6 @@ __all__ = [
     "download",
     "is_here",
     "load_pairs",
-    "pair_folders",
-    "read_pairs_folder",
-    "read_pairs_zip",
-    "read_two_sets",
 ]
 
 FRUITS = "fruits"
@@ -60,7 +53,6 @@ MIRRORS = (
     "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/",
     "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/",
 )
-PARTS = ("trainA", "trainB", "testA", "testB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,28 +196,12 @@ def is_here(name: str) -> bool:
     return name == OWN or PAIRS[name].built_in or _place_of(name) is not None
 
 
-def pair_folders() -> list[Path]:
-    """Return folders of the data roots that hold ``trainA`` and ``trainB``."""
-    found = []
-    for root in data_roots():
-        try:
-            inside = [root, *sorted(root.iterdir())]
-            found += [path for path in inside if _is_layout(path) and not is_junk(path.name)]
-        except OSError:
-            continue
-    return found
-
-
-def _is_layout(folder: Path) -> bool:
-    return (folder / "trainA").is_dir() and (folder / "trainB").is_dir()
-
-
 def _place_of(name: str) -> Path | None:
     """Return the folder or the archive of a set, or ``None``."""
     file = f"{name}.zip"
     for root in data_roots():
         for folder in (root / name, root / FOLDER / name):
-            if _is_layout(folder):
+            if is_layout(folder):
                 return folder
         for archive in (root / FOLDER / file, root / file):
             # Downloads appear whole; what somebody else has put there may be cut off.
@@ -237,8 +213,8 @@ def _place_of(name: str) -> Path | None:
 @lru_cache(maxsize=1)
 def _fruits(size: int) -> PairSet:
     drawn = [render_fruits(kind, TRAIN + TEST, size) for kind in KINDS]
-    images = [torch.from_numpy(fruits.images) for fruits in drawn]
-    masks = [torch.from_numpy(fruits.masks[TRAIN:]) for fruits in drawn]
+    images = _tensors([fruits.images for fruits in drawn])
+    masks = _tensors([fruits.masks[TRAIN:] for fruits in drawn])
     note = (
         f"{TRAIN} apples and {TRAIN} oranges to learn from and {TEST} of each to test on, drawn by "
         "this lab, not photographed. Shape, light, texture, stalk and ground vary."
@@ -255,7 +231,7 @@ def _known(name: str, where: Path, size: int, _state: str) -> PairSet:
     else:
         sources = _archive_sources(where, skipped)
     few, left = _thinned([s for s in sources if is_image(s[0][-1])], size)
-    parts = _parts(few, size, skipped, MAX_LOADED)
+    parts, _ = read_parts(few, size, skipped, MAX_LOADED)
     counts = [len(part) for part in parts]
     a, b = PAIRS[name].domains
     note = (
@@ -264,8 +240,13 @@ def _known(name: str, where: Path, size: int, _state: str) -> PairSet:
     )
     if left:
         note += f" {left:,} more were left out: at this size they would not fit into memory."
-    tensors = [torch.from_numpy(part) for part in parts]
-    return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *tensors, note)
+    return PairSet(name, PAIRS[name].title, PAIRS[name].domains, *_tensors(parts), note)
+
+
+def _tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
+    import torch  # here: uploads are read by a process that has none
+
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def _archive_sources(path: Path, skipped: list[str]) -> list[Source]:
@@ -284,107 +265,6 @@ def _thinned(sources: list[Source], size: int) -> tuple[list[Source], int]:
     return [sources[i] for i in chosen], len(sources) - most
 
 
-# -- the user's own ------------------------------------------------------------------------------
-
-
-def read_pairs_folder(path: str | Path, size: int) -> OwnPairs:
-    """Read a folder with ``trainA`` and ``trainB``, and ``testA`` and ``testB`` if there are any.
-
-    Without them a fixed fifth of each set is held out.
-
-    Args:
-        path: the folder.
-        size: pixels per side; each image is cropped to its central square and resized.
-
-    Raises:
-        DataError: it cannot be read, or does not hold two sets of at least five usable images.
-    """
-    skipped: list[str] = []
-    root = Path(path).resolve()
-    return _own(_parts(folder_sources(root, skipped), size, skipped), root.name, skipped)
-
-
-def read_pairs_zip(data: bytes, name: str, size: int) -> OwnPairs:
-    """Read a zip file with the folders of :func:`read_pairs_folder`; nothing is written to disk.
-
-    Raises:
-        DataError: see :func:`read_pairs_folder`.
-    """
-    skipped: list[str] = []
-    parts = _parts(zip_sources(data, skipped), size, skipped)
-    return _own(parts, bare_name(name), skipped)
-
-
-def read_two_sets(a: Files, b: Files, size: int, domains: tuple[str, str]) -> OwnPairs:
-    """Read two sets of images that were uploaded; a fixed fifth of each is held out.
-
-    Args:
-        a: names and contents of the images of A, or of zips of them.
-        b: the same of B.
-        size: pixels per side; each image is cropped to its central square and resized.
-        domains: what A and B show.
-
-    Raises:
-        DataError: a set has fewer than six usable images, or they are too large together.
-    """
-    skipped: list[str] = []
-    halves = []
-    for name, files in (("A", a), ("B", b)):
-        left: list[str] = []
-        images, _ = decode(_uploaded(files, left), size, 3, left, MAX_PAIRS // 2)
-        if len(images) <= MIN_EACH:
-            why = f" Left out: {left[0]}" if left else ""
-            raise DataError(
-                f"Set {name} has {len(images)} images that can be used; at least "
-                f"{MIN_EACH + 1} are needed.{why}"
-            )
-        held_out = fixed_fifth(np.zeros(len(images), np.int64))
-        halves.append((images[~held_out], images[held_out]))
-        skipped += left
-    parts = [half[part] for part in (0, 1) for half in halves]
-    return _own(parts, " and ".join(domains), skipped, domains)
-
-
-def _uploaded(files: Files, skipped: list[str]) -> list[Source]:
-    """Return uploaded files as images of one class, whatever folders zips have them in."""
-    sources: list[Source] = []
-    for name, data in files:
-        inside = zip_sources(data, skipped) if is_zip(name) else [upload_source(name, data)]
-        sources += [(place[-1:], read) for place, read in inside]
-    return sources
-
-
-def _own(
-    parts: Sequence[np.ndarray],
-    name: str,
-    skipped: list[str],
-    domains: tuple[str, str] = ("A", "B"),
-) -> OwnPairs:
-    return OwnPairs(*parts, domains, name, listed(skipped))
-
-
-def _parts(
-    sources: list[Source], size: int, skipped: list[str], most: int = MAX_PAIRS
-) -> list[np.ndarray]:
-    """Decode images in the paper's layout; return those of each of ``PARTS``.
-
-    Raises:
-        DataError: there are no two training sets, or too much is in them.
-    """
-    folders = {place[-2].lower() for place, _ in sources if len(place) > 1}
-    if not {"traina", "trainb"} <= folders:
-        raise DataError("There must be folders trainA and trainB with images in them.")
-    images, items = decode(sources, size, 3, skipped, most)
-    labels = np.array([item.label == "B" for item in items], bool)
-    held_out = np.array([bool(item.held_out) for item in items], bool)
-    for side in (False, True):
-        here = labels == side
-        if not held_out[here].any():
-            held_out[here] = fixed_fifth(np.zeros(here.sum(), np.int64))
-    wanted = [(False, False), (True, False), (False, True), (True, True)]
-    return [images[(labels == side) & (held_out == held)] for side, held in wanted]
-
-
 def _own_set(own: OwnPairs | None, size: int) -> PairSet:
     if own is None:
         raise DataMissing("There are no two sets of your own yet: upload them first.")
@@ -395,11 +275,11 @@ def _own_set(own: OwnPairs | None, size: int) -> PairSet:
         )
     counts = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
     note = (
-        f"{counts[0]:,} images of A and {counts[1]:,} of B to learn from, {counts[2]} and "
-        f"{counts[3]} to test on, from {own.name}."
+        f"{counts[0]:,} images of {own.domains[0]} and {counts[1]:,} of {own.domains[1]} to learn "
+        f"from, {counts[2]} and {counts[3]} to test on, from {own.name}."
     )
     arrays = (own.train_a, own.train_b, own.test_a, own.test_b)
-    return PairSet(OWN, own.name, own.domains, *map(torch.from_numpy, arrays), note)
+    return PairSet(OWN, own.name, own.domains, *_tensors(arrays), note)
 
 
 # -- downloads -----------------------------------------------------------------------------------

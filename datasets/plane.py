@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from datasets.files.errors import DataError
-from datasets.own import OwnData
+from datasets.own import OWN, OwnData
 from datasets.toy import NOISE_MAX, NOISE_MIN, TOY, Box, Density, PixelDensity, make
 
 __all__ = ["OWN", "Plane", "load_plane"]
-
-# The name under which a user's own data is loaded.
-OWN = "own"
 
 # The fixed sets must be the same on every page and in every run.
 _SPLIT_SEED = 0

@@ -36,7 +36,7 @@ def heat(values: np.ndarray, limit: float, theme: str, side: int = TALL) -> Imag
 
 
 def triptych(
-    images: Sequence[np.ndarray], names: Sequence[str], theme: str, width: int
+    images: Sequence[np.ndarray], names: Sequence[str], theme: str, **size: int
 ) -> Image.Image:
     """Lay images, what became of them, and what came back, in three rows.
 
@@ -44,9 +44,9 @@ def triptych(
         images: the three rows, each uint8 ``(n, 3, S, S)``.
         names: of the rows.
         theme: ``"light"`` or ``"dark"``.
-        width: pixels that the image should be wide at most.
+        size: ``width`` or ``scale``, see :func:`labelled_rows`.
     """
-    return labelled_rows(np.concatenate(images), len(images[0]), names, theme, width=width)
+    return labelled_rows(np.concatenate(images), len(images[0]), names, theme, **size)
 
 
 def verdicts(

@@ -8,9 +8,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from figures.images import Box, figure_png, gif, points_image, signed_image
+from figures.images import (
+    LECTURE,
+    Box,
+    captioned,
+    figure_png,
+    gif,
+    points_image,
+    signed_image,
+)
 from figures.palette import palette, rgb
-from figures.text import write
 
 LAYERS = ("Discriminator", "Generator", "Real", "Fake", "Gradients")
 SIDE = 620  # pixels along each side of the duel
@@ -129,15 +136,15 @@ def real_and_fake(samples: np.ndarray, target: Arrays, theme: str, side: int) ->
 
 def film_of_duel(frames: Iterable[tuple[int, Arrays]], target: Arrays, theme: str) -> bytes:
     """Return a training as a GIF of the duel, with all layers but the gradients."""
-    side, caption = 360, 26
-    colours, sheets = palette(theme), []
-    for step, snapshot in frames:
-        sheet = Image.new("RGB", (side, side + caption), colours.background)
-        sheet.paste(duel_image(snapshot, target, LAYERS[:-1], theme, side), (0, 0))
-        draw = ImageDraw.Draw(sheet)
-        write(draw, (side / 2, side + 6), f"step {step:,}", colours.muted, 10, "ma")
-        sheets.append(sheet)
-    return gif(sheets)
+    size = (LECTURE, LECTURE)
+
+    def frame(step: int, snapshot: Arrays) -> Image.Image:
+        # Drawn at half the size: lines and dots of one pixel would be lost in a lecture hall.
+        duel = duel_image(snapshot, target, LAYERS[:-1], theme, LECTURE // 2)
+        words = {LECTURE / 2: f"step {step:,}"}
+        return captioned(duel.resize(size, Image.Resampling.LANCZOS), words, theme)
+
+    return gif(frame(step, snapshot) for step, snapshot in frames)
 
 
 def duel_report(

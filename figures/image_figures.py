@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from figures.images import gif
+from datasets.defect_set import fitted_mask
+from figures.images import LECTURE, beside, captioned, gif
+from figures.maf_images import enlarged, outlined
 from figures.palette import palette, rgb
 from figures.text import as_drawn, text_width, write
 
 WIDTH = 720  # pixels that a sheet is wide at most, where its images allow it
+PREVIEW = 96  # pixels along the side of an image of a person's own, or nearly
 LARGEST = 140  # pixels along the side of an image in a sheet, where it is small itself
 GAP = 2  # pixels between two images
 LONGEST, LONGEST_CODES = 18, 27  # signs of a label
@@ -53,6 +56,12 @@ def tile(
 def fitting_scale(height: int, wide: int, columns: int, width: int = WIDTH) -> int:
     """Return the whole factor by which images may grow so that a row fits into ``width``."""
     return max(1, min(width // (columns * wide), LARGEST // max(height, wide)))
+
+
+def lecture_scale(shape: tuple[int, ...], columns: int) -> int:
+    """Return the whole factor by which images ``(N, C, H, W)`` make a sheet for a lecture."""
+    count, _, height, wide = shape
+    return -(-LECTURE // max(columns * wide, -(-count // columns) * height))
 
 
 def labelled_rows(
@@ -97,6 +106,36 @@ def _short(label: str) -> str:
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
+def preview_sheet(
+    images: np.ndarray, masks: np.ndarray | None, columns: int, theme: str
+) -> Image.Image:
+    """Tile images of any size, all as large as each other; true masks are outlined.
+
+    Args:
+        images: uint8, ``(N, C, S, S)``; C is 1 (grey) or 3 (RGB), N at least 1.
+        masks: booleans, ``(N, S, S)``, if there are any.
+        columns: images in a row; where there are fewer, the rest of the row is empty.
+        theme: ``"light"`` or ``"dark"``.
+    """
+    known = [None] * len(images) if masks is None else masks
+    cells = [_cell(image, mask) for image, mask in zip(images, known, strict=True)]
+    paper = (rgb(palette(theme).background) * 255).round().astype(np.uint8)
+    blank = np.broadcast_to(paper[:, None, None], cells[0].shape)
+    cells += [blank] * (columns - len(cells))
+    return tile(np.stack(cells), columns, theme, 1)
+
+
+def _cell(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return an image ``(C, S, S)`` in RGB, about as large as all in the sheet, ``(3, T, T)``."""
+    pixels = np.repeat(image, 3 // len(image), 0).transpose(1, 2, 0)
+    if len(pixels) > PREVIEW:
+        small = Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.asarray(small.resize((PREVIEW, PREVIEW), Image.Resampling.LANCZOS))
+        mask = None if mask is None else fitted_mask(mask, PREVIEW)
+    pixels = enlarged(pixels, PREVIEW)
+    return (pixels if mask is None else outlined(pixels, mask)).transpose(2, 0, 1)
+
+
 def film_of_images(
     frames: Iterable[tuple[int, np.ndarray]],
     real: np.ndarray,
@@ -114,24 +153,20 @@ def film_of_images(
         theme: ``"light"`` or ``"dark"``.
         labels: names of the rows, if they have any.
     """
-    colours, caption, between = palette(theme), 28, 16
-    scale = fitting_scale(*real.shape[2:], columns, 300)
+    # Both sheets count for the width: of two, each need only be half as wide.
+    doubled = (*real.shape[:3], 2 * real.shape[3])
+    scale = lecture_scale(doubled, columns)
+    between = 24
     left = (
         labelled_rows(real, columns, labels, theme, scale)
         if labels
         else tile(real, columns, theme, scale)
     )
-    sheets = []
-    for step, samples in frames:
+
+    def frame(step: int, samples: np.ndarray) -> Image.Image:
         right = tile(samples, columns, theme, scale)
-        size = (left.width + between + right.width, max(left.height, right.height) + caption)
-        sheet = Image.new("RGB", size, colours.background)
-        sheet.paste(left, (0, 0))
-        sheet.paste(right, (left.width + between, 0))
-        draw = ImageDraw.Draw(sheet)
-        place = left.width - right.width / 2, size[1] - caption + 7
-        write(draw, place, "real", colours.muted, 15, "ma")
-        place = left.width + between + right.width / 2, place[1]
-        write(draw, place, f"learned, step {step:,}", colours.muted, 15, "ma")
-        sheets.append(sheet)
-    return gif(sheets)
+        middle = left.width + between + right.width / 2
+        words = {left.width - right.width / 2: "real", middle: f"learned, step {step:,}"}
+        return captioned(beside(left, right, between, theme), words, theme)
+
+    return gif(frame(step, samples) for step, samples in frames)

@@ -32,7 +32,7 @@ from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
 
-__all__ = ["Lab", "get_lab"]
+__all__ = ["Lab", "get_lab", "runs_folder"]
 
 TENDING = 30.0  # seconds between two looks at the space that runs take
 
@@ -388,6 +388,11 @@ class Lab:
                     worker.end(self.limits.verdict_on_size(run.owner, run.size))
 
 
+def runs_folder() -> Path:
+    """Return the folder of this process's runs."""
+    return Path(os.environ.get("GENLAB_RUNS") or ROOT / "runs")
+
+
 def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:
     """Return the lab of this process.
 
@@ -400,8 +405,7 @@ def get_lab(made: Callable[[Lab], None] | None = None) -> Lab:
     with _singleton_lock:
         lab = sys.__dict__.get("_generative_lab")
         if lab is None:
-            root = os.environ.get("GENLAB_RUNS") or ROOT / "runs"
-            lab = sys.__dict__.setdefault("_generative_lab", Lab(root))
+            lab = sys.__dict__.setdefault("_generative_lab", Lab(runs_folder()))
             keep_small(lab.done)
             dump_threads_on_signal()
             if made is not None:

@@ -23,11 +23,15 @@ import filelock
 import numpy as np
 import torch
 
+from datasets.files.errors import DataError
+from datasets.files.saved import read_name
+from datasets.plane import OWN
 from lab.runs.checkpoints import Checkpoints
 from lab.runs.files import RunError, read_json, write_json, writing
 from lab.runs.interventions import Interventions, flags
 from lab.runs.metrics import Metrics
 from lab.runs.notes import LOCAL, Notes
+from lab.runs.repeat import command_of
 from lab.runs.snapshots import Snapshots
 from lab.runs.status import Status
 from lab.runs.weights import TrainedWeights
@@ -145,25 +149,28 @@ class Run:
         path = self.path / "data.npz"
         return self.family.training.data.load(path) if path.exists() else None
 
-    def experiment(self, device: torch.device | str = "cpu"):
-        """Build its experiment, untrained."""
-        family, config = self._opened()
-        return family.training.build(config, device=device, own=self.own_data())
+    def data_name(self) -> str:
+        """Return what the user's data that it trains on are called, without reading them."""
+        return read_name(self.path / "data.npz")
 
-    def command(self) -> str:
-        """Return the command line that repeats it."""
+    def experiment(self, device: torch.device | str = "cpu"):
+        """Build its experiment, untrained.
+
+        Raises:
+            DataError: its data are missing or damaged.
+            RunError: its settings are.
+        """
         family, config = self._opened()
-        settings = [
-            f"--{name.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in config.model_dump().items()
-            if value != family.training.config.model_fields[name].default
-        ]
-        if (self.path / "data.npz").exists():
-            settings.append("--data data.npz")
-        settings += flags(self.interventions.load(), self.status())
-        return " ".join(
-            ["python -m training", family.stem, *settings, f"--out runs/{family.stem}-again"]
-        )
+        own = self.own_data()
+        if own is None and config.dataset == OWN:
+            raise DataError(f"data.npz is missing in {self.path}: this run trains on data in it.")
+        return family.training.build(config, device=device, own=own)
+
+    def command(self, *, here: bool = True) -> str:
+        """Return the command line that repeats it; see :func:`lab.runs.repeat.command_of`."""
+        family, config = self._opened()
+        done = flags(self.interventions.load(), self.status())
+        return command_of(self.path, family, config, done, here=here)
 
     # -- where it stands ----------------------------------------------------------------------
 
@@ -278,9 +285,10 @@ class RunStore:
         return lock
 
     def sweep(self) -> None:
-        """Delete what imports that were killed have left; only for who has claimed the folder."""
-        for path in self.root.glob(".import-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Delete what imports and uploads have left; only for who has claimed the folder."""
+        for pattern in (".import-*", ".uploads-*"):
+            for path in self.root.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
 
     def mark_interrupted(self) -> None:
         """Mark runs that say they are active though nobody trains them.

@@ -1,4 +1,4 @@
-"""The health of a duel, read off the numbers that its training logs."""
+"""The health of a duel, read off its samples and off the numbers that its training logs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
+from metrics.samples import Look, Measure
+
 Rows = Sequence[Mapping[str, float]]
 
 WINDOW = 0.1  # of the steps so far, whose rows are looked at
 FEWEST = 8  # rows below which nothing is said
 EARLY = 0.02  # fraction of the training before which nothing is said: all duels start uneven
+SETTLED = 0.2  # fraction of the training before which samples are not called good or bad
 WON_REAL, WON_FAKE = 0.9, 0.1  # a discriminator that is that sure of both sides has won
 SAME = 0.4  # diversity below which samples count as all alike
+ONE = 0.1  # spread below which they are one image, more or less
+ALIKE = 0.5  # spread below which samples are nearer to one that is repeated than to real examples
 MISSED = 0.75  # fraction of the modes below which the others count as lost
 SWING = 0.12  # standard deviation of what fakes are taken for, above which a duel swings
+FROM_COLLAPSE = (
+    "Lower the generator's learning rate or k_G, raise the batch size or k_D, or change the loss "
+    "to Wasserstein. A collapsed generator seldom recovers: training again with another seed is "
+    "often quicker."
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,8 @@ class Health:
     """What the light shows.
 
     Attributes:
-        state: ``"unknown"``, ``"balanced"``, ``"won"``, ``"collapse"`` or ``"oscillation"``.
+        state: ``"unknown"``, ``"balanced"``, ``"far"``, ``"won"``, ``"collapse"`` or
+            ``"oscillation"``.
         words: what is the case, with the numbers that say so.
         advice: what to try, or an empty string.
     """
@@ -33,36 +44,107 @@ class Health:
     advice: str = ""
 
 
-def health(rows: Rows, total: int, modes: int = 0) -> Health:
-    """Assess a duel.
+def health(rows: Rows, total: int, modes: int = 0, look: Look | None = None) -> Health:
+    """Assess a duel: its samples first, for a discriminator can be fooled by anything.
 
     Args:
         rows: rows of its ``metrics.csv`` so far: ``step``, ``d_real``, ``d_fake`` and, in some,
             ``diversity`` and ``modes``.
         total: steps of the whole training.
         modes: how many modes the data have; 0 if that is not known.
+        look: what its newest samples look like; without it, nothing is called balanced.
     """
-    logged = [row for row in rows if "d_real" in row and "d_fake" in row]
-    if not logged or logged[-1]["step"] < EARLY * total:
-        return Health("unknown", "Too early to tell.")
-    start = (1 - WINDOW) * logged[-1]["step"]
-    recent = [row for row in logged if row["step"] >= start]
-    if len(recent) < FEWEST:
-        recent = logged[-FEWEST:]
-    if len(recent) < FEWEST:
+    recent = _recent(rows, total)
+    if not recent:
         return Health("unknown", "Too early to tell.")
     real = fmean(row["d_real"] for row in recent)
     fake = fmean(row["d_fake"] for row in recent)
     return (
         _collapse(rows, modes)
+        or (look and _of_samples(look, total))
         or _won(real, fake)
         or _oscillation(recent)
-        or Health(
-            "balanced",
-            f"Balanced: the discriminator takes real examples for real at {real:.2f} and fakes at "
-            f"{fake:.2f}; 0.5 and 0.5 is where it cannot tell them apart.",
-        )
+        or _calm(real, fake, look, total)
     )
+
+
+def _recent(rows: Rows, total: int) -> Rows:
+    """Return the rows of the last tenth; none if it is too early to say anything."""
+    logged = [row for row in rows if "d_real" in row and "d_fake" in row]
+    if len(logged) < FEWEST or logged[-1]["step"] < EARLY * total:
+        return []
+    start = (1 - WINDOW) * logged[-1]["step"]
+    recent = [row for row in logged if row["step"] >= start]
+    return recent if len(recent) >= FEWEST else logged[-FEWEST:]
+
+
+def _calm(real: float, fake: float, look: Look | None, total: int) -> Health:
+    believed = (
+        f"the discriminator takes real examples for real at {real:.2f} and fakes at {fake:.2f}; "
+        "0.5 and 0.5 is where it cannot tell them apart"
+    )
+    if look is None:
+        return Health(
+            "unknown",
+            f"Not known: {believed}. But there are too few samples or real examples to compare, "
+            "and a discriminator alone proves nothing.",
+        )
+    if look.step < SETTLED * total:
+        return Health(
+            "unknown", f"Too early to tell what samples will be like. So far, {believed}."
+        )
+    return Health(
+        "balanced",
+        f"Balanced: samples are nearer to real examples than to noise, and {believed}.",
+    )
+
+
+def _of_samples(look: Look, total: int) -> Health | None:
+    """Return what is wrong with samples, once it is not too early to ask."""
+    if look.step < SETTLED * total:
+        return None
+    return _alike(look, ONE) or _far(look) or _alike(look, ALIKE) or _missing(look)
+
+
+def _alike(look: Look, least: float) -> Health | None:
+    if not look.spread < least:
+        return None
+    return Health(
+        "collapse",
+        f"Mode collapse: samples differ from each other only {look.spread:.0%} as much as real "
+        f"examples do; noise {look.spread_of_noise:.0%}.",
+        FROM_COLLAPSE,
+    )
+
+
+def _far(look: Look) -> Health | None:
+    found = look.bad("distance", "near")
+    if found is None:
+        return None
+    return Health(
+        "far",
+        f"Far from real: samples are nearer to noise than to real examples, however calm the duel "
+        f"is. {_numbers(found)}",
+        "Early on, wait. Later, look at the curves: a discriminator that has won teaches nothing, "
+        "and one that is fooled by noise is too weak. Raise its width or k_D in the second case, "
+        "lower its learning rate in the first, or train longer.",
+    )
+
+
+def _missing(look: Look) -> Health | None:
+    found = look.bad("covered", "classes")
+    if found is None:
+        return None
+    return Health(
+        "collapse",
+        f"Mode collapse: a part of what is real is never made. {_numbers(found)}",
+        FROM_COLLAPSE,
+    )
+
+
+def _numbers(found: Measure) -> str:
+    ours, real, noise = map(found.say, (found.value, found.real, found.noise))
+    return f"{found.label}: {ours}; of real examples {real}, of noise {noise}."
 
 
 def _collapse(rows: Rows, modes: int) -> Health | None:
@@ -75,9 +157,7 @@ def _collapse(rows: Rows, modes: int) -> Health | None:
             "collapse",
             f"Mode collapse: samples differ from each other only {last['diversity']:.0%} as much "
             "as real examples do.",
-            "Lower the generator's learning rate or k_G, raise the batch size or k_D, or change "
-            "the loss to Wasserstein. A collapsed generator seldom recovers: training again with "
-            "another seed is often quicker.",
+            FROM_COLLAPSE,
         )
     if modes and last.get("modes", modes) < MISSED * modes:
         return Health(

@@ -11,10 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_compare import TERMS, small
 
-from lab.comparison import CLASSIC, ENTRANTS, CompareConfig, Comparison, Terms, new_path
+from lab.comparison import Comparison, new_path
 from lab.driver import drive
 from lab.lab import Lab
-from ui.arena.live import command_of
 from ui.common.lab import _lab as cached
 
 ROOT = Path(__file__).parent.parent
@@ -84,10 +83,3 @@ def test_a_comparison_is_shown_with_what_each_can_answer(lab):
     assert not app.exception
     assert "Classic" in app.info[0].value
     assert not list(lab.store)
-
-
-def test_the_command_repeats_the_terms():
-    assert command_of(CLASSIC) == "python -m training compare --families realnvp glow"
-    terms = Terms(tuple(ENTRANTS)[:1], CompareConfig(dataset="ring", seeds=2, seconds=20.0))
-    wanted = "python -m training compare --families realnvp --dataset ring --seeds 2 --seconds 20"
-    assert command_of(terms) == wanted

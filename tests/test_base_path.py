@@ -109,7 +109,8 @@ def behind_nginx(server, tmp_path) -> Iterator[str]:
     who = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy"))
     logs = "error_log error.log; pid pid;"
-    conf = f"{who}{logs}daemon off;events {{}}http {{access_log off;{temporary}{block}}}"
+    beside = "".join(re.findall(r"^    (limit_\w+_zone .*;)$", text, re.MULTILINE))
+    conf = f"{who}{logs}daemon off;events {{}}http {{access_log off;{temporary}{beside}{block}}}"
     (tmp_path / "nginx.conf").write_text(conf)
     command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf", "-e", "error.log"]
     process = subprocess.Popen(command)

@@ -30,6 +30,7 @@ from lab.store import Run
 from registry import FAMILIES
 from training.core.devices import threads_for
 from training.core.loop import train
+from training.core.unpaired import PAIR_DATA
 
 ROOT = Path(__file__).parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "GENLAB_DEVICE": "cpu"}
@@ -331,7 +332,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_a_second_process_is_refused(tm
 # -- data of one's own ------------------------------------------------------------------------
 
 
-def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monkeypatch, quickly):
+def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, quickly):
     points = np.random.default_rng(0).normal(size=(200, 2)) * [3, 0.5] + [100, -7]
     table = tmp_path / "my points.csv"
     table.write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in points))
@@ -348,10 +349,32 @@ def test_a_table_of_points_is_learned_and_the_command_repeats_it(tmp_path, monke
 
     words = shlex.split(run.command())
     assert words[:3] == ["python", "-m", "training"]
-    monkeypatch.chdir(run.path)  # where data.npz lies
     other = Run(quickly(*words[3:])[0]["run"])
     assert other.config == run.config
     assert same(weights(other), weights(run))
+
+
+def test_cyclegan_learns_from_any_two_folders_and_calls_them_as_it_is_told(tmp_path, quickly):
+    random = np.random.default_rng(0)
+    for name in ("my horses", "zebras", "third"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+        for i in range(7):
+            pixels = random.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "both" / name / f"{i}.png")
+    small = ["cyclegan", "--epochs=1", "--width=8", "--image-size=32", "--discriminator-width=8"]
+    two = [tmp_path / "both" / name for name in ("zebras", "my horses")]
+    quickly(*small, "--data", *two, "--name-b", "horse", "--out", tmp_path / "one")
+    run = Run(tmp_path / "one")
+    assert run.own_data().domains == ("zebras", "horse")
+    assert run.snapshots.target()["classes"].tolist() == ["zebras", "horse"]
+    options = [*map(str, small), "--out", str(tmp_path / "two")]
+    assert main([*options, "--data", str(tmp_path / "both")]) == 2, "these are three"
+    assert main([*options, "--data", *map(str, two), str(tmp_path)]) == 2, "and so are these"
+    saved = ["--data", str(run.path / "data.npz"), "--name-a", "horse"]
+    assert main([*options, *saved]) == 2, "what was read before has its names"
+    (tmp_path / "both" / "third").rename(tmp_path / "third")
+    own = PAIR_DATA.read(run.config, tmp_path / "both", name_a="", name_b="")
+    assert own.domains == ("my horses", "zebras")
 
 
 def test_an_image_is_learned(tmp_path, quickly):

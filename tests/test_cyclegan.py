@@ -16,12 +16,14 @@ from datasets.own_pairs import OwnPairs
 from datasets.pairs import load_pairs
 from lab.store import Run
 from metrics.cyclegan_health import translation_health
+from metrics.samples import noise_like
+from metrics.two_sets import APART, two_sets
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
 from registry import FAMILIES
 from training.core.config import ConfigError
 from training.core.images import bytes_of_signed, signed
 from training.core.loop import Wishes, train
-from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness
+from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, yardsticks
 from training.cyclegan import POOL, CycleGANConfig, CycleGANTraining, model
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
@@ -428,12 +430,15 @@ def rows(count: int = 40, **values: float) -> list[dict[str, float]]:
         "likeness_ab": 0.8,
         "likeness_ba": 0.8,
     }
-    usual |= {"variety_ab": 0.9, "variety_ba": 1.1}
+    usual |= {"variety_ab": 0.9, "variety_ba": 1.1, "taken_ab": 0.9, "taken_ba": 0.8}
     return [{"step": 10 * i, **usual, **values} for i in range(count)]
 
 
+TAKEN = {"ab": (0.1, 0.9), "ba": (0.05, 0.95)}  # of images as they are, and of real ones
+
+
 def test_the_light_shows_what_the_numbers_say():
-    assert translation_health(rows(), 400).state == "balanced"
+    assert translation_health(rows(), 400, TAKEN).state == "balanced"
     assert translation_health(rows(4), 400).state == "unknown"
     assert translation_health([], 400).state == "unknown"
     assert translation_health(rows(), 400_000).state == "unknown"
@@ -442,8 +447,9 @@ def test_the_light_shows_what_the_numbers_say():
         ({"discriminator_a": 0.0}, "won", "from B to A"),
         ({"likeness_ba": -0.6}, "inversion", "B to A"),
         ({"variety_ab": 0.1}, "collapse", "A to B"),
+        ({"taken_ba": 0.1}, "far", "B to A"),
     ):
-        found = translation_health(rows(**values), 400)
+        found = translation_health(rows(**values), 400, TAKEN)
         assert found.state == state
         assert words in found.words
         assert found.advice
@@ -451,18 +457,84 @@ def test_the_light_shows_what_the_numbers_say():
 
 def test_early_blurs_and_a_single_snapshot_are_no_collapse():
     blurs = rows(12, variety_ab=0.1)
-    assert translation_health(blurs, 2000).state == "balanced"
+    assert translation_health(blurs, 2000, TAKEN).state == "unknown"
     once = {**rows(1, variety_ab=0.1)[0], "step": 400}
-    assert translation_health([*rows(), once], 400).state == "balanced"
+    assert translation_health([*rows(), once], 400, TAKEN).state == "balanced"
 
 
 def test_the_light_looks_at_the_recent_past():
     past = rows(40, discriminator_a=0.0, likeness_ab=-0.9)
     now = [{**row, "step": 400 + row["step"]} for row in rows(40)]
-    assert translation_health(past + now, 1000).state == "balanced"
+    assert translation_health(past + now, 1000, TAKEN).state == "balanced"
     # A spike is no state.
     spike = [*now[:-1], {**now[-1], "discriminator_a": 0.0}]
-    assert translation_health(past + spike, 1000).state == "balanced"
+    assert translation_health(past + spike, 1000, TAKEN).state == "balanced"
+
+
+def test_calm_losses_alone_are_no_balance():
+    found = translation_health(rows(taken_ab=0.12), 400, TAKEN)
+    assert found.state == "far"
+    for number in ("12%", "10%", "90%", "80%", "5%", "95%"):
+        assert number in found.words, "what it looked at, and both yardsticks"
+    early = translation_health(rows(taken_ab=0.12), 10_000, TAKEN)
+    assert early.state == "unknown"
+    alike = {"ab": (0.45, 0.6), "ba": (0.4, 0.55)}
+    assert translation_health(rows(), 400, alike).state == "unknown", "A and B are too much alike"
+
+
+def test_runs_of_old_are_asked_for_their_hues_if_they_have_any():
+    old = [{k: v for k, v in row.items() if "taken" not in k} for row in rows()]
+    found = translation_health(old, 400)
+    assert found.state == "unknown"
+    assert "Check" in found.words
+    for hue, state in ((1.0, "balanced"), (0.1, "far")):
+        hues = [{**row, "hue_ab": hue, "hue_ba": hue} for row in old]
+        assert translation_health(hues, 400).state == state
+
+
+# -- likeness to the other set -----------------------------------------------------------------
+
+
+def test_real_images_are_told_apart_and_translations_are_asked_the_same():
+    pairs = load_pairs("fruits", 32)
+    for nothing, real in yardsticks(pairs, 100).values():
+        assert nothing < 0.05
+        assert real > 0.95
+    left = compared(pairs, 40, lambda x, _: signed(x) if x.dtype == torch.uint8 else x)
+    assert left["taken_ab"] < 0.05
+    assert left["taken_ba"] < 0.05
+
+    def swapped(x, to_b):
+        return signed((pairs.test_b if to_b else pairs.test_a)[: len(x)])
+
+    other = compared(pairs, 40, swapped)
+    assert other["taken_ab"] > 0.95
+    assert other["taken_ba"] > 0.95
+
+
+def test_two_sets_of_the_same_kind_are_not_told_apart():
+    apples = load_pairs("fruits", 32).train_a
+    found = two_sets(apples[:60], apples[60:120])
+    gain = found.taken_for(apples[200:], second=True) - found.taken_for(apples[200:], second=False)
+    assert abs(gain) < APART
+
+
+def test_what_poor_generators_make_is_of_neither():
+    pairs = load_pairs("fruits", 32)
+    found = two_sets(pairs.train_a, pairs.train_b)
+    both = torch.cat([pairs.test_a, pairs.test_b]).float()
+    mush = torch.stack([both[i::12].mean(0) for i in range(12)]).byte()
+    noise = noise_like(pairs.test_a[:20])
+    for spoiled in (mush, noise, torch.full((5, 3, 32, 32), 128, dtype=torch.uint8)):
+        assert found.taken_for(spoiled, second=False) < 0.3
+        assert found.taken_for(spoiled, second=True) < 0.3
+
+
+def test_sets_count_the_same_whatever_their_size():
+    pairs = load_pairs("fruits", 32)
+    found = two_sets(pairs.train_a, pairs.train_b[:12])
+    assert found.taken_for(pairs.test_a, second=False) > 0.9
+    assert found.taken_for(pairs.test_b, second=True) > 0.9
 
 
 # -- as a run ----------------------------------------------------------------------------------

@@ -198,21 +198,45 @@ def test_a_set_that_is_not_here_is_offered_with_its_size(monkeypatch):
 def test_two_uploads_become_two_sets():
     tester = opened_data("own")
     assert tester.info
-    tester.text_input[0].set_value("red").run()
     images = [(f"{i}.png", image((40 + i, 30)), "image/png") for i in range(7)]
     tester.file_uploader[0].set_value(images).run()
     assert tester.session_state["found"] == (None, False)
     tester.file_uploader[1].set_value([*images[:6], ("x.png", b"no", "image/png")]).run()
     assert not tester.exception
+    tester.text_input[0].set_value("red").run()
     own, ready = tester.session_state["found"]
     assert ready
     assert own.domains == ("red", "B")
+    assert any("6 images of red (A)" in caption.value for caption in tester.caption)
+    assert len(tester.image) == 2, "some of them as the model will see them"
     assert len(own.train_a) == 6
     assert [line for line in own.skipped if "x.png" in line]
     tester.file_uploader[1].set_value(images[:1]).run()
     assert not tester.exception
     assert "Set B has 1" in tester.error[0].value
     assert tester.session_state["found"] == (None, False)
+
+
+def test_any_two_folders_become_two_sets(tmp_path, monkeypatch):
+    for name in ("pets/cat", "pets/dog", "pets/fish", "both/day", "both/night"):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(7):
+            (tmp_path / name / f"{i}.png").write_bytes(image((40 + i, 30)))
+    monkeypatch.setattr("datasets.own_pairs.data_roots", lambda: [tmp_path])
+    tester = opened_data("own")
+    tester.selectbox[0].set_value("both").run()
+    assert tester.session_state["found"][0].domains == ("day", "night")
+    tester.text_input[1].set_value("evening").run()
+    assert tester.session_state["found"][0].domains == ("day", "evening")
+    tester.selectbox[0].set_value("Two folders").run()
+    tester.selectbox[1].set_value("fish").run()
+    tester.selectbox[2].set_value("fish").run()
+    assert "same folder" in tester.error[0].value
+    tester.selectbox[2].set_value("cat").run()
+    assert not tester.exception
+    own, ready = tester.session_state["found"]
+    assert ready
+    assert own.domains == ("fish", "cat"), "and nothing is left of another set's name"
 
 
 # -- images ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from datasets.digit import fit_digit, read_digit
+from datasets.files.images import read_square
 from datasets.images import ImageSet
 from datasets.own import DataError
 from datasets.own_images import OwnImages, fixed_fifth
 from lab.store import Run, Status
 from registry import FAMILIES
 from ui.image_flows.desk import Desk, Mine
-from ui.image_flows.upload import fit_digit, like_the_data
 
 EXPLORE = ("Sample", "Interpolate", "Attributes", "Levels", "Your own {}", "Surprise")
 CHECK = ("Right or wrong", "Bits, term by term", "Nearest training images")
@@ -140,11 +142,11 @@ def desk(shape: tuple[int, int, int], name: str) -> Desk:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
 def test_uploads_of_any_kind_look_like_the_data(mode):
-    digit = like_the_data(desk((1, 28, 28), "digits"), image(mode=mode), "a.png")
+    digit = read_digit(image(mode=mode), "a.png", 28)
     assert digit.shape == (1, 28, 28)
     assert digit.dtype == np.uint8
     assert digit.max() == 255 and digit[0, 0].max() == 0  # light on black, with its border
-    colour = like_the_data(desk((3, 32, 32), "own"), image((90, 60), mode), "a.png")
+    colour = read_square(image((90, 60), mode), "a.png", 32, 3)
     assert colour.shape == (3, 32, 32)
     assert colour.dtype == np.uint8
 
@@ -154,17 +156,17 @@ def test_uploads_of_any_kind_look_like_the_data(mode):
     [b"", b"GIF89a", image()[:60], image((1, 1)), image((5000, 4000))],
     ids=["empty", "other", "cut off", "1 x 1", "huge"],
 )
-@pytest.mark.parametrize("name", ["digits", "own"])
-def test_bad_uploads_are_refused_in_a_sentence(name, data):
+@pytest.mark.parametrize("read", [read_digit, partial(read_square, channels=1)])
+def test_bad_uploads_are_refused_in_a_sentence(read, data):
     with pytest.raises(DataError, match=r"a\.png: .*\."):
-        like_the_data(desk((1, 28, 28), name), data, "a.png")
+        read(data, "a.png", 28)
 
 
 def test_a_blank_image_is_no_digit():
     buffer = io.BytesIO()
     Image.new("L", (50, 50), 255).save(buffer, "PNG")
     with pytest.raises(DataError, match="blank"):
-        like_the_data(desk((1, 28, 28), "digits"), buffer.getvalue(), "a.png")
+        read_digit(buffer.getvalue(), "a.png", 28)
 
 
 def test_a_digit_fits_the_smaller_set():

@@ -17,7 +17,7 @@ from datasets.defects import read_folder, read_one, read_zip
 from datasets.files.images import SUFFIXES, read_image, read_mask
 from datasets.own import DataError, read_own
 from datasets.own_images import read_image_files, read_image_folder, read_image_zip
-from datasets.pairs import read_pairs_folder, read_two_sets
+from datasets.own_pairs import read_pairs_folder, read_two_sets
 
 KINDS = {
     ".png": "PNG",
@@ -172,7 +172,7 @@ READERS: dict[str, Callable[[Path, str], int]] = {
     ),
     "pairs": lambda root, s: len(read_pairs_folder(put(root, s, PAIRS), 16).train_a) + 18,
     "two sets": lambda root, s: len(
-        read_two_sets(files(s), files(s), 16, ("a", "b")).train_a
+        read_two_sets(files(s), files(s), 16).train_a
     ) + 4,
     "defects": lambda root, s: len(read_folder(put(root, s, LAYOUT), 16).train) + 19,
     "a zip of defects": lambda root, s: len(read_zip(zipped(put(root, s, LAYOUT)), 16).test) + 20,

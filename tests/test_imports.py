@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from datasets.own import DataError
 from lab.driver import drive
-from lab.imports.run_import import MAX_FILES, import_run
+from lab.imports.run_import import import_run
+from lab.imports.unpacking import MAX_FILES
 from lab.runs.notes import clean_name
 from lab.store import Run, RunStore
 from registry import FAMILIES
@@ -195,3 +197,16 @@ def test_what_ships_and_is_taken_away_can_be_brought_in(path, store):
     assert run.weights.version()
     assert run.status().state == shipped.status().state
     assert len(run.id.rpartition("-")[2]) == 16, "64 random bits"
+
+
+def test_a_run_that_unpacks_to_gigabytes_costs_the_lab_nothing(trained, store):
+    """What 2 kB unpack to is checked, and not held, by a process with limits."""
+    images = np.lib.format.magic(1, 0) + (118).to_bytes(2, "little")
+    shape = (300, 3, 640, 640)
+    images += f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode()
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.npy", images + b"\n" + bytes(math.prod(shape)))
+    with pytest.raises(DataError, match=r"too much memory|larger|damaged"):
+        import_run(store, packed(trained, **{"data.npz": bomb.getvalue()}))
+    assert not everything(store.root)

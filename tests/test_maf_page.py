@@ -165,7 +165,7 @@ def test_the_command_line_trains_on_a_folder_or_a_zip(packed, tmp_path, data, ca
     own = Run(out).own_data()
     assert own.train.shape == (12, 3, 32, 32)
     assert Run(out).config.dataset == "own"
-    assert "--data data.npz" in Run(out).command()
+    assert f"--data {out / 'data.npz'}" in Run(out).command()
 
 
 BAD = {
@@ -344,6 +344,9 @@ def test_any_folder_in_the_layout_can_be_chosen(tmp_path, monkeypatch, data):
     said = " ".join(c.value for c in tester.caption)
     assert "12 good images to learn from in screws; to test on 3 good and 5 defective" in said
     assert "broken.png" in " ".join(m.value for m in tester.markdown)
+    assert "true masks outlined" in said
+    assert "**train**: 12" in said
+    assert len(tester.image) == 3 + len(data.defects) - 1
     good = tmp_path / "screws" / "train" / "good"
     (good / "later.png").write_bytes((good / "000.png").read_bytes())
     (tmp_path / "screws" / "ground_truth" / "crack" / "000_mask.png").unlink()

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from datasets import images
+from datasets import images, own_images
 from datasets.defects import find_sets
 from datasets.files.images import read_image
 from datasets.files.sources import folder_state
@@ -29,7 +30,8 @@ from datasets.own_images import (
     read_image_zip,
     read_uploads,
 )
-from datasets.pairs import pair_folders, read_pairs_folder
+from datasets.own_pairs import pair_folders, read_pairs_folder
+from figures.image_figures import GAP, preview_sheet
 
 
 def assert_sentence(error: BaseException) -> None:
@@ -720,7 +722,11 @@ def _choice() -> None:
     st.text(f"{ready} {own.classes if own else None} {len(own.images) if own else 0}")
 
 
-def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
+def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "ui.common.data.preview_sheet", lambda *of: drawn.append(len(of[0])) or preview_sheet(*of)
+    )
     put_pictures(root / "pets" / "cat", 24)
     tester = AppTest.from_function(_choice, default_timeout=60).run()
     zips = [(f"{kind}.zip", zipped({n: d for n, d in FILES.items() if n.startswith(kind)}),
@@ -728,8 +734,39 @@ def test_the_page_takes_several_zips_and_sees_images_added_to_a_folder(root):
     tester.file_uploader[0].set_value(zips).run()
     assert not tester.exception
     assert tester.text[0].value == "True ('cat', 'dog') 24"
+    assert tester.image[0].proto.imgs[0].alt == "Some images of cat"
+    assert drawn == [12, 12]
+    assert len(tester.run().image) == 2
+    assert drawn == [12, 12], "nothing is drawn again"
     tester.selectbox(key="own_images.from").set_value("pets").run()
     assert tester.text[0].value == "True ('cat',) 24"
     put_pictures(root / "pets" / "dog", 3, first=50)
     tester.run()
     assert tester.text[0].value == "True ('cat', 'dog') 27"
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (64, 3), (256, 3)])
+def test_a_preview_shows_what_there_is_whatever_its_size(side, channels):
+    images = np.zeros((2, channels, side, side), np.uint8)
+    images[1] = 250
+    plain = np.asarray(preview_sheet(images, None, 4, "light"))
+    step = (plain.shape[1] + GAP) // 4
+    assert 90 < step < 135
+    assert plain[5, 5].tolist() == [0, 0, 0]
+    assert plain[5, 5 + step].tolist() == [250, 250, 250]
+    assert plain[5, 5 + 2 * step].tolist() == plain[5, 5 + 3 * step].tolist(), "empty places"
+    masks = np.zeros((2, side, side), bool)
+    masks[0, side // 4 : side // 2, side // 4 : side // 2] = True
+    marked = np.asarray(preview_sheet(images, masks, 4, "light"))
+    changed = (marked != plain).any(2)
+    assert changed[:, :step].any(), "the mask is outlined"
+    assert not changed[:, step:].any()
+    middle = slice(3 * step // 8 - 4, 3 * step // 8 + 4)
+    assert not changed[middle, middle].any(), "and not painted over"
+
+
+def test_the_fixed_fifth_is_that_of_runs_of_before():
+    for count in (0, 1, 2, 57, 20_000):
+        ours = own_images._shuffled(count)
+        drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        assert (ours == drawn.numpy()).all()

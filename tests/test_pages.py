@@ -14,12 +14,14 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from analysis.exercises import Exercise, exercises
+from datasets.own import OwnData
 from datasets.own_pairs import OwnPairs
 from lab.imports.weights_import import read_weights, run_from_weights
 from lab.lab import Lab, get_lab
 from lab.store import Run
 from paths import ROOT
 from registry import FAMILIES, PAGES, Family
+from training.core.family import Own
 from ui.common.page import IN_THE_CODE, named_in, resolve, sections
 from ui.common.plain import counted, plain
 from ui.common.run_words import rate_words
@@ -70,6 +72,18 @@ def made(family: Family) -> Run:
     )  # of which the weights say what their model has to know
     first.weights.save(experiment.model, 0)
     return run_from_weights(store, read_weights(first.weights.file()), "made.safetensors")
+
+
+def of_own_data(family: Family, own: Own, **settings: object) -> Run:
+    """A run of one's own data as its first snapshot leaves it."""
+    config = family.training.config(dataset="own", **settings)
+    run = get_lab().store.create(family, config, own)
+    experiment = run.experiment()
+    run.snapshots.save_target(experiment.target())
+    run.snapshots.save(0, experiment.snapshot(), {0})
+    run.weights.save(experiment.model, 0)
+    run.write_status(replace(run.status(), state="finished", total=1))
+    return run
 
 
 def healthy(tester: AppTest) -> AppTest:
@@ -245,23 +259,36 @@ def test_the_form_stays_as_it_was_set_while_one_looks_at_other_pages():
     assert tester.slider("nice.layers").value == 10
 
 
-def test_a_run_that_is_opened_by_its_link_sets_the_form_and_brings_its_data(tmp_path):
+def test_a_run_that_is_opened_by_its_link_sets_the_form_and_brings_its_data():
     random = np.random.default_rng(0)
     sets = [random.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for n in (6, 9, 1, 3)]
     own = OwnPairs(*sets, ("left", "right"), "mine")
     family = FAMILIES["cyclegan"]
-    config = family.training.config(dataset="own", image_size=32, width=8, discriminator_width=8)
-    run = get_lab().store.create(family, config, own)
-    experiment = run.experiment()
-    run.snapshots.save_target(experiment.target())
-    run.snapshots.save(0, experiment.snapshot(), {0})
-    run.weights.save(experiment.model, 0)
-    run.write_status(replace(run.status(), state="finished", total=1))
+    run = of_own_data(family, own, image_size=32, width=8, discriminator_width=8)
     tester = healthy(opened(family, run=run.id))
     assert tester.selectbox("cyclegan.dataset").value == "own"
     assert "fruits" not in words(tester)
-    assert "6 images of left" in words(tester)
+    assert "6 images of left (A)" in words(tester)
+    assert "Your run on mine" in words(tester)
     assert not tester.button("cyclegan.train").disabled
+
+
+def test_whatever_the_form_says_the_run_says_what_it_is_of():
+    family = FAMILIES["nice"]
+    mass = np.zeros((9, 12), np.float32)
+    mass[2:6, 1:5] = 1
+    run = of_own_data(family, OwnData("picture", mass, "my *drawing*.png"))
+    tester = healthy(opened(family, run=run.id))
+    tester.selectbox("nice.dataset").set_value("ring")
+    healthy(tester)
+    assert "Your run on my \\*drawing\\*.png. The form" in words(tester)
+    tester.button("nice.take_over").click()
+    healthy(tester)
+    assert tester.selectbox("nice.dataset").value == "own"
+    assert "read as 12 x 9 cells" in words(tester), "its data come along"
+    assert not tester.button("nice.train").disabled
+    (run.path / "data.npz").unlink()
+    assert "on My own data" in words(healthy(tester)), "nobody knows any more"
 
 
 @pytest.mark.parametrize(("page", "stem"), [("realnvp", "realnvp"), ("gan", "dcgan")])

@@ -15,20 +15,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import pairs
+from datasets import own_images, own_pairs, pairs
+from datasets.files.stacks import parted
 from datasets.images import DataMissing
 from datasets.own import DataError
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    PAIRS,
-    download,
-    is_here,
-    load_pairs,
+from datasets.own_pairs import (
+    OwnPairs,
     pair_folders,
     read_pairs_folder,
     read_pairs_zip,
+    read_two_folders,
     read_two_sets,
+    set_folders,
 )
+from datasets.pairs import PAIRS, download, is_here, load_pairs
+
+PARTS = ("trainA", "trainB", "testA", "testB")
 
 
 def image(colour=(200, 40, 30), size=(40, 30), mode="RGB", form="JPEG", **options) -> bytes:
@@ -43,7 +45,7 @@ def layout(counts=(8, 6, 2, 3), inside="set/") -> dict[str, bytes]:
     """Files of a set in the paper's layout."""
     return {
         f"{inside}{part}/{i}.jpg": image((20 * k, 30 * i % 255, 90))
-        for k, (part, count) in enumerate(zip(pairs.PARTS, counts, strict=True))
+        for k, (part, count) in enumerate(zip(PARTS, counts, strict=True))
         for i in range(count)
     }
 
@@ -96,6 +98,60 @@ def test_without_test_folders_a_fifth_of_each_is_held_out(tmp_path):
     assert [len(own.train_b), len(own.test_b)] == [12, 3]
 
 
+TWO = {
+    "two folders": ("horse", "zebra"),
+    "folders around them": ("a/b/horse", "a/b/zebra"),
+    "a part to test on": ("train/horse", "train/zebra", "test/horse", "test/zebra"),
+}
+
+
+@pytest.mark.parametrize("places", TWO.values(), ids=TWO)
+def test_any_two_folders_are_two_sets_that_are_called_like_them(places, tmp_path):
+    counts = {place: 7 + i for i, place in enumerate(places)}
+    files = {
+        f"{place}/{i}.png": image((40 * len(place), 30 * i, 90), form="PNG")
+        for place, count in counts.items()
+        for i in range(count)
+    }
+    archive = read_pairs_zip(packed(files), "mine.zip", 32)
+    written(tmp_path, files)
+    folder = read_pairs_folder(tmp_path / ("a/b" if places[0].startswith("a") else ""), 32)
+    for own in (archive, folder):
+        assert own.domains == ("horse", "zebra")
+        counted = [len(part) for part in (own.train_a, own.train_b, own.test_a, own.test_b)]
+        assert counted == ([7, 8, 9, 10] if len(places) == 4 else [6, 7, 1, 1])
+    assert np.array_equal(archive.train_b, folder.train_b)
+
+
+def test_two_folders_in_two_places_are_two_sets(tmp_path):
+    some = [image((30 * i, 9, 9), form="PNG") for i in range(8)]
+    written(tmp_path, {f"x/horse/{i}.png": data for i, data in enumerate(some[:7])})
+    written(tmp_path, {f"y/zebra/{i}.png": data for i, data in enumerate(some)})
+    (tmp_path / "zebras.zip").write_bytes(
+        packed({f"deep/{i}.png": data for i, data in enumerate(some)})
+    )
+    horse, zebra = tmp_path / "x" / "horse", tmp_path / "y" / "zebra"
+    own = read_two_folders(horse, zebra, 32)
+    assert own.domains == ("horse", "zebra")
+    assert own.name == "horse and zebra"
+    other = read_two_folders(tmp_path / "zebras.zip", horse, 32)
+    assert other.domains == ("zebras", "horse"), "the first is A"
+    assert np.array_equal(other.train_a, own.train_b)
+    with pytest.raises(DataError, match=r"no such folder|no file"):
+        read_two_folders(horse, tmp_path / "nowhere", 32)
+
+
+def test_a_and_b_can_be_named_and_are_never_named_alike(tmp_path):
+    files = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
+    own = read_two_sets(files, files, 32)
+    assert own.domains == ("A", "B")
+    zips = [[(f"{name}.ZIP", packed(dict(files)))] for name in ("my cats", "dogs")]
+    assert read_two_sets(*zips, 32).domains == ("my cats", "dogs")
+    assert own.called(" day  light ", "").domains == ("day light", "B")
+    assert own.called("dog", "dog").domains == ("dog (A)", "dog (B)")
+    assert own.called("ü" * 99, "b").domains == ("ü" * 40, "b")
+
+
 def exif_rotated() -> bytes:
     image = Image.new("RGB", (40, 30), (0, 0, 200))
     image.paste((255, 255, 0), (0, 0, 40, 15))
@@ -120,8 +176,7 @@ def test_images_of_every_kind_are_taken_and_the_others_named():
         ("empty.jpg", b""),
     ]
     more = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(6)]
-    own = read_two_sets([*odd, *bad, *more], more, 32, ("left", "right"))
-    assert own.domains == ("left", "right")
+    own = read_two_sets([*odd, *bad, *more], more, 32)
     assert len(own.train_a) + len(own.test_a) == 10
     assert len(own.skipped) == 4
     for name, _ in bad:
@@ -138,11 +193,14 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
     good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
     one = good[:1]
     with pytest.raises(DataError, match=r"Set B has 1 images.*at least 6"):
-        read_two_sets(good, one, 32, ("A", "B"))
+        read_two_sets(good, one, 32)
     with pytest.raises(DataError, match=r"Set A has 0 .*Left out: a\.png"):
-        read_two_sets([("a.png", b"no")], good, 32, ("A", "B"))
-    with pytest.raises(DataError, match="trainA and trainB"):
-        read_pairs_zip(packed({"cats/1.jpg": image(), "dogs/1.jpg": image()}), "a.zip", 32)
+        read_two_sets([("a.png", b"no")], good, 32)
+    with pytest.raises(DataError, match=r"two folders.*found: cats, dogs, fish\."):
+        three = {f"{name}/1.jpg": image() for name in ("cats", "dogs", "fish")}
+        read_pairs_zip(packed(three), "a.zip", 32)
+    with pytest.raises(DataError, match=r"two folders.*found: none\."):
+        read_pairs_zip(packed({"1.jpg": image(), "2.jpg": image()}), "a.zip", 32)
     with pytest.raises(DataError, match="zip archive"):
         read_pairs_zip(b"PK no archive", "a.zip", 32)
     with pytest.raises(DataError, match="Set A has 1"):
@@ -153,7 +211,7 @@ def test_sets_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
 
 def test_own_sets_are_saved_and_checked_again(tmp_path):
     good = [(f"{i}.jpg", image((20 * i, 0, 90))) for i in range(8)]
-    own = read_two_sets(good, good, 32, ("left", "right"))
+    own = read_two_sets(good, good, 32)
     path = tmp_path / "data.npz"
     own.save(path)
     again = OwnPairs.load(path)
@@ -201,7 +259,8 @@ def test_own_sets_are_of_the_size_that_is_trained():
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     """A data root of its own, and no others."""
-    monkeypatch.setattr(pairs, "data_roots", lambda: [tmp_path])
+    for module in (pairs, own_pairs, own_images):
+        monkeypatch.setattr(module, "data_roots", lambda: [tmp_path])
     pairs._known.cache_clear()
     return tmp_path
 
@@ -217,6 +276,19 @@ def test_a_folder_below_a_root_is_a_set(root):
     assert [len(x) for x in (loaded.train_a, loaded.train_b)] == [8, 6]
     assert loaded.domains == ("apple", "orange")
     assert loaded.masks_a is None
+
+
+def test_any_two_folders_below_a_root_are_offered(root):
+    names = ("horse", "zebra", "deep/one", "deep/two", "three/a", "three/b", "three/c")
+    for name in (*names, ".hidden/a", "_made/b"):
+        written(root, {f"{name}/1.png": image(form="PNG")})
+    (root / "empty").mkdir()
+    assert pair_folders() == [root / "deep"]
+    assert [str(path.relative_to(root)) for path in set_folders()] == [
+        "horse",
+        "zebra",
+        *names[2:],
+    ]
 
 
 def test_images_added_later_are_seen(root):
@@ -332,3 +404,14 @@ def test_there_is_something_to_read_about_every_set():
         assert source.about.endswith(".")
         assert source.built_in == (name == "fruits") == (source.sha256 == "")
         assert source.built_in or len(source.sha256) == 64
+
+
+def test_parts_are_split_within_their_array():
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 7, 300):
+        images, part = rng.normal(size=(count, 3)), rng.integers(0, 4, count)
+        expected = [images[part == number] for number in range(4)]
+        found = parted(images, part, 4)
+        for one, other in zip(expected, found, strict=True):
+            assert np.array_equal(one, other)
+            assert not len(other) or np.shares_memory(other, images)

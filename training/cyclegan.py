@@ -30,6 +30,7 @@ from training.core.unpaired import (
     exact,
     jittered,
     squared,
+    yardsticks,
 )
 
 POOL = 50  # images in a pool
@@ -377,6 +378,7 @@ class CycleGANTraining(Experiment):
             "b": self.pairs.test_b[:SHOWN].cpu().numpy(),
             "shape": np.array((3, self.pairs.size, self.pairs.size)),
             "classes": np.array(self.pairs.domains),
+            **{f"taken_{way}": np.array(two) for way, two in yardsticks(self.pairs, FINAL).items()},
         }
 
     @torch.no_grad()

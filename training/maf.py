@@ -319,7 +319,7 @@ def build(
     return kind(config, data, flow, device=device)
 
 
-def read(path: Path, config: MAFConfig) -> DefectSet:
+def read(config: MAFConfig, path: Path) -> DefectSet:
     """Read a person's own set, from a folder or a zip.
 
     Raises:
@@ -336,6 +336,7 @@ DEFECT_DATA = DataKind(
     read,
     DefectSet.load,
     titles=defects.SETS,
+    fetched=frozenset(defects.SETS) - {"rendered"},
     fits=lambda config, _own: find(config),
 )
 TRAINING = Training(MAFConfig, model, build, data=DEFECT_DATA)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 from analysis import frechet  # noqa: E402
 from analysis.image_checks import Measured, check_image_flow  # noqa: E402
 from analysis.plane_checks import Check, check_plane_flow  # noqa: E402
+from analysis.sample_look import look_at  # noqa: E402
 from analysis.vae_checks import check_vae  # noqa: E402
 from datasets.images import OWN, ImageSet, image_folders, is_here, load_images  # noqa: E402
 from datasets.own_images import OwnImages, read_image_folder  # noqa: E402
@@ -115,15 +116,21 @@ def _light(found: Health) -> Check:
     return Check("health", found.state, "balanced", found.state == "balanced", found.words)
 
 
+def _duel_light(run: Run, modes: int = 0) -> Check:
+    steps, look = run.snapshots.steps(), None
+    if steps:
+        look = look_at(run, steps[-1], run.snapshots.load(steps[-1]), run.snapshots.target())
+    return _light(health(run.metrics.rows(), run.status().total, modes, look))
+
+
 def _plane_gan(run: Run, _model) -> Iterator[Check]:
-    rows, status = run.metrics.rows(), run.status()
-    modes = rows[-1]["modes"]
-    yield _light(health(rows, status.total, modes=8))
+    modes = run.metrics.rows()[-1]["modes"]
+    yield _duel_light(run, modes=8)
     yield Check("modes", f"{modes:.0f}", "all 8", modes == 8, "Of 20,000 samples.")
 
 
 def _image_gan(run: Run, model) -> Iterator[Check]:
-    yield _light(health(run.metrics.rows(), run.status().total))
+    yield _duel_light(run)
     own = copy_of(run.config.dataset)
     images = load_images(OWN if own else run.config.dataset, own)
     classifier = _classifier(run, images)

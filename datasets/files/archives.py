@@ -39,7 +39,7 @@ def open_zip(file: ZipInput, most: int) -> zipfile.ZipFile:
         if _entries(file) > most:
             raise DataError(f"The archive has more than {most:,} files.")
         archive = zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file)
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise DataError(f"There is no file {Path(str(file)).name}.") from error

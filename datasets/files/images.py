@@ -27,6 +27,7 @@ __all__ = [
     "flatten",
     "read_image",
     "read_mask",
+    "read_square",
     "shown",
     "squeezed",
 ]
@@ -138,6 +139,18 @@ def central_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return squeezed(image.crop((left, top, left + side, top + side)), size, channels)
 
 
+def read_square(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
+    """Read an image as `read_image` does, and crop it as `central_square` does.
+
+    Returns:
+        Grey levels with shape (channels, size, size), uint8.
+
+    Raises:
+        DataError: see `read_image`.
+    """
+    return central_square(read_image(data, name, at_least=2 * size), size, channels)
+
+
 def squeezed(image: Image.Image, size: int, channels: int = 3) -> np.ndarray:
     """Resize an image to a square, whatever its shape; returns (channels, size, size), uint8."""
     mode = "L" if channels == 1 else "RGB"
@@ -163,6 +176,8 @@ def _opened(data: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
             yield image
     except DataError as error:
         raise DataError(f"{before}{error}") from error
+    except MemoryError:
+        raise
     # Pillow's decoders raise whatever they trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise DataError(f"{before}The image cannot be read: the file is damaged.") from error
@@ -236,9 +251,19 @@ def _flat(image: Image.Image, data: bytes, white: float) -> tuple[Image.Image, f
     if lower is not None:
         image, used = _brightened(image, lower, white)
     if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image.convert("L" if image.mode in ("1", "L") else "RGB"), used
+        image = _on_paper(image)
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode), used
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Lay a transparent image on white paper, mode RGB: some rows at a time, to save memory."""
+    flat, rows = Image.new("RGB", image.size), max(1, _BLOCK // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        paper = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(paper, strip).convert("RGB"), (0, top))
+    return flat
 
 
 def _levels(image: Image.Image, tags: dict) -> np.ndarray:

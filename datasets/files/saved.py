@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,10 +14,12 @@ import numpy as np
 from datasets.files import write_atomic
 from datasets.files.archives import open_zip
 from datasets.files.errors import DataError
+from datasets.files.sources import bare_name
 
-__all__ = ["check_saved", "read_saved", "read_texts", "save_arrays"]
+__all__ = ["check_saved", "read_name", "read_saved", "read_texts", "save_arrays"]
 
 MAX_ARRAYS = 64  # in one .npz file
+_SMALL = 2**16  # bytes below which an array is read rather than mapped
 _DAMAGED = "The saved data cannot be read: the file is damaged."
 
 
@@ -43,7 +48,12 @@ def save_arrays(
 
 
 def read_saved(
-    path: str | Path, limit: int, fields: tuple[str, ...], later: tuple[str, ...] = ()
+    path: str | Path,
+    limit: int,
+    fields: tuple[str, ...],
+    later: tuple[str, ...] = (),
+    *,
+    mapped: bool = False,
 ) -> dict[str, np.ndarray]:
     """Read arrays from an .npz file that may have been damaged or swapped.
 
@@ -52,6 +62,8 @@ def read_saved(
         limit: the most bytes that its content may take.
         fields: the names of the arrays.
         later: names of further ones, which files of older versions do not have.
+        mapped: whether arrays that are not packed stay in the file, and are fetched from it where
+            they are used; what is written to them stays in memory.
 
     Raises:
         DataError: the file is missing, damaged, too large or holds other things.
@@ -59,14 +71,45 @@ def read_saved(
     try:
         check_saved(path, limit)
         with np.load(path, allow_pickle=False) as saved:
-            return {
-                field: saved[field] for field in (*fields, *(f for f in later if f in saved.files))
-            }
-    except DataError:
+            wanted = [*fields, *(field for field in later if field in saved.files)]
+            found = _mapped(Path(path), saved.zip, wanted) if mapped else {}
+            return found | {field: saved[field] for field in wanted if field not in found}
+    except (DataError, MemoryError):
         raise
     # numpy, zipfile and zlib each have their own ways to stumble over a damaged file.
     except Exception as error:
         raise DataError(_DAMAGED) from error
+
+
+def read_name(path: str | Path) -> str:
+    """Return what saved data are called, without reading them; an empty text if they do not say."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            name = saved["name"] if "name" in saved.files else saved["words"][0]
+    except Exception:  # numpy, zipfile and zlib each have their own
+        return ""
+    return bare_name(str(name))
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, fields: list[str]) -> dict[str, np.ndarray]:
+    """Map the arrays of an .npz file into memory that stand in it as they are."""
+    found = {}
+    for field in fields:
+        member = archive.getinfo(f"{field}.npy")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size < _SMALL:
+            continue
+        with open(path, "rb") as file:
+            file.seek(member.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            file.seek(member.header_offset + 30 + name + extra)
+            end = file.tell() + member.file_size
+            if np.lib.format.read_magic(file) != (1, 0):
+                continue
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if fortran or dtype.hasobject or math.prod(shape) * dtype.itemsize != end - file.tell():
+                continue
+            found[field] = np.memmap(file, dtype, "c", file.tell(), shape)
+    return found
 
 
 def check_saved(path: str | Path, limit: int) -> None:

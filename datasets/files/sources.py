@@ -22,6 +22,7 @@ from paths import ROOT
 __all__ = [
     "MAX_FILES",
     "MAX_UNPACKED",
+    "MAX_UPLOAD",
     "PROJECT",
     "Place",
     "Source",
@@ -39,6 +40,8 @@ __all__ = [
 
 PROJECT = ROOT / "datasets"
 MAX_FILES = 20_000
+# Bytes of one file that is uploaded; `maxUploadSize` in .streamlit/config.toml says the same.
+MAX_UPLOAD = 100 * 2**20
 MAX_UNPACKED = 400 * 2**20
 MAX_DEPTH = 12  # folders in folders of an archive
 MAX_NAMED = 200  # how many of the files that were left out are named
@@ -179,9 +182,10 @@ def _file_reader(path: Path, most: int) -> Callable[[], bytes]:
 # -- uploads -----------------------------------------------------------------------------------
 
 
-def upload_source(name: str, data: bytes) -> Source:
-    """Return a file that was uploaded by itself."""
-    return (bare_name(name),), lambda: data
+def upload_source(name: str, data: bytes | Path, most: int = MAX_BYTES) -> Source:
+    """Return a file that was uploaded by itself, as its bytes or as where they are kept."""
+    read = _file_reader(data, most) if isinstance(data, Path) else lambda: data
+    return (bare_name(name),), read
 
 
 def zip_sources(
@@ -239,6 +243,8 @@ def _member_reader(
         try:
             with archive.open(member) as file:
                 return file.read(most + 1)  # whatever size the header claims
+        except MemoryError:
+            raise
         except Exception as error:  # zipfile, zlib, bz2, lzma: each has its own
             raise OSError("damaged in the archive") from error
 

@@ -12,7 +12,7 @@ from datasets.files.errors import DataError
 from datasets.files.images import Limits, central_square, read_image, shown, squeezed
 from datasets.files.sources import Source
 
-__all__ = ["Read", "read_stack"]
+__all__ = ["Read", "parted", "read_stack"]
 
 # A dark image of a set of more than 8 bits may stay below a fourth of the others' white.
 _STEP = 4.1
@@ -83,3 +83,24 @@ def _read(source: Source, at_least: int, limits: Limits, white: float = 0) -> Im
     except OSError as error:
         raise DataError(f"{shown(*place)}: The file cannot be read.") from error
     return read_image(data, "/".join(place), at_least, limits=limits, white=white)
+
+
+def parted(images: np.ndarray, part: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the images of each part, in their order, as views.
+
+    They are moved within their array: a copy would need as much memory again.
+
+    Args:
+        images: with shape (n, ...); their order changes.
+        part: the number of the part that each belongs to, with shape (n,).
+        count: of the parts.
+    """
+    order = np.argsort(part, kind="stable")
+    moved = np.zeros(len(order), bool)
+    for start in range(len(order)):
+        first, place = images[start].copy(), start
+        while not moved[place]:
+            moved[place] = True
+            images[place] = first if order[place] == start else images[order[place]]
+            place = order[place]
+    return np.split(images, np.searchsorted(part[order], np.arange(1, count)))

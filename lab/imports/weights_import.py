@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datasets.own import DataError
 from datasets.plane import OWN
-from lab.runs.safetensors_header import check_fit, read_header
+from lab.runs.safetensors_header import Header, check_fit, read_header
 from lab.store import Run, RunError, RunStore
 from registry import FAMILIES, Family
 from training.core.config import ConfigError, RunConfig
@@ -59,6 +59,23 @@ def read_weights(file: bytes | Path) -> Weights:
             path.write_bytes(file)
             return read_weights(path)
     header = read_header(file)
+    family, config, step, model = model_of(header)
+    tensors = current_weights(safetensors.torch.load_file(file), model)
+    for name, weight in tensors.items():
+        if not torch.isfinite(weight).all():
+            raise DataError(f"The weights are of no use: {name} is not finite everywhere.")
+    return Weights(family, config, step, tensors)
+
+
+def model_of(header: Header) -> tuple[Family, RunConfig, int, torch.nn.Module]:
+    """Return the model that a file says its weights are of, having compared it with them.
+
+    Returns:
+        Family, settings, step, and the model without memory behind its weights.
+
+    Raises:
+        DataError: it says nothing of use, or they are of another; says why.
+    """
     metadata = header.metadata
     family = FAMILIES.get(metadata.get("family", ""))
     if family is None or "config" not in metadata:
@@ -72,11 +89,7 @@ def read_weights(file: bytes | Path) -> Weights:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
     model = _blueprint(family, config, metadata)
     check_fit(header, model)
-    tensors = current_weights(safetensors.torch.load_file(file), model)
-    for name, weight in tensors.items():
-        if not torch.isfinite(weight).all():
-            raise DataError(f"The weights are of no use: {name} is not finite everywhere.")
-    return Weights(family, config, _step(metadata.get("step", "")), tensors)
+    return family, config, _step(metadata.get("step", "")), model
 
 
 def _blueprint(family: Family, config: RunConfig, metadata) -> torch.nn.Module:

@@ -112,16 +112,17 @@ def note(past: list[Intervention], new: Intervention) -> bool:
 
 
 def flags(past: Sequence[Intervention], status: Status) -> list[str]:
-    """Return the flags of the command line that have all that mattered done again.
+    """Return the words of the command line that have all that mattered done again.
 
     A run that was stopped and went on is not stopped again.
     """
     ended = status.state == "stopped"
-    return [
-        f"--at {one.step} {shlex.quote(one.flag())}"
+    done = [
+        one
         for one in past
         if one.matters and (one.what != "stop" or (ended and one.step == status.step))
     ]
+    return [word for one in done for word in ("--at", str(one.step), one.flag())]
 
 
 def _given(one: Intervention) -> dict:

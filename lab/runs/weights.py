@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from datasets.files.errors import DataError
 from datasets.files import write_atomic
 from lab.runs.files import RunError
-from lab.runs.safetensors_header import check_fit, read_header
+from lab.runs.safetensors_header import MAX_METADATA, Header, check_fit, read_header
 from registry import Family
 from training.core.config import RunConfig
 from training.core.former import current_weights
@@ -39,13 +40,18 @@ class TrainedWeights:
 
     def file(self) -> bytes:
         """Return a file that says by itself which model they are of."""
-        said = read_header(self._path).metadata
-        if "config" in said:
+        header = self.header()
+        if header == read_header(self._path):
             return self._path.read_bytes()
+        return safetensors.torch.save(safetensors.torch.load_file(self._path), header.metadata)
+
+    def header(self) -> Header:
+        """Return what the file says of itself, and of which model it is even if it does not."""
+        said = read_header(self._path)
+        if "config" in said.metadata:
+            return said
         # Runs of earlier versions did not write it.
-        return safetensors.torch.save(
-            safetensors.torch.load_file(self._path), self._metadata(0) | dict(said)
-        )
+        return replace(said, metadata=self._metadata(0) | dict(said.metadata))
 
     def version(self) -> float:
         """Return when they were last written (Unix time), or 0 if there are none."""
@@ -83,5 +89,10 @@ class TrainedWeights:
         if not path.exists():
             return {}
         with np.load(path, allow_pickle=False) as target:
-            known = [name for name in family.training.data.facts if name in target.files]
+            sizes = {member.filename: member.file_size for member in target.zip.infolist()}
+            known = [
+                name
+                for name in family.training.data.facts
+                if 0 < sizes.get(f"{name}.npy", 0) < MAX_METADATA
+            ]
             return {name: json.dumps(target[name].tolist()) for name in known}

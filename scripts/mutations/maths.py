@@ -301,9 +301,16 @@ NUMBERS = [
     ),
     m(
         "the health light looks at the whole past",
-        "health",
+        "_recent",
         "(1 - WINDOW) *",
         "0 *",
+        "test_gan_health.py",
+    ),
+    m(
+        "an energy distance forgets how far real examples are apart",
+        "energy_distance",
+        "- mean_distance(b, b)",
+        "",
         "test_gan_health.py",
     ),
     m(

@@ -321,3 +321,9 @@ def filled(data: bytes, value: float) -> bytes:
     """The same weights with all numbers replaced."""
     header, numbers = parts(data)
     return safetensors(header, np.full(len(numbers) // 4, value, np.float32).tobytes())
+
+
+def with_scans(jpeg: bytes, count: int) -> bytes:
+    """Repeat the last scan of a progressive JPEG: decoders go over all pixels for each."""
+    start = jpeg.rindex(b"\xff\xda")
+    return jpeg[:start] + jpeg[start:-2] * count + jpeg[-2:]

@@ -40,12 +40,12 @@ class Flag:
 
     Attributes:
         name: without dashes.
-        default: a number, or ``False`` for a switch.
+        default: a number, a text, or ``False`` for a switch.
         help: one sentence.
     """
 
     name: str
-    default: int | bool
+    default: int | bool | str
     help: str
 
 
@@ -63,11 +63,13 @@ class DataKind:
 
     Attributes:
         own: what a person may bring of it: "a CSV of points or an image".
-        read: reads that: ``read(path, config, **flags)``, where the path may be a folder. Raises
+        read: reads that: ``read(config, path, **flags)``, where the path may be a folder. Raises
             ``DataError`` or ``OSError``.
         load: reads what its ``save`` has written into the folder of a run, and checks it again.
-        flags: of the command line, for ``read``.
+        flags: of the command line, for ``read``; a dash in a name becomes an underscore.
+        paths: how many ``read`` takes at most.
         titles: of the known sets, by name.
+        fetched: names of those that do not come with the lab.
         is_here: says whether a known set is on this machine.
         download: brings a known set that is not: ``download(name, progress)``.
         fits: refuses data that cannot be trained on with some settings: ``fits(config, own)``.
@@ -81,7 +83,9 @@ class DataKind:
     read: Callable[..., Own]
     load: Callable[[Path], Own]
     flags: tuple[Flag, ...] = ()
+    paths: int = 1
     titles: Mapping[str, str] = field(default_factory=dict)
+    fetched: frozenset[str] = frozenset()
     is_here: Callable[[str], bool] = _always
     download: Callable[[str, Progress], object] | None = None
     fits: Callable[[Any, Any], object] = _nothing

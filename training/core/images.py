@@ -66,7 +66,7 @@ class ImageConfig(ImageDataConfig):
     seed: int = seed_knob()
 
 
-def read(path: Path, _config: ImageDataConfig, *, size: int, grey: bool) -> OwnImages:
+def read(_config: ImageDataConfig, path: Path, *, size: int, grey: bool) -> OwnImages:
     """Read a person's own images, from a folder or a zip.
 
     Args:
@@ -136,6 +136,7 @@ IMAGE_DATA = DataKind(
         Flag("grey", False, "Read own images as grey."),
     ),
     titles={name: source.title for name, source in IMAGES.items()},
+    fetched=frozenset(name for name, source in IMAGES.items() if not source.built_in),
     is_here=is_here,
     download=download,
     fits=fits,

@@ -28,7 +28,7 @@ HELD_OUT_POINTS = 20_000  # points behind each KL: with few, a perfect model loo
 Model = Callable[..., Flow]
 
 
-def read(path: Path, _config: RunConfig) -> OwnData:
+def read(_config: RunConfig, path: Path) -> OwnData:
     """Read a person's own points.
 
     Raises:

@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    PAIRS,
-    PairSet,
-    download,
-    is_here,
-    read_pairs_folder,
-    read_pairs_zip,
-)
+from datasets.own_pairs import OwnPairs, read_pairs_folder, read_pairs_zip, read_two_folders
+from datasets.pairs import PAIRS, PairSet, download, is_here
 from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
+from metrics.two_sets import TwoSets, two_sets
 from training.core.config import RunConfig
-from training.core.family import DataKind
+from training.core.family import DataKind, Flag
 from training.core.images import bytes_of_signed, signed
 
 CHUNK = 8  # images at a time where no gradient is needed
 
 
-def read(path: Path, config: RunConfig) -> OwnPairs:
-    """Read a person's own two sets, from a folder or a zip.
+def read(
+    config: RunConfig, path: Path, other: Path | None = None, *, name_a: str, name_b: str
+) -> OwnPairs:
+    """Read a person's own two sets.
+
+    Args:
+        config: has the side of the images.
+        path: a folder or a zip with both, or that of A.
+        other: that of B.
+        name_a: what A shows; as its folder is called, if empty.
+        name_b: the same of B.
 
     Raises:
         DataError: they cannot be used.
     """
-    if path.is_dir():
-        return read_pairs_folder(path, config.image_size)
-    return read_pairs_zip(path.read_bytes(), path.name, config.image_size)
+    size = config.image_size
+    if other is not None:
+        own = read_two_folders(path, other, size)
+    elif path.is_dir():
+        own = read_pairs_folder(path, size)
+    else:
+        own = read_pairs_zip(path.read_bytes(), path.name, size)
+    return own.called(name_a, name_b)
 
 
 PAIR_DATA = DataKind(
-    "a folder or zip with trainA and trainB in it",
+    "a folder or zip with two folders of images in it, or two folders or zips",
     read,
     OwnPairs.load,
+    flags=(
+        Flag("name-a", "", "What A shows; as its folder is called, if left out."),
+        Flag("name-b", "", "What B shows; as its folder is called, if left out."),
+    ),
+    paths=2,
     titles={name: source.title for name, source in PAIRS.items()},
+    fetched=frozenset(name for name, source in PAIRS.items() if not source.built_in),
     is_here=is_here,
     download=download,
 )
@@ -188,7 +203,8 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     what comes back from there, in fractions of the range of grey levels; ``likeness_ab`` and
     ``_ba``, the mean correlation between the brightness of an image and of its translation;
     ``variety_ab`` and ``_ba``, how much translations differ from each other, compared with real
-    images.
+    images; ``taken_ab`` and ``_ba``, the fraction of translations that a small classifier takes for
+    the other set.
 
     For rendered fruits also ``hue_ab`` and ``_ba``, the fraction of translations with the hue of
     the other fruit inside the input's mask; ``iou_ab`` and ``_ba``, the mean overlap of that mask
@@ -213,6 +229,7 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
             f"cycle_error_{side}": float((back.float() - signed(x)).abs().mean() / 2),
             f"likeness_{way}": likeness(signed(x), there),
             f"variety_{way}": diversity(there, signed(others[:count])),
+            f"taken_{way}": classifier_of(pairs).taken_for(bytes_of_signed(there), way == "ab"),
         }
         if kind is not None:
             painted = bytes_of_signed(there).cpu().numpy()
@@ -223,6 +240,26 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
     # One number of either direction after the other.
     pairs_of_numbers = zip(found["ab"].items(), found["ba"].items(), strict=True)
     return dict(number for pair in pairs_of_numbers for number in pair)
+
+
+@lru_cache(maxsize=1)
+def classifier_of(pairs: PairSet) -> TwoSets:
+    """Return the small classifier of the training images of two sets."""
+    return two_sets(pairs.train_a, pairs.train_b)
+
+
+def yardsticks(pairs: PairSet, count: int) -> dict[str, tuple[float, float]]:
+    """Return what ``taken_ab`` and ``taken_ba`` are of test images as they are, and of real ones.
+
+    Args:
+        pairs: the two sets.
+        count: test images of either, at most; the first ones. None of them was trained on.
+    """
+    a, b, classifier = pairs.test_a[:count], pairs.test_b[:count], classifier_of(pairs)
+    return {
+        "ab": (classifier.taken_for(a, True), classifier.taken_for(b, True)),
+        "ba": (classifier.taken_for(b, False), classifier.taken_for(a, False)),
+    }
 
 
 def likeness(x: Tensor, y: Tensor) -> float:

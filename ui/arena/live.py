@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import zlib
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
@@ -21,14 +24,15 @@ from analysis.comparison_results import (
 from figures.arena_charts import nll_chart, samples_sheet
 from figures.arena_figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
+from lab.runs.repeat import PROGRAM, flags_of
 from lab.view import View
 from ui.arena.terms import Pairs, title_of, views_of
-from ui.common.downloads import deferred
+from ui.common.downloads import deferred, say_what_becomes_of
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.page import show_image, theme
+from ui.common.plain import markdown
 from ui.common.run_words import STATE_WORDS, address, badge, duration, rate_words
-from ui.common.tables import markdown
 
 TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at once
 FILES = {"nll": "NLL curves", "samples": "Samples"}
@@ -209,7 +213,8 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
             key=f"{comparison.id}.{name}",
             disabled=name.startswith("nll") and not known,
         )
-    st.markdown("The same comparison from the command line:")
+    say_what_becomes_of(*(label for label, *_ in buttons))
+    st.markdown("The same comparison from the command line, in the folder of the lab:")
     st.code(command_of(comparison.terms), language="bash", wrap_lines=True)
     with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):
         _trainings(pairs)
@@ -221,14 +226,11 @@ def _figure(comparison: Comparison, name: str, form: str) -> bytes:
 
 
 def command_of(terms: Terms) -> str:
-    """Return the command line that repeats a comparison."""
-    config = terms.config
-    words = ["python -m training compare --families", *terms.entrants]
-    for name, value in config.model_dump().items():
-        ignored = name == ("steps" if config.seconds else "seconds")
-        if not ignored and value != type(config).model_fields[name].default:
-            words.append(f"--{name} {value:g}" if name == "seconds" else f"--{name} {value}")
-    return " ".join(words)
+    """Return the command line that repeats a comparison, in a folder of these terms."""
+    ignored = "steps" if terms.config.seconds else "seconds"
+    mark = zlib.crc32(json.dumps(terms.as_values()).encode())
+    words = ["compare", "--families", *terms.entrants, *flags_of(terms.config, without=(ignored,))]
+    return shlex.join([*PROGRAM, *words, "--out", f"runs/comparison-{mark:08x}"])
 
 
 def _trainings(pairs: Pairs) -> None:

@@ -55,6 +55,6 @@ def pace(moment: Moment, where=st, what: str = "images") -> None:
     view, batch = moment.view, moment.run.config.batch
     if view.rate:
         rate = view.rate * batch
-        where.metric(f"Speed [{what}/s]", f"{rate:,.{0 if rate >= 10 else 2}f}")
+        where.metric(f"Speed [{what}/s]", f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}")
     elif view.status.seconds:
         where.metric(f"{what.capitalize()} seen", f"{view.status.step * batch:,}")

@@ -11,14 +11,16 @@ import streamlit as st
 
 from datasets.defects import DefectSet
 from datasets.files.images import SUFFIXES
-from datasets.own import DataError, OwnData, read_own
+from datasets.own import DataError, OwnData
 from datasets.own_images import OwnImages
 from datasets.own_pairs import OwnPairs
 from datasets.plane import OWN
+from lab.store import Run
 from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
 from ui.common.run_words import adopt_run
+from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 
 NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
@@ -61,14 +63,16 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
     if config.dataset != OWN:
         return None, True
     held: OwnData | None = st.session_state.get(OWN_KEY)
-    file = st.file_uploader(
+    files = take(
         "A CSV of points, or an image",
-        type=["csv", "txt", "tsv", *SUFFIXES],
+        ["csv", "txt", "tsv", *SUFFIXES],
+        "own_points.file",
+        advice="Thin a larger table out, save a larger image as JPEG.",
         help="Two columns of numbers; or an image, whose dark pixels become the density.",
     )
-    if file is not None:
+    if files:
         try:
-            held = read_own(file.getvalue(), file.name)
+            held = read_once(OWN_KEY, files[0].id, lambda: _read_points(files[0]))
             st.session_state[OWN_KEY] = held
         except DataError as error:
             refuse(error)
@@ -86,6 +90,12 @@ def own_points(_family: Family, config: RunConfig) -> tuple[OwnData | None, bool
     return held, held is not None
 
 
+def _read_points(file: Upload) -> OwnData:
+    return read_apart(
+        "datasets.own:read_own", file.whole, file.name, load=OwnData.load, bounds=SINGLE
+    )
+
+
 def url_problems(family: Family) -> None:
     """Say which values in the address of the page could not be used, until the form is touched."""
     problems = st.session_state.get(f"{family.stem}.problems", [])
@@ -100,6 +110,26 @@ def use_config(family: Family, config: RunConfig) -> None:
     """Set the widgets to the values of a config. Only before they are drawn (a callback, say)."""
     for knob in config.knobs():
         st.session_state[f"{family.stem}.{knob.name}"] = getattr(config, knob.name)
+
+
+def use_settings_of(run: Run, **changed: Any) -> None:
+    """Set the widgets to the settings of a run, some of them changed, and bring its data along.
+
+    Only before they are drawn (a callback, say).
+    """
+    use_config(run.family, run.config.replace(**changed))
+    _bring_data(run)
+
+
+def _bring_data(run: Run) -> None:
+    """Keep the user's own data of a run in the session, as if they had been uploaded."""
+    try:
+        own = run.own_data()
+    except DataError as error:
+        st.session_state.setdefault(f"{run.family.stem}.problems", []).append(str(error))
+        return
+    if own is not None:
+        st.session_state[KEPT_AS[type(own)]] = own
 
 
 # What those who pass a link on, mailing lists say, hang onto it: no setting of anybody's.
@@ -139,8 +169,7 @@ def _adopt_run(family: Family) -> RunConfig | None:
         return None
     if run is None:
         return None
-    if (own := run.own_data()) is not None:
-        st.session_state[KEPT_AS[type(own)]] = own
+    _bring_data(run)
     return run.config
 
 

@@ -20,6 +20,7 @@ from registry import FAMILIES, PAGES, Family
 from ui.common.form import address_is_new
 from ui.common.lab import door, lab, rules, who_is_here
 from ui.common.plain import refuse
+from ui.common.uploads import expect_none
 
 SIDEBAR = 280  # pixels
 IN_THE_CODE = "Where in the code"  # heading of the table of formulas in a theory file
@@ -69,6 +70,7 @@ def set_up(title: str) -> None:
 
     Each page does this itself, so that a link to it works as the first request to a fresh server.
     """
+    expect_none()
     st.set_page_config(
         page_title=title if title == "Generative Lab" else f"{title} · Generative Lab",
         page_icon=str(ASSETS / "mark.svg"),

@@ -1,4 +1,4 @@
-"""Text that people, files and addresses bring along, shown as what it is: text."""
+"""Markdown: text that people, files and addresses bring along shown as what it is, and tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from analysis.plane_checks import Check
 from datasets.own import DataError
 from figures.text import missing
 from lab.lab import LabFull
@@ -65,3 +66,27 @@ def code_points(names: Iterable[str]) -> None:
             "its code point. Whoever runs the lab can install a font that has them, on Debian say "
             "by `apt install fonts-noto-cjk`, and start it again."
         )
+
+
+# -- tables: a row that Streamlit's own would cut off wraps --------------------------------------
+
+WORDS = {True: ":green-badge[right]", False: ":red-badge[not right]", None: ""}
+
+
+def markdown(
+    head: Sequence[str], lines: Sequence[Sequence[object]], right: Sequence[int] | None = None
+) -> str:
+    """Return a table whose columns ``right`` are of numbers: left out, all but the first."""
+    columns = range(1, len(head)) if right is None else right
+    marks = ["---:" if i in columns else "---" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (head, marks, *lines))
+
+
+def table_of(results: Sequence[Check]) -> str:
+    """Return the table of what was measured beside what it should be."""
+    lines = [(c.name, c.value, c.expected, WORDS[c.passed], c.how) for c in results]
+    return markdown(("What", "Measured", "Should be", "", "How"), lines, right=[1])
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|")

@@ -18,7 +18,8 @@ from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
-from ui.common.form import choice_label, knob_widget, url_problems, use_config
+from ui.common.data import data_title
+from ui.common.form import choice_label, knob_widget, url_problems, use_settings_of
 from ui.common.history import POLL
 from ui.common.lab import lab
 from ui.common.plain import plain, refusals, refuse
@@ -197,22 +198,24 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
     """Say what run this is and where the form differs from it; offer to take its settings over."""
     used = view.run.config
     other = [k for k in used.knobs() if getattr(used, k.name) != getattr(config, k.name)]
-    whose = owner_words(view)
-    words = f"A run {whose}" if whose else "Your run"
+    whose, data = owner_words(view), plain(data_title(view.run))
+    words = f"A run {whose} on {data}" if whose else f"Your run on {data}"
     if shipped:
-        words = "A run that ships with the lab"
+        words = f"A run on {data} that ships with the lab"
     if other:
         values = ", ".join(
             f"{k.label[0].lower()}{k.label[1:]} {choice_label(str(getattr(used, k.name)))}"
             for k in other
+            if k.name != "dataset"
         )
-        words += f", with {values}. The form has other settings for the next one"
+        words += f", with {values}" if values else ""
+        words += ". The form has other settings for the next one"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{words}.", width="stretch")
         st.button(
             "Use its settings",
-            on_click=use_config,
-            args=(family, used),
+            on_click=use_settings_of,
+            args=(view.run,),
             disabled=not other,
             type="tertiary",
             icon=":material/tune:",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from datasets.files.apart import turn
 from datasets.own import DataError
 from lab.imports.weights_import import read_weights, run_from_weights
 from lab.lab import LabFull
@@ -13,6 +14,7 @@ from training.core.family import Own
 from ui.common.lab import lab
 from ui.common.plain import refuse
 from ui.common.run_words import show
+from ui.common.uploads import take, uploads
 
 
 def load_weights(family: Family, own: Own | None) -> None:
@@ -28,10 +30,11 @@ def load_weights(family: Family, own: Own | None) -> None:
             "The `model.safetensors` of a run, yours or somebody else's. It holds numbers and no "
             "program; names, shapes and sizes are compared with the model before any of it is used."
         )
-        st.file_uploader(
+        take(
             f"Weights of {family.title}",
-            type=["safetensors"],
-            key=key,
+            ["safetensors"],
+            key,
+            advice="Those of a larger model go on from the folder of their run.",
             on_change=_take,
             args=(family, key, own),
         )
@@ -41,15 +44,17 @@ def load_weights(family: Family, own: Own | None) -> None:
 
 def _take(family: Family, key: str, own: Own | None) -> None:
     """Make a run of the uploaded file and show it; a callback, before the page is drawn."""
-    file = st.session_state[key]
+    files = uploads(st.session_state[key])
     st.session_state.pop(f"{key}.refused", None)
-    if file is None:
+    if not files:
         return
+    (file,) = files
     try:
-        weights = read_weights(file.getvalue())
-        if weights.family is not family:
-            raise DataError(_of_another_page(weights.family))
-        run = lab().bring_in(lambda store: run_from_weights(store, weights, file.name, own))
+        with turn():  # one model at a time is made here
+            weights = read_weights(file.path)
+            if weights.family is not family:
+                raise DataError(_of_another_page(weights.family))
+            run = lab().bring_in(lambda store: run_from_weights(store, weights, file.name, own))
     except (DataError, LabFull, RunError) as error:
         st.session_state[f"{key}.refused"] = f"{file.name}: {error}"
         return

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from ui.common.downloads import deferred, say_what_failed
+from ui.common.downloads import deferred, say_what_becomes_of
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def download(label: str, data: Any, name: str, mime: str, where=st, **more: Any)
         label, made, name, mime, on_click="ignore", icon=":material/download:", **more
     )
     if callable(data):
-        say_what_failed()
+        say_what_becomes_of(label)
 
 
 def among(key: str, options: Sequence, first: Any) -> None:

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from datasets.files.images import SUFFIXES
 from datasets.files.sources import folder_state
 from datasets.own import DataError
-from datasets.own_pairs import OwnPairs
-from datasets.pairs import (
-    FRUITS,
-    HOME,
-    OWN,
-    PAIRS,
-    TEST,
-    TRAIN,
-    download,
-    is_here,
+from datasets.own_pairs import (
+    MAX_NAME,
+    OwnPairs,
     pair_folders,
     read_pairs_folder,
-    read_pairs_zip,
-    read_two_sets,
+    read_two_folders,
+    set_folders,
 )
+from datasets.pairs import FRUITS, HOME, OWN, PAIRS, TEST, TRAIN, download, is_here
 from registry import Family
 from training.core.config import ConfigError, RunConfig
-from ui.common.offers import offer
-from ui.common.plain import code_points, left_out, plain, refuse
+from ui.common.data import offer, preview
+from ui.common.plain import plain, refuse
+from ui.common.uploads import read_apart, read_once, take
+from ui.common.widgets import KEPT
 
 OWN_KEY = "own_pairs"  # the user's two sets, kept for the session
-UPLOAD, ZIP = "Two uploads", "One zip"
+UPLOAD, ZIP, TWO = "Two uploads", "One zip", "Two folders"
 
 
 def pair_data(family: Family, config: RunConfig) -> tuple[OwnPairs | None, bool]:
@@ -81,66 +78,119 @@ def _own_pairs(size: int) -> OwnPairs | None:
     with st.container(border=True):
         st.markdown(
             "**Two sets of your own**, A and B: images of two kinds of thing, each set seen the "
-            "same way. Nothing has to match. Or a zip, or a folder below `GENLAB_DATA`, with "
-            "`trainA` and `trainB` (and `testA` and `testB`, if you have them)."
+            "same way. Nothing has to match. Upload them; or a zip of two folders; or choose "
+            "folders below `GENLAB_DATA`. A part to test on may come along in `testA` and `testB`, "
+            "beside `trainA` and `trainB`, or in `test`, beside `train`."
         )
-        folders = {path.name: path for path in pair_folders()}
-        chosen = st.selectbox("From", [UPLOAD, ZIP, *folders], key="own_pairs.from")
+        folders = _labelled(pair_folders())
+        sets = _labelled(set_folders())
+        either = [TWO] if len(sets) > 1 else []
+        chosen = st.selectbox("From", [UPLOAD, ZIP, *either, *folders], key="own_pairs.from")
         try:
             if chosen == UPLOAD:
                 own = _two_uploads(size)
             elif chosen == ZIP:
                 own = _one_zip(size)
+            elif chosen == TWO:
+                own = _two_folders(sets, size)
             else:
                 own = _folder(folders[chosen], size, folder_state(folders[chosen]))
         except DataError as error:
             refuse(error)
             return None
         if own is None:
-            st.info("Upload images of both, then press Train.")
+            st.info("Bring images of both, then press Train.")
             return None
+        own = _named(own)
         _describe(own)
         return own
 
 
+def _labelled(folders: list[Path]) -> dict[str, Path]:
+    """Return folders by as much of their path as tells them apart."""
+    names = [path.name for path in folders]
+    return {path.name if names.count(path.name) == 1 else str(path): path for path in folders}
+
+
+def _two_folders(sets: dict[str, Path], size: int) -> OwnPairs | None:
+    a, b = (
+        place.selectbox(f"Images of {letter}", list(sets), index, key=f"own_pairs.folder_{letter}")
+        for index, (place, letter) in enumerate(zip(st.columns(2), "AB", strict=True))
+    )
+    if a == b:
+        refuse("A and B are the same folder: choose another for one of them.")
+        return None
+    return _folders(sets[a], sets[b], size, folder_state(sets[a]) + folder_state(sets[b]))
+
+
+def _named(own: OwnPairs) -> OwnPairs:
+    """Let the visitor say what A and B show; as it is, they are called like their folders."""
+    names = [
+        place.text_input(
+            f"What {letter} shows",
+            placeholder=name,
+            max_chars=MAX_NAME,
+            # Of other images nobody has said yet what they show.
+            key=f"own_pairs.name_{letter}.{own.name}.{name}",
+            **KEPT,
+        )
+        for place, letter, name in zip(st.columns(2), "AB", own.domains, strict=True)
+    ]
+    return own.called(names[0] or "", names[1] or "")
+
+
 def _two_uploads(size: int) -> OwnPairs | None:
-    sets, names = [], []
-    for place, letter in zip(st.columns(2), "AB", strict=True):
-        name = place.text_input(
-            f"What {letter} shows", letter, max_chars=20, key=f"own_pairs.name_{letter}"
-        )
-        names.append(name.strip() or letter)
-        files = place.file_uploader(
+    sets = [
+        take(
             f"Images of {letter}, or a zip of them",
-            type=["zip", *SUFFIXES],
+            ["zip", *SUFFIXES],
+            f"own_pairs.files_{letter}",
+            place,
+            advice="Pack a larger set into several zips.",
             accept_multiple_files=True,
-            key=f"own_pairs.files_{letter}",
         )
-        sets.append(files)
-    if not all(sets):
+        for place, letter in zip(st.columns(2), "AB", strict=True)
+    ]
+    # The files stay, so that another size is read from them anew.
+    sets = _files("two", sets if all(sets) else [])
+    if not sets:
         return _kept(size)
-    seen = (size, *names, *(file.file_id for files in sets for file in files))
-    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        st.session_state.pop(OWN_KEY, None)
-        st.session_state[f"{OWN_KEY}.seen"] = None
-        a, b = ([(file.name, file.getvalue()) for file in files] for files in sets)
-        with st.spinner("Reading the images"):
-            st.session_state[OWN_KEY] = read_two_sets(a, b, size, (names[0], names[1]))
-        st.session_state[f"{OWN_KEY}.seen"] = seen
-    return st.session_state[OWN_KEY]
+    a, b = ([(file.name, file.path) for file in files] for files in sets)
+    seen = (size, *(file.id for files in sets for file in files))
+    return _read_once(seen, "read_two_sets", a, b, size)
 
 
 def _one_zip(size: int) -> OwnPairs | None:
-    file = st.file_uploader("A zip with trainA and trainB in it", type=["zip"], key="own_pairs.zip")
-    if file is None:
+    files = take(
+        "A zip of two folders",
+        ["zip"],
+        "own_pairs.zip",
+        advice="Unpack a larger one into a folder below `GENLAB_DATA`.",
+    )
+    files = _files("zip", files)
+    if not files:
         return _kept(size)
-    seen = (size, file.file_id)
-    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        st.session_state.pop(OWN_KEY, None)
-        st.session_state[f"{OWN_KEY}.seen"] = None
-        with st.spinner("Reading the images"):
-            st.session_state[OWN_KEY] = read_pairs_zip(file.getvalue(), file.name, size)
-        st.session_state[f"{OWN_KEY}.seen"] = seen
+    (file,) = files
+    return _read_once((size, file.id), "read_pairs_zip", file.path, file.name, size)
+
+
+def _files(way: str, files: list) -> list:
+    """Return what was uploaded in this way, now or before."""
+    key = f"{OWN_KEY}.kept_{way}"
+    st.session_state[key] = files or st.session_state.get(key, [])
+    return st.session_state[key]
+
+
+def _read_once(seen: tuple, reader: str, *arguments: object) -> OwnPairs:
+    st.session_state[OWN_KEY] = read_once(
+        OWN_KEY,
+        seen,
+        lambda: read_apart(
+            f"datasets.own_pairs:{reader}",
+            *arguments,
+            load=lambda path: OwnPairs.load(path, mapped=True),
+        ),
+    )
     return st.session_state[OWN_KEY]
 
 
@@ -155,12 +205,20 @@ def _folder(path: Path, size: int, state: str) -> OwnPairs:
     return read_pairs_folder(path, size)
 
 
+@st.cache_resource(max_entries=2, show_spinner="Reading the images")
+def _folders(a: Path, b: Path, size: int, state: str) -> OwnPairs:
+    return read_two_folders(a, b, size)
+
+
 def _describe(own: OwnPairs) -> None:
     a, b = own.domains
-    st.caption(
-        f"{len(own.train_a):,} images of {plain(a)} and {len(own.train_b):,} of {plain(b)} to "
-        "learn from, "
-        f"{len(own.test_a)} and {len(own.test_b)} to test on, {own.size} x {own.size} pixels."
+    preview(
+        [
+            (name, images, np.arange(len(images)), None)
+            for name, images in ((a, own.train_a), (b, own.train_b))
+        ],
+        f"{len(own.train_a):,} images of {plain(a)} (A) and {len(own.train_b):,} of {plain(b)} (B) "
+        f"to learn from, {len(own.test_a)} and {len(own.test_b)} to test on.",
+        f"the central square of each, at {own.size} x {own.size} pixels",
+        own.skipped,
     )
-    code_points(own.domains)
-    left_out(own.skipped)

@@ -9,26 +9,29 @@ import streamlit as st
 from PIL import Image
 
 from figures.cyclegan_figures import triptych
-from figures.image_figures import film_of_images, labelled_rows
+from figures.image_figures import film_of_images, labelled_rows, lecture_scale
 from figures.images import png
 from lab.store import Run
 from lab.view import View
 from metrics.cyclegan_health import translation_health
 from ui.common.cached import painted
-from ui.common.curves import draw_curves, last_with
+from ui.common.curves import draw_curves, last_with, pace
 from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live, tenths
 from ui.common.page import show_image
+from ui.common.plain import plain
 from ui.gan.health import show_light
 
 SHEET = 640  # pixels that a triptych is wide
 ROWS = 6  # of the sheet over the training
 WAYS = {"ab": ("a", "aba"), "ba": ("b", "bab")}
+# Both losses of a kind, and what each is called where a and b are what A and B show.
 LOSSES = {
-    "adversarial": ("adversarial_ab", "adversarial_ba", "A to B", "B to A"),
-    "discriminator": ("discriminator_a", "discriminator_b", "of A", "of B"),
-    "cycle": ("cycle_a", "cycle_b", "A-B-A", "B-A-B"),
-    "identity": ("identity_a", "identity_b", "A", "B"),
+    "adversarial": ("adversarial_ab", "adversarial_ba", "{a} to {b}", "{b} to {a}"),
+    "discriminator": ("discriminator_a", "discriminator_b", "of {a}", "of {b}"),
+    "cycle": ("cycle_a", "cycle_b", "{a} and back", "{b} and back"),
+    "identity": ("identity_a", "identity_b", "{a}", "{b}"),
 }
+SHORT = 12  # letters of a name where there is little room
 
 
 @live
@@ -37,17 +40,21 @@ def draw_cyclegan(moment: Moment) -> None:
     view, step = moment.view, moment.step
     names = [str(name) for name in moment.target["classes"]]
     for place, way, first, second in zip(st.columns(2), WAYS, names, names[::-1], strict=True):
-        words = f"**{first.capitalize()} to {second} and back**, test images, step {step:,}"
+        title = f"{first[:1].upper()}{first[1:]} to {second} and back"
+        words = f"**{plain(title)}**, test images, step {step:,}"
         alt = f"From {first} to {second} and back at step {step}"
         show_image(place, moment.painted(_triptych_png, way), alt, words)
     history_slider(moment)
     left, right = st.columns([1, 1])
     with left:
-        found = translation_health(view.rows, view.status.total)
-        show_light(found, discriminator="A discriminator", collapse="Collapse")
+        target = moment.target
+        taken = {way: tuple(target[f"taken_{way}"]) for way in WAYS if f"taken_{way}" in target}
+        found = translation_health(view.rows, view.status.total, taken)
+        states = {"collapse": "Collapse", "far": "Not translated"}
+        show_light(found, discriminator="A discriminator", **states)
     with right:
-        _numbers(view, names)
-    _curves(moment)
+        _numbers(moment, names)
+    _curves(moment, names)
     steps = tuple(_steps_of_the_sheet(view))
     if len(steps) > 1:
         st.caption("The same test images over the training, both ways")
@@ -56,7 +63,8 @@ def draw_cyclegan(moment: Moment) -> None:
         show_image(st, sheet, "Translations over the training")
 
 
-def _numbers(view: View, names: list[str]) -> None:
+def _numbers(moment: Moment, names: list[str]) -> None:
+    view = moment.view
     last = last_with(view.rows, "cycle_error_a")
     if last is None:
         return
@@ -86,15 +94,21 @@ def _numbers(view: View, names: list[str]) -> None:
             f"colour. There {last['iou_ab']:.3f}, back {last['iou_ba']:.3f}; the smaller is shown. "
             "Of an image that is not translated at all it is 0.98: colour finds no highlights.",
         )
-    elif view.rate:
-        places[1].metric("Speed [pairs/s]", f"{view.rate * view.run.config.batch:,.1f}")
+    else:
+        pace(moment, places[1], "pairs")
 
 
-def _curves(moment: Moment) -> None:
-    for place, (kind, (a, b, first, second)) in zip(st.columns(4), LOSSES.items(), strict=True):
-        names, unit = {a: first, b: second}, f"{kind} loss"
+def _curves(moment: Moment, names: Sequence[str]) -> None:
+    a, b = map(_short, names)
+    for place, (kind, (of_a, of_b, *words)) in zip(st.columns(4), LOSSES.items(), strict=True):
+        first, second = (word.format(a=a, b=b) for word in words)
         alt = f"The {kind} losses over the training"
-        draw_curves(moment, place, kind, names, unit, alt, dots=False, height=200)
+        lines = {of_a: first, of_b: second}
+        draw_curves(moment, place, kind, lines, f"{kind} loss", alt, dots=False, height=200)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
 
 
 def _epoch_of(view: View) -> int:
@@ -114,13 +128,15 @@ def _steps_of_the_sheet(view: View) -> list[int]:
 
 
 def _triptych_png(moment: Moment, way: str) -> bytes:
-    return png(_triptych(way, moment.snapshot, moment.target, moment.shade))
+    return png(_triptych(way, moment.snapshot, moment.target, moment.shade, width=SHEET))
 
 
-def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str) -> Image.Image:
+def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str, **size: int) -> Image.Image:
     start, back = WAYS[way]
     images = target[start], snapshot[way], snapshot[back]
-    return triptych(images, ("real", "translated", "and back"), shade, SHEET)
+    names = [_short(str(name)) for name in target["classes"]]
+    first, second = names if way == "ab" else names[::-1]
+    return triptych(images, (first, f"as {second}", "and back"), shade, **size)
 
 
 def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes:
@@ -150,6 +166,9 @@ def sheet_of(way: str):
     """Return what makes a PNG of the last round trips of a run in one direction."""
 
     def make(run: Run, shade: str) -> bytes:
-        return png(_triptych(way, last_snapshot(run), run.snapshots.target(), shade))
+        target = run.snapshots.target()
+        images = target[WAYS[way][0]]
+        scale = lecture_scale((3 * len(images), *images.shape[1:]), len(images))
+        return png(_triptych(way, last_snapshot(run), target, shade, scale=scale))
 
     return make

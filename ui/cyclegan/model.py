@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 import torch
 
-from datasets.files.images import central_square, read_image
 from lab.view import View
 from models.cyclegan import CycleGAN
 from training.core.images import bytes_of_signed, signed
@@ -60,12 +59,3 @@ def translator_of(view: View, version: float) -> Translator:
     st.caption(f"A: {plain(a)}; B: {plain(b)}.")
     real = target["a"], target["b"]
     return Translator(run, version, theme(), trained_model(run, version), (a, b), real)
-
-
-def squared(data: bytes, name: str, side: int) -> np.ndarray:
-    """Read an image of a visitor: its central square, upright, uint8 ``(3, side, side)``.
-
-    Raises:
-        DataError: it is no image that can be used; the message says why.
-    """
-    return central_square(read_image(data, name, at_least=2 * side), side, 3)

@@ -14,8 +14,9 @@ from figures.images import png
 from lab.view import View
 from ui.common.page import show_image
 from ui.common.plain import plain, refuse
+from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take, take_photo
 from ui.common.widgets import KEPT, choice, download
-from ui.cyclegan.model import MINE, Translator, squared, translator_of
+from ui.cyclegan.model import MINE, Translator, translator_of
 
 SOURCES = ("Test image", "Upload", "Webcam")
 LARGEST = 256  # pixels along each side that a page translates within a second or two
@@ -59,11 +60,10 @@ def choose_image(found: Translator) -> Chosen | None:
     source = choice("Image", SOURCES, found.key("source"), left)
     if source == "Test image":
         return _test_image(found, right)
-    file = None
     if source == "Upload":
-        file = st.file_uploader("An image", type=list(SUFFIXES), key="cyclegan.upload")
+        files = take("An image", SUFFIXES, "cyclegan.upload")
     else:
-        file = st.camera_input("An image from your webcam", key="cyclegan.webcam")
+        files = take_photo("An image from your webcam", "cyclegan.webcam")
     side = right.select_slider(
         "Pixels per side",
         sorted({found.size, 64, 128, 192, LARGEST}),
@@ -73,19 +73,31 @@ def choose_image(found: Translator) -> Chosen | None:
         help=f"It has learned from images of {found.size} pixels: there it does best. Its "
         "convolutions take any size.",
     )
-    if file is not None:
-        st.session_state[MINE] = (file.getvalue(), file.name)
-    kept = st.session_state.get(MINE)
+    if files:
+        st.session_state[MINE] = files[0]
+    kept: Upload | None = st.session_state.get(MINE)
     if kept is None:
         st.info("Nothing to translate yet. The image stays on this machine.")
         return None
-    data, name = kept
     try:
-        return Chosen(squared(data, name, side), name)
+        pixels = read_once(MINE, (side, kept.id), lambda: _read(kept, side))
+        return Chosen(pixels, kept.name)
     except DataError as error:
         st.session_state.pop(MINE, None)
         refuse(error)
         return None
+
+
+def _read(file: Upload, side: int) -> np.ndarray:
+    return read_apart(
+        "datasets.files.images:read_square",
+        file.whole,
+        file.name,
+        side,
+        3,
+        load=np.load,
+        bounds=SINGLE,
+    )
 
 
 def _test_image(found: Translator, where) -> Chosen:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.gan_latents import directions, path, plane
 from figures.image_figures import labelled_rows, tile
-from figures.images import png
+from figures.images import LECTURE, gif, png
 from lab.view import View
 from ui.common.widgets import KEPT, choice, choose_part, download
 from ui.gan.model import Studio, at_studio, real_images
@@ -26,6 +26,7 @@ from ui.image_flows.nearest import (
     show_nearest,
 )
 
+SHOWN = 140  # pixels along each side of the film on the page, at least
 FRAMES = 12  # of a film, from one sample to the next
 STEPS = 10  # of a strip between two samples, and for four
 REACH = 3.0  # how far the sliders go along a direction
@@ -93,10 +94,11 @@ def _interpolate(studio: Studio) -> None:
     drawn = studio.painted(_between_png, numbers)
     sheet(drawn, f"Images between {count} samples", "The chosen samples, and what lies between.")
     way = choice("Film along the", ["arc", "line"], studio.key("way"))
-    gif = studio.painted(_between_gif, numbers, way == "arc")
-    st.image(gif, alt=f"A film from sample to sample along the {way}", width="content")
+    shown = studio.painted(_between_gif, numbers, way == "arc", SHOWN)
+    st.image(shown, alt=f"A film from sample to sample along the {way}", width="content")
+    large = partial(_between_gif, studio, numbers, way == "arc", LECTURE)
     name = f"{studio.run.id}-between.gif"
-    download("Film (GIF)", gif, name, "image/gif", key=studio.key("film"))
+    download("Film (GIF)", large, name, "image/gif", key=studio.key("film"))
 
 
 def _between_png(studio: Studio, numbers: list[int]) -> bytes:
@@ -106,13 +108,11 @@ def _between_png(studio: Studio, numbers: list[int]) -> bytes:
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), ["line", "arc"], studio.shade))
 
 
-def _between_gif(studio: Studio, numbers: list[int], spherical: bool) -> bytes:
+def _between_gif(studio: Studio, numbers: list[int], spherical: bool, side: int) -> bytes:
     corners = studio.latents([*numbers, numbers[0]])  # and back, so that it can go round
     images = studio.paint(path(corners, FRAMES, spherical=spherical))[:-1]
-    frames = [tile(image[None], 1, studio.shade, width=140) for image in images]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=90, loop=0)
-    return buffer.getvalue()
+    scale = max(1, -(-side // max(images.shape[2:])))
+    return gif([tile(image[None], 1, studio.shade, scale) for image in images], each=90, pause=90)
 
 
 # -- nearest real images -------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from ui.common.family_page import Parts
 from ui.common.form import own_points
 from ui.common.history import Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image, theme
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
 from ui.common.widgets import HIDDEN, KEPT
-from ui.gan.health import show_light
+from ui.gan.health import samples_of, show_light, show_look
 from ui.plane_flows.points import (
     SHEET,
     count_and_generator,
@@ -86,8 +86,11 @@ def draw_duel(moment: Moment) -> None:
 def show_health(moment: Moment, modes: int = 0) -> None:
     """Draw the health light of a duel, and what its loss is about."""
     view = moment.view
-    found = health(view.rows, view.status.total, modes)
-    show_light(found, discriminator="Discriminator", collapse="Mode collapse")
+    look = samples_of(moment)
+    found = health(view.rows, view.status.total, modes, look)
+    names = {"collapse": "Mode collapse", "far": "Far from real"}
+    show_light(found, discriminator="Discriminator", **names)
+    show_look(look)
     st.caption(LOSSES[view.live.get("loss", view.run.config.loss)].about)
 
 

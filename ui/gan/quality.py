@@ -28,7 +28,7 @@ from figures.gan_charts import class_fractions
 from lab.view import View
 from paths import ROOT
 from ui.common.cached import kept
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 from ui.gan.model import Studio, at_studio, real_images
 
 

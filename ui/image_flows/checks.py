@@ -14,7 +14,7 @@ from figures.image_figures import labelled_rows
 from lab.view import View
 from training.core.image_flow import TEMPERATURE
 from training.core.images import quantise
-from ui.common.tables import table_of
+from ui.common.plain import table_of
 from ui.common.widgets import choice, choose_part
 from ui.image_flows.desk import Base, Desk, at_desk, choose_base, sheet
 from ui.image_flows.nearest import (

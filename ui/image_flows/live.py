@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from datasets.files.images import SUFFIXES
 from datasets.files.sources import folder_state
 from datasets.images import IMAGES, OWN, download, image_folders, is_here
 from datasets.own import DataError
-from datasets.own_images import (
-    OwnImages,
-    read_image_folder,
-    read_uploads,
-)
+from datasets.own_images import OwnImages, read_image_folder
 from registry import Family
 from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
 from ui.common.curves import draw_curves, last_with, pace
+from ui.common.data import offer, preview
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
-from ui.common.offers import offer
-from ui.common.plain import code_points, left_out, plain, refuse
+from ui.common.plain import counted, plain, refuse
+from ui.common.uploads import Upload, read_apart, read_once, take
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
@@ -106,31 +104,53 @@ def _own_images() -> OwnImages | None:
         if images is None:
             st.info("Upload some images, then press Train.")
             return None
-        st.caption(
-            f"{len(images.images):,} images of {len(images.classes)} "
-            f"{'class' if len(images.classes) == 1 else 'classes'} from {plain(images.name)}; "
-            f"{int(images.held_out.sum()):,} are held out as test set."
-        )
-        code_points(images.classes)
-        left_out(images.skipped)
+        _describe(images)
         return images
 
 
-def _uploaded(size: int, channels: int) -> OwnImages | None:
-    files = st.file_uploader(
-        "A zip of folders, or images",
-        type=["zip", *SUFFIXES],
-        accept_multiple_files=True,
-        key="own_images.files",
+def _describe(own: OwnImages) -> None:
+    preview(
+        [
+            (name, own.images, np.flatnonzero(own.labels == k), None)
+            for k, name in enumerate(own.classes)
+        ],
+        f"{len(own.images):,} images of {counted(len(own.classes), 'class')} from "
+        f"{plain(own.name)}; {int(own.held_out.sum()):,} are held out as test set.",
+        f"the central square of each, at {own.images.shape[2]} x {own.images.shape[3]} pixels",
+        own.skipped,
     )
+
+
+def _uploaded(size: int, channels: int) -> OwnImages | None:
+    files = take(
+        "A zip of folders, or images",
+        ["zip", *SUFFIXES],
+        "own_images.files",
+        advice="Pack a larger set into several zips, or lay it under `GENLAB_DATA`.",
+        accept_multiple_files=True,
+    )
+    # The files stay, so that another size is read from them anew.
+    files = files or st.session_state.get(f"{OWN_KEY}.kept", [])
     if not files:
         return st.session_state.get(OWN_KEY)
-    images = read_uploads([(file.name, file.getvalue()) for file in files], size, channels)
-    st.session_state[OWN_KEY] = images
+    seen = (size, channels, *(file.id for file in files))
+    images = read_once(OWN_KEY, seen, lambda: _read(files, size, channels))
+    st.session_state[OWN_KEY], st.session_state[f"{OWN_KEY}.kept"] = images, files
     return images
 
 
-@st.cache_data(max_entries=4, show_spinner="Reading the images")
+def _read(files: list[Upload], size: int, channels: int) -> OwnImages:
+    named = [(file.name, file.path) for file in files]
+    return read_apart(
+        "datasets.own_images:read_uploads",
+        named,
+        size,
+        channels,
+        load=lambda path: OwnImages.load(path, mapped=True),
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the images")
 def _folder(path: Path, size: int, channels: int, state: str) -> OwnImages:
     return read_image_folder(path, size, channels)
 

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from figures.image_figures import film_of_images, labelled_rows, tile
+from figures.image_figures import film_of_images, labelled_rows, lecture_scale, tile
 from figures.images import png
 from lab.store import Run
 from training.core.image_flow import COLUMNS
@@ -56,14 +56,12 @@ def _growth_png(run: Run, steps: Sequence[int], shade: str, every: int) -> bytes
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=900))
 
 
-def _sheet(
-    images: np.ndarray, run: Run, shade: str, columns: int = 10, **width: int
-) -> Image.Image:
+def _sheet(images: np.ndarray, run: Run, shade: str, columns: int = 10, **size: int) -> Image.Image:
     """Tile images as they come from a training: rows of classes where the model knows them."""
     if getattr(run.config, "conditional", False):
         labels = [str(name) for name in run.snapshots.target()["classes"]][: len(images) // COLUMNS]
-        return labelled_rows(images, COLUMNS, labels, shade, **width)
-    return tile(images, columns, shade, **width)
+        return labelled_rows(images, COLUMNS, labels, shade, **size)
+    return tile(images, columns, shade, **size)
 
 
 # -- take away ---------------------------------------------------------------------------------
@@ -77,4 +75,5 @@ def film_of(run: Run, shade: str) -> bytes:
 
 def sheet_of(run: Run, shade: str) -> bytes:
     """Return the last samples of a run as PNG."""
-    return png(_sheet(last_snapshot(run)["samples"], run, shade))
+    samples = last_snapshot(run)["samples"]
+    return png(_sheet(samples, run, shade, scale=lecture_scale(samples.shape, 10)))

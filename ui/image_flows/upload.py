@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import streamlit as st
-from PIL import Image, ImageOps
 
 from analysis.image_latents import context_of, decode, encode
-from datasets.digit import mnist_like
-from datasets.files.images import SUFFIXES, read_image
+from datasets.files.images import SUFFIXES
 from datasets.own import DataError
 from figures.image_charts import class_bars
 from figures.image_figures import tile
 from figures.images import png
 from ui.common.plain import plain, refuse
+from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 from ui.image_flows.desk import Base, Desk, Mine, rate, sheet
 
-READ_AT = 200  # pixels along a side that are enough to work on
 TOP = 12  # classes in the chart at most
 
 
@@ -43,42 +41,24 @@ def show_upload(desk: Desk) -> None:
 def take_mine(desk: Desk, label: str, **options: str) -> bool:
     """Draw the upload of the visitor's own image and keep it; ``False`` if it was refused."""
     key = desk.key("upload")
-    file = st.file_uploader(label, type=list(SUFFIXES), key=key, **options)
-    if file is not None:
+    files = take(label, SUFFIXES, key, **options)
+    if files:
+        (file,) = files
         try:
-            mine = Mine(file.name, like_the_data(desk, file.getvalue(), file.name))
-            st.session_state[desk.mine_key] = mine
+            pixels = read_once(key, file.id, lambda: _read(desk, file))
+            st.session_state[desk.mine_key] = Mine(file.name, pixels)
         except DataError as error:
             refuse(error)
             return False
     return True
 
 
-def like_the_data(desk: Desk, data: bytes, name: str) -> np.ndarray:
-    """Read an upload and make it look like the flow's data, uint8, ``(C, H, W)``.
-
-    Raises:
-        DataError: it is no image that can be used; the message says why.
-    """
-    inner, channels = desk.crop[0], desk.images.shape[0]
-    image = read_image(data, name, at_least=max(READ_AT, 2 * inner))
-    if desk.digits:
-        return fit_digit(mnist_like(image), inner)
-    image = ImageOps.fit(
-        image.convert("L" if channels == 1 else "RGB"), (inner, inner), Image.Resampling.LANCZOS
-    )
-    return np.asarray(image).reshape(inner, inner, channels).transpose(2, 0, 1)
-
-
-def fit_digit(digit: np.ndarray, side: int) -> np.ndarray:
-    """Bring a digit like MNIST's, ``(28, 28)``, to another set's size, ``(1, side, side)``."""
-    if side == len(digit):
-        return digit[None]
-    # MNIST leaves four pixels around a digit; the smaller sets use nearly all of theirs.
-    middle = Image.fromarray(digit[2:26, 2:26])
-    small = np.asarray(middle.resize((side, side), Image.Resampling.BOX), np.float64)
-    # Averaging makes thin strokes dim; those of the smaller set reach full white as well.
-    return np.rint(small / small.max() * 255).astype(np.uint8)[None]
+def _read(desk: Desk, file: Upload) -> np.ndarray:
+    """Read an upload and make it look like the flow's data, uint8, ``(C, H, W)``."""
+    reader = "datasets.digit:read_digit" if desk.digits else "datasets.files.images:read_square"
+    side = desk.crop[0]
+    more = () if desk.digits else (desk.images.shape[0],)
+    return read_apart(reader, file.whole, file.name, side, *more, load=np.load, bounds=SINGLE)
 
 
 def _show(desk: Desk, mine: Mine) -> None:

@@ -15,12 +15,13 @@ from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from lab.view import thin
 from registry import FAMILIES, Family
-from ui.common.downloads import deferred, say_what_failed
-from ui.common.form import choice_label
+from ui.common.data import data_title
+from ui.common.downloads import deferred, say_what_becomes_of, show_command
 from ui.common.lab import lab, rules
 from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
+from ui.common.uploads import take, uploads
 
 COMPARED = 8  # runs in one chart, at most
 SHOWN = 8  # things done to a run that are named, at most
@@ -33,7 +34,7 @@ def desk() -> None:
     """Draw the table, and below it what fits the number of ticked runs."""
     if refused := st.session_state.pop("runs.refused", None):
         refuse(refused)
-    say_what_failed()
+    say_what_becomes_of("The zip")
     found = [(run, run.trouble()) for run in lab().runs()]
     _unreadable([(run, why) for run, why in found if why])
     runs = [run for run, why in found if not why]
@@ -133,7 +134,7 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
     return {
         "name": run.notes.name() or run.id,
         "family": run.family.title,
-        "data": choice_label(getattr(run.config, "dataset", "")),
+        "data": data_title(run),
         **({"owner": run.notes.access().name} if lab().signed_in else {}),
         "state": word,
         "done": status.step / status.total if status.total else 0.0,
@@ -253,8 +254,7 @@ def _settings_table(family: Family, run: Run) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True)
     else:
         st.caption("None: it was trained as the page offers it.")
-    st.caption("The same training from the command line:")
-    st.code(run.command(), language="bash", wrap_lines=True)
+    show_command(run)
 
 
 def _value(run: Run, name: str) -> str:
@@ -347,18 +347,25 @@ def bring_in() -> None:
             "The zip that **Take away** or this page gives. Nothing in it is executed, and each "
             "file is checked before it is used. A checkpoint is left out."
         )
-        st.file_uploader("A run (zip)", type=["zip"], key="runs.file", on_change=_import)
+        take(
+            "A run (zip)",
+            ["zip"],
+            "runs.file",
+            advice="Copy the folder of a larger run into the lab's folder of runs.",
+            on_change=_import,
+        )
         if word := st.session_state.get("runs.imported"):
             (st.success if word[0] else st.error)(word[1])
 
 
 def _import() -> None:
-    file = st.session_state["runs.file"]
+    files = uploads(st.session_state["runs.file"])
     st.session_state.pop("runs.imported", None)
-    if file is None:
+    if not files:
         return
+    (file,) = files
     try:
-        run = lab().bring_in(lambda store: import_run(store, file.getvalue()))
+        run = lab().bring_in(lambda store: import_run(store, file.path))
     except (DataError, LabFull, RunError) as error:
         st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return

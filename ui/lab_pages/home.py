@@ -10,8 +10,9 @@ from figures.palette import DARK
 from lab.view import View
 from paths import ASSETS
 from registry import PAGES, Family
-from ui.common.form import choice_label
+from ui.common.data import data_title
 from ui.common.lab import lab
+from ui.common.plain import plain
 from ui.common.run_words import address, badge, duration, line_words, owner_words, time_left
 
 CARDS_IN_A_ROW = 3
@@ -99,7 +100,7 @@ def _recent(active: set[str]) -> list[View]:
 def _row(view: View) -> None:
     family, status = view.run.family, view.status
     name, state, bar = st.columns([2.4, 3, 3], vertical_alignment="center")
-    what = f"{family.title}: {choice_label(view.run.config.dataset)}"
+    what = f"{family.title}: {plain(data_title(view.run))}"
     page, link = f"pages/{family.page}.py", address(view.run)
     name.page_link(page, label=what, icon=family.icon, query_params=link)
     words = [badge(status), f"step {status.step:,} of {status.total:,}"]

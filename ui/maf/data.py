@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
-from datasets.defects import MAX_UPLOAD, DefectSet, find_sets, read_folder, read_zip
+from datasets.defects import GOOD, DefectSet, find_sets, read_folder
 from datasets.files.sources import folder_state
 from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
@@ -15,9 +16,10 @@ from datasets.plane import OWN
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
+from ui.common.data import offer, preview
 from ui.common.form import use_config
-from ui.common.offers import offer
-from ui.common.plain import left_out, plain, refuse
+from ui.common.plain import plain, refuse
+from ui.common.uploads import Upload, read_apart, read_once, take
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
@@ -118,30 +120,45 @@ def _describe(data: DefectSet) -> None:
     masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
     if data.masked and not data.known.all():
         masks = f"with masks but for {int((~data.known).sum())}, whose pixels are not evaluated"
-    st.caption(
+    kinds = np.array(data.kinds)
+    tested = [
+        (kind, data.test, np.flatnonzero(kinds == kind), data.masks)
+        for kind in (GOOD, *data.defects)
+    ]
+    preview(
+        [("train", data.train, np.arange(len(data.train)), None), *tested],
         f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
         f"{good:,} good and {len(data.kinds) - good:,} defective "
-        f"({plain(', '.join(data.defects))}), {masks}."
+        f"({plain(', '.join(data.defects))}), {masks}.",
+        f"squeezed into {data.size} x {data.size} pixels, true masks outlined",
+        data.skipped,
     )
-    left_out(data.skipped)
 
 
 def _uploaded(side: int) -> DefectSet | None:
-    file = st.file_uploader(
+    files = take(
         "A zip in MVTec's layout",
-        type=["zip"],
-        key="own_defects.file",
-        max_upload_size=MAX_UPLOAD // 2**20,
+        ["zip"],
+        "own_defects.file",
+        advice="Unpack a larger set into a folder under `GENLAB_DATA`.",
     )
-    if file is None:
-        kept: DefectSet | None = st.session_state.get(OWN_KEY)
-        return kept.resized(side) if kept is not None else None
-    seen = f"{OWN_KEY}.{file.file_id}.{side}"
-    if st.session_state.get(f"{OWN_KEY}.seen") != seen:
-        with st.spinner("Reading the images"):
-            st.session_state[OWN_KEY] = read_zip(file, side, name=Path(file.name).stem)
-        st.session_state[f"{OWN_KEY}.seen"] = seen
-    return st.session_state[OWN_KEY]
+    # The file stays, so that another size is read from it anew.
+    files = files or st.session_state.get(f"{OWN_KEY}.kept", [])
+    if not files:
+        return st.session_state.get(OWN_KEY)
+    data = read_once(OWN_KEY, (side, files[0].id), lambda: _read(files[0], side))
+    st.session_state[OWN_KEY], st.session_state[f"{OWN_KEY}.kept"] = data, files
+    return data
+
+
+def _read(file: Upload, side: int) -> DefectSet:
+    return read_apart(
+        "datasets.defects:read_zip",
+        file.path,
+        side,
+        Path(file.name).stem,
+        load=lambda path: DefectSet.load(path, mapped=True),
+    )
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the images")

@@ -8,14 +8,14 @@ import numpy as np
 import streamlit as st
 
 from analysis.maf_scores import Evaluation
-from datasets.defects import read_one
-from datasets.files.images import SUFFIXES, check_size
+from datasets.files.images import SUFFIXES
 from datasets.own import DataError
 from figures.images import png
 from figures.maf_images import framed, framed_heat, sheet
 from lab.view import View
 from ui.common.page import show_image, theme
 from ui.common.plain import plain, refuse
+from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 from ui.maf.model import evaluation, trained
 from ui.maf.results import heat_span, score_name, score_unit
 
@@ -32,23 +32,22 @@ def score_own(view: View, version: float) -> None:
         "large, at the same place, the same way up. It is fitted to a square of "
         f"{found.config.side} pixels."
     )
-    file = st.file_uploader(
-        "An image",
-        type=list(SUFFIXES),
-        key=f"{view.run.id}.own",
-    )
-    if file is None:
+    files = take("An image", SUFFIXES, f"{view.run.id}.own")
+    if not files:
         st.info("Nothing uploaded yet. An image of Results, saved to your disk, will do.")
         return
+    (file,), side = files, found.config.side
     try:
-        data = file.getvalue()
-        check_size(data)
-        pixels = read_one(data, found.config.side)
+        pixels = read_once(f"{view.run.id}.own", (side, file.id), lambda: _read(file, side))
     except DataError as error:
         refuse(f"{file.name}: {error}")
         return
     if (scored := _score(view, version, found, pixels)) is not None:
         _show(found, file.name, pixels, *scored)
+
+
+def _read(file: Upload, side: int) -> np.ndarray:
+    return read_apart("datasets.defects:read_one", file.whole, side, load=np.load, bounds=SINGLE)
 
 
 def _score(

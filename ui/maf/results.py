@@ -18,8 +18,7 @@ from lab.view import View
 from metrics import detection
 from ui.common.cached import painted
 from ui.common.page import show_image, theme
-from ui.common.plain import plain
-from ui.common.tables import markdown
+from ui.common.plain import markdown, plain
 from ui.common.widgets import HIDDEN, choice
 from ui.maf.model import evaluation, test_image
 

@@ -10,7 +10,7 @@ from lab.store import Run
 from lab.view import View
 from ui.common.cached import kept
 from ui.common.page import theme
-from ui.common.tables import table_of
+from ui.common.plain import table_of
 from ui.common.trained import trained_model
 from ui.plane_flows.inside import anatomy_of
 from ui.plane_flows.points import count_and_generator, plane_of, take_points

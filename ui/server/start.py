@@ -18,6 +18,7 @@ from lab.rules import RulesError, load_rules
 from lab.store import RunError
 from lab.telemetry import serve_as_ruled
 from ui.server.secrets import auth_section, check_secrets
+from ui.server.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -101,4 +102,4 @@ def _secure(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name, value + b"; Secure" if open_cookie else value
 
 
-LAYERS = [Middleware(Guard)]
+LAYERS = [Middleware(Guard), Middleware(Uploads)]

@@ -12,8 +12,7 @@ from lab.runs.files import RunError
 from lab.store import Run
 from registry import PAGES
 from ui.common.lab import lab
-from ui.common.plain import plain, refusals, refuse
-from ui.common.tables import markdown
+from ui.common.plain import markdown, plain, refusals, refuse
 from ui.common.widgets import KEPT, choice
 
 REFUSED = "exercises.refused"

@@ -11,7 +11,7 @@ from lab.comparison import ENTRANTS
 from lab.runs.files import read_json
 from paths import ASSETS
 from registry import FAMILIES, PAGES
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 
 TRAITS = {
     "likelihood": "Likelihood",

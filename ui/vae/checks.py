@@ -9,7 +9,7 @@ from analysis.vae_checks import Bound, Gain, bound_of, check_vae, gain_of
 from figures.vae_charts import unit_bars
 from lab.view import View
 from metrics.vae import ACTIVE, unit_variances
-from ui.common.tables import table_of
+from ui.common.plain import table_of
 from ui.common.widgets import choose_part
 from ui.image_flows.desk import at_desk
 from ui.vae.model import VAEDesk, latents_of

@@ -19,7 +19,7 @@ from ui.common.family_page import Parts
 from ui.common.form import own_points
 from ui.common.history import Moment, history_slider, live, tenths
 from ui.common.page import show_image, theme
-from ui.common.tables import markdown
+from ui.common.plain import markdown
 from ui.common.trained import trained_model
 from ui.plane_flows.points import (
     SHEET,
