@@ -8,8 +8,9 @@ import struct
 import numpy as np
 import pytest
 
+from datasets.drawn import Stroke
 from figures.palette import sequential
-from ui.stage.component import point_of, strokes_of
+from ui.stage.component import point_of, strokes_of, turn_of
 from ui.stage.encode import POINTS, encode, levels, thinned
 from ui.stage.scene import (
     Arrows,
@@ -135,19 +136,23 @@ def test_time_drag_and_brush_arrive() -> None:
     lattice = np.zeros((3, 4, 5, 2))
     drag = Drag(0, BOX, (0.5, 0.25), states=lattice, sums=np.ones((3, 4, 5)))
     layer = Points("p", np.zeros((2, 6, 2)))
-    brush = Brush(0, "Use it", 0.1)
+    stroke = Stroke(((0.0, 0.5), (1.0, 0.5)), 0.1, 2.0)
+    brush = Brush(0, 0.1, strokes=[stroke], turn=3)
     header, arrays = read(encode(scene(layer, timeline=line, drag=drag, brush=brush)))
     assert header["timeline"]["labels"] == ["step 0", "step 9"]
     assert not header["timeline"]["whole"]
     assert header["drag"]["point"] == [0.5, 0.25] and header["drag"]["images"] is None
     assert arrays[header["drag"]["states"]].shape == (3, 4, 5, 2)
-    assert header["brush"]["action"] == "Use it"
+    assert header["brush"]["turn"] == 3
+    (given,) = header["brush"]["strokes"]
+    assert strokes_of({"strokes": [given]}) == [stroke], "what is given is what comes back"
 
 
 STROKE = {"at": [0, 0, 1, 1], "radius": 0.1, "weight": 2, "erase": False}
 
 
 def test_a_drawing_is_read() -> None:
+    assert strokes_of({"strokes": []}) == [], "it was cleared"
     (stroke,) = strokes_of({"strokes": [STROKE]})
     assert stroke.at == ((0.0, 0.0), (1.0, 1.0))
     assert (stroke.radius, stroke.weight, stroke.erase) == (0.1, 2.0, False)
@@ -160,8 +165,7 @@ def test_a_drawing_is_read() -> None:
         ({}, "at most"),
         ({"strokes": "all"}, "at most"),
         ({"strokes": [STROKE] * 201}, "at most 200"),
-        ({"strokes": []}, "draw at least one"),
-        ({"strokes": [STROKE | {"erase": True}]}, "draw at least one"),
+        ({"strokes": [STROKE | {"at": [0.0] * 4000}] * 11}, "20,000 corners"),
         ({"strokes": [7]}, "corners"),
         ({"strokes": [STROKE | {"at": []}]}, "corners"),
         ({"strokes": [STROKE | {"at": [0.0] * 4002}]}, "2,000 corners"),
@@ -177,6 +181,12 @@ def test_a_drawing_is_read() -> None:
 def test_a_forged_drawing_is_refused_in_words(value, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         strokes_of(value)
+
+
+@pytest.mark.parametrize("turn", [None, "1", -1, 1e300, 0.5, [1]])
+def test_a_forged_turn_is_none(turn) -> None:
+    assert turn_of({"turn": turn}) == 0 == turn_of(turn)
+    assert turn_of({"turn": 7}) == 7
 
 
 FORGED = [None, "x", [1], [1, 2, 3], [1, float("inf")], [1, "2"], {"x": 1}]

@@ -5,32 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from datasets.drawn import Stroke
+
 _HERE = Path(__file__).parent
 _STROKES = 200  # of a drawing
 _CORNERS = 2_000  # of a stroke
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """One line of a drawing.
-
-    Attributes:
-        at: its corners, in units of the panel.
-        radius: of the brush, in the same units.
-        weight: how much it counts beside others.
-        erase: whether it takes away what lies below it.
-    """
-
-    at: tuple[tuple[float, float], ...]
-    radius: float
-    weight: float = 1.0
-    erase: bool = False
+_ALL = 20_000  # corners of a drawing
 
 
 @functools.cache
@@ -41,12 +26,17 @@ def _component() -> Callable[..., Any]:
     return st.components.v2.component("genlab_stage", html=html, css=css, js=js)
 
 
-def show_stage(block: bytes, key: str) -> Any:
+def _nothing() -> None:
+    """Streamlit asks for a callback of each value that a component may set."""
+
+
+def show_stage(block: bytes, key: str, on_strokes: Callable[[], None] = _nothing) -> Any:
     """Draw a scene.
 
     Args:
         block: the scene, as ``ui.stage.encode.encode`` writes it.
         key: of the stage: the same one updates the same canvases.
+        on_strokes: called before the page is drawn anew because strokes arrived.
 
     Returns:
         What the visitor did: ``point`` and ``strokes``, each ``None`` at first. Neither can be
@@ -57,12 +47,8 @@ def show_stage(block: bytes, key: str) -> Any:
         key=key,
         default={"point": None, "strokes": None},
         on_point_change=_nothing,
-        on_strokes_change=_nothing,
+        on_strokes_change=on_strokes,
     )
-
-
-def _nothing() -> None:
-    """Streamlit asks for a callback of each value that a component may set."""
 
 
 def point_of(value: Any, first: tuple[float, float]) -> tuple[float, float]:
@@ -73,28 +59,34 @@ def point_of(value: Any, first: tuple[float, float]) -> tuple[float, float]:
 
 
 def strokes_of(value: Any) -> list[Stroke]:
-    """Return the strokes of a drawing.
+    """Return the strokes of a drawing, none if it was cleared.
 
     Raises:
-        ValueError: what arrived is no drawing, is too large, or has no stroke.
+        ValueError: what arrived is no drawing, or is too large.
     """
     strokes = value.get("strokes") if isinstance(value, dict) else None
     if not isinstance(strokes, list) or len(strokes) > _STROKES:
-        raise ValueError(f"a drawing has at most {_STROKES} strokes")
+        raise ValueError(f"A drawing has at most {_STROKES} strokes.")
     found = [_stroke(stroke) for stroke in strokes]
-    if all(stroke.erase for stroke in found):
-        raise ValueError("nothing is drawn yet: draw at least one stroke")
+    if sum(len(stroke.at) for stroke in found) > _ALL:
+        raise ValueError(f"A drawing has at most {_ALL:,} corners.")
     return found
+
+
+def turn_of(value: Any) -> int:
+    """Return which of its drawings the browser has handed over."""
+    turn = value.get("turn") if isinstance(value, dict) else None
+    return turn if isinstance(turn, int) and 0 <= turn < 1e9 else 0
 
 
 def _stroke(value: Any) -> Stroke:
     if not isinstance(value, dict):
-        raise ValueError("a stroke has corners, a radius and a weight")
+        raise ValueError("A stroke has corners, a radius and a weight.")
     at, radius, weight = value.get("at"), value.get("radius"), value.get("weight", 1)
     if not isinstance(at, list) or not 2 <= len(at) <= 2 * _CORNERS or len(at) % 2:
-        raise ValueError(f"a stroke has between one and {_CORNERS:,} corners")
+        raise ValueError(f"A stroke has between one and {_CORNERS:,} corners.")
     if not all(map(_number, [*at, radius, weight])) or radius <= 0 or not 0 < weight <= 10:
-        raise ValueError("a stroke has finite coordinates, a radius and a weight")
+        raise ValueError("A stroke has finite coordinates, a radius and a weight.")
     corners = tuple((float(x), float(y)) for x, y in zip(at[::2], at[1::2], strict=True))
     return Stroke(corners, float(radius), float(weight), value.get("erase") is True)
 

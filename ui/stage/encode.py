@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from figures.palette import diverging, palette, sequential
-from ui.stage.scene import Arrows, Drag, Heat, Lines, Panel, Pixels, Points, Scene
+from ui.stage.scene import Arrows, Brush, Drag, Heat, Lines, Panel, Pixels, Points, Scene
 
 MAGIC = b"GLS1"
 POINTS = 5_000  # of one layer that are drawn; evenly thinned beyond
@@ -70,7 +70,7 @@ class _Writer:
             "panels": [self._panel(panel) for panel in scene.panels],
             "timeline": asdict(scene.timeline) if scene.timeline else None,
             "drag": self._drag(scene.drag) if scene.drag else None,
-            "brush": asdict(scene.brush) if scene.brush else None,
+            "brush": _brush(scene.brush) if scene.brush else None,
             "save": scene.save,
             "notes": list(scene.notes),
         }
@@ -183,6 +183,15 @@ class _Writer:
             "framed": image.pixels.ndim == least + 1,
             "colour": image.colour,
         }
+
+
+def _brush(brush: Brush) -> dict[str, Any]:
+    strokes = [
+        {"at": [v for corner in s.at for v in corner], "radius": s.radius}
+        | {"weight": s.weight, "erase": s.erase}
+        for s in brush.strokes
+    ]
+    return vars(brush) | {"strokes": strokes}
 
 
 def _flat(colours: object) -> dict[str, Any]:

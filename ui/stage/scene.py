@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from datasets.drawn import Stroke
+
 Box = Sequence[float]  # x0, x1, y0, y1
 
 
@@ -194,15 +196,19 @@ class Brush:
 
     Attributes:
         panel: index of the panel.
-        action: word on the button that hands the drawing over.
         radius: of the brush at first, in units of the panel.
+        colour: a name of ``figures.palette.Palette``, or ``#rrggbb``.
         weights: whether strokes can have a weight.
+        strokes: what is drawn already.
+        turn: counts the drawings: the browser takes ``strokes`` if it has none that is as new.
     """
 
     panel: int
-    action: str
     radius: float
+    colour: str = "data"
     weights: bool = True
+    strokes: Sequence[Stroke] = ()
+    turn: int = 0
 
 
 @dataclass(frozen=True, eq=False)

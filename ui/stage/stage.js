@@ -8,6 +8,9 @@ const KEPT = 120; // frames of a training that are kept in the browser
 const RUNS = 4; // trainings whose frames are kept
 const STROKES = 200; // of a drawing
 const CORNERS = 2000; // of a stroke
+const ALL = 20000; // corners of a drawing
+const SETTLE = 500; // milliseconds after which a drawing is handed over, if the pen stays up
+const APART = 1.5; // pixels between two corners of a stroke, at least
 const SAVED = 720; // pixels of each panel in a saved image
 const MARGIN = { left: 36, right: 10, top: 8, bottom: 34 };
 const BAR = 44; // pixels for the colour bar
@@ -95,6 +98,7 @@ function remember(run, frames, whole) {
 
 const mix = (a, b, t) => a + (b - a) * t;
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
+const sameLayers = (a, b) => a && a.panels.length === b.panels.length && a.panels.every((panel, i) => panel.layers.length === b.panels[i].layers.length);
 const sameShape = (a, b) => a && b && a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
 
 /** Return a frame between two, where their layers have equal shapes; else the nearer one. */
@@ -163,6 +167,7 @@ class Stage {
     this.position = 0; // which frame is shown; between two where the timeline is smooth
     this.follow = true; // whether the newest frame is shown
     this.strokes = [];
+    this.turn = -1; // which drawing this is: the server's is taken if it is newer
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
     this.find = (name) => element.querySelector(name);
     this.tools = new Tools(this);
@@ -206,7 +211,7 @@ class Stage {
     this.position = clamp(this.position, 0, last);
     if (scene.drag && !this.dragging) this.point = scene.drag.point;
     this.tools.take();
-    this.from = this.follow && !other ? shown : null;
+    this.from = this.follow && !other && sameLayers(shown, this.frames[last]) ? shown : null;
     if (!this.playing) this.start(this.from ? GLIDE : 0, (part) => { this.glide = part; });
   }
 
@@ -240,6 +245,7 @@ class Stage {
   }
 
   rest() {
+    this.tools.flush();
     cancelAnimationFrame(this.ticking);
     this.glide = 1;
     this.playing = false;
@@ -271,6 +277,10 @@ class Stage {
     this.glide = 1;
     this.tools.show();
     if (draw) this.draw();
+  }
+
+  corners() {
+    return this.strokes.reduce((sum, { at }) => sum + at.length / 2, 0);
   }
 
   draw() {
@@ -523,6 +533,7 @@ class Panel {
     if (image) this.pixels(context, { colour: image.shape.length === 3 }, image, frame.box);
     this.point(context);
     if (this.brushes) this.drawing(context);
+    if (this.brushes && context.canvas === this.canvas) this.rim(context);
     context.restore();
     if (this.spec.axes) this.frameOf(context, frame);
   }
@@ -740,39 +751,71 @@ class Panel {
   // -- the drawing --------------------------------------------------------------------------------------
 
   drawing(context) {
-    const { colours } = this.stage.scene, { x, y, area, box } = this.now;
+    const { colours, brush } = this.stage.scene, { x, y, area, box } = this.now;
     const scale = area.w / (box[1] - box[0]);
-    context.lineCap = context.lineJoin = "round";
+    // On a sheet of its own: an eraser takes away strokes, not what lies below them.
+    const sheet = (this.sheet ||= document.createElement("canvas"));
+    sheet.width = context.canvas.width;
+    sheet.height = context.canvas.height;
+    const pen = sheet.getContext("2d");
+    pen.setTransform(context.getTransform());
+    pen.lineCap = pen.lineJoin = "round";
+    pen.strokeStyle = colours[brush.colour] || brush.colour;
     for (const stroke of this.stage.strokes) {
-      context.globalAlpha = stroke.erase ? 1 : 0.3 + 0.2 * stroke.weight;
-      context.strokeStyle = stroke.erase ? colours.background : this.spec.axes ? colours.data : colours.ink;
-      context.lineWidth = 2 * stroke.radius * scale;
+      pen.globalCompositeOperation = stroke.erase ? "destination-out" : "source-over";
+      pen.globalAlpha = stroke.erase || !brush.weights ? 1 : 0.3 + 0.2 * stroke.weight;
+      pen.lineWidth = 2 * stroke.radius * scale;
+      pen.beginPath();
+      for (let i = 0; i < stroke.at.length; i += 2) pen.lineTo(x(stroke.at[i]), y(stroke.at[i + 1]));
+      if (stroke.at.length === 2) pen.lineTo(x(stroke.at[0]) + 0.01, y(stroke.at[1]));
+      pen.stroke();
+    }
+    context.save();
+    context.resetTransform();
+    context.drawImage(sheet, 0, 0);
+    context.restore();
+  }
+
+  /** Draw the rim of the brush, where keys have moved it or the pointer is. */
+  rim(context) {
+    const { colours } = this.stage.scene, { x, y, area, box } = this.now;
+    if (!this.pen && !this.pointer) return;
+    const [px, py] = this.pen ? [x(this.pen[0]), y(this.pen[1])] : this.pointer;
+    const radius = Math.max(3, (this.stage.tools.radius() * area.w) / (box[1] - box[0]));
+    for (const [colour, width] of [[colours.background, 4], [colours.ink, 1.5]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = this.penDown ? width + 1 : width;
       context.beginPath();
-      for (let i = 0; i < stroke.at.length; i += 2) context.lineTo(x(stroke.at[i]), y(stroke.at[i + 1]));
-      if (stroke.at.length === 2) context.lineTo(x(stroke.at[0]) + 0.01, y(stroke.at[1]));
+      context.arc(px, py, radius, 0, 7);
       context.stroke();
     }
-    context.globalAlpha = 1;
-    if (!this.pen) return;
-    context.strokeStyle = colours.ink;
-    context.lineWidth = this.penDown ? 2.5 : 1;
-    context.beginPath();
-    context.arc(x(this.pen[0]), y(this.pen[1]), Math.max(3, this.stage.tools.radius() * scale), 0, 7);
-    context.stroke();
   }
 
   begin(place) {
-    const { strokes, tools } = this.stage;
-    if (strokes.length >= STROKES) return;
+    const { stage } = this, { strokes, tools } = stage;
+    tools.wait();
+    if (strokes.length >= STROKES || stage.corners() >= ALL) {
+      stage.say("This drawing is full: undo some of it, or clear it.");
+      return;
+    }
     strokes.push({ ...tools.brush(), at: [...place] });
     this.drawn = strokes[strokes.length - 1];
-    this.stage.draw();
+    tools.changed();
   }
 
   extend(place) {
-    if (!this.drawn || this.drawn.at.length >= 2 * CORNERS) return;
-    this.drawn.at.push(...place);
+    if (!this.drawn) return;
+    const { at } = this.drawn, { x, y } = this.now;
+    if (Math.hypot(x(place[0]) - x(at.at(-2)), y(place[1]) - y(at.at(-1))) < APART) return;
+    if (at.length >= 2 * CORNERS || this.stage.corners() >= ALL) this.begin(at.slice(-2));
+    else at.push(...place);
     this.stage.draw();
+  }
+
+  /** Lift the pen. */
+  lift() {
+    if (this.drawn) this.stage.tools.settle();
+    this.drawn = null;
   }
 
   // -- hands --------------------------------------------------------------------------------------------
@@ -780,22 +823,25 @@ class Panel {
   listen() {
     const { canvas, stage } = this;
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
+      if (event.button || !event.isPrimary) return;
       canvas.setPointerCapture(event.pointerId);
       this.held = [event.offsetX, event.offsetY];
       const place = this.place(event);
-      if (this.brushes) this.begin(place);
+      if (this.brushes) this.put(event);
       else if (this.drags) stage.move(place);
     });
     canvas.addEventListener("pointermove", (event) => {
+      if (!event.isPrimary) return;
       this.pointer = [event.offsetX, event.offsetY];
-      if (!this.held) return this.read(this.pointer);
-      if (this.brushes) this.extend(this.place(event));
+      if (!this.held) return this.brushes ? stage.draw() : this.read(this.pointer);
+      if (this.brushes) this.draws(event);
       else if (this.drags) stage.move(this.place(event));
       else if (this.zoom.scale > 1) this.pan(event);
     });
-    const end = () => {
-      this.held = this.drawn = null;
+    const end = (event) => {
+      if (!event.isPrimary) return;
+      this.held = null;
+      this.lift();
       stage.release();
       stage.tools.show();
     };
@@ -804,16 +850,39 @@ class Panel {
     canvas.addEventListener("pointerleave", () => {
       this.pointer = null;
       this.readout.hidden = true;
+      if (this.brushes) stage.draw();
     });
     canvas.addEventListener("dblclick", (event) => {
       if (!this.brushes && !this.drags) this.magnify(event.shiftKey ? 0.5 : 2, this.place(event));
     });
     canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("blur", () => this.penDown && this.lower());
     canvas.addEventListener("keyup", (event) => event.key.startsWith("Arrow") && stage.release());
   }
 
   place(event) {
     return this.now.back(event.offsetX, event.offsetY);
+  }
+
+  /** Put the pen down where the pointer is, unless that is beside the plot. */
+  put(event) {
+    this.penDown = false;
+    this.pen = null;
+    if (this.inside(event.offsetX, event.offsetY)) this.begin(this.place(event));
+  }
+
+  /** Draw on to the pointer: up to the rim of the plot, and from there when it comes back. */
+  draws(event) {
+    const { area } = this.now, inside = this.inside(event.offsetX, event.offsetY);
+    const px = clamp(event.offsetX, area.x, area.x + area.w), py = clamp(event.offsetY, area.y, area.y + area.h);
+    if (this.drawn) this.extend(this.now.back(px, py));
+    else if (inside) this.begin(this.place(event));
+    if (!inside) this.lift();
+  }
+
+  inside(px, py) {
+    const { area } = this.now;
+    return px >= area.x && px <= area.x + area.w && py >= area.y && py <= area.y + area.h;
   }
 
   pan(event) {
@@ -851,7 +920,7 @@ class Panel {
     else if (event.key === "0") this.magnify(1e-9);
     else if (way && now && (this.brushes || this.drags)) this.walk(way, event.shiftKey ? 0.005 : 0.02);
     else if (way && way[0] && stage.frames.length > 1) stage.seek(Math.round(stage.position) + way[0]);
-    else if (event.key === "Enter" && this.brushes && this.pen) this.lower();
+    else if (event.key === "Enter" && this.brushes && now) this.lower();
     else return;
     event.preventDefault();
   }
@@ -859,29 +928,41 @@ class Panel {
   /** Move the point, or the pen, by a part of the window. */
   walk(way, part) {
     const { box } = this.now;
-    const from = this.drags ? this.stage.point : this.pen || [(box[0] + box[1]) / 2, (box[2] + box[3]) / 2];
+    const from = this.drags ? this.stage.point : this.pen || this.middle();
     const to = from.map((v, i) => clamp(v + way[i] * part * (box[2 * i + 1] - box[2 * i]), box[2 * i], box[2 * i + 1]));
     if (this.drags) return this.stage.move(to);
     this.pen = to;
     if (this.penDown) this.extend(to);
-    else this.stage.draw();
+    this.where();
+  }
+
+  middle() {
+    const { box } = this.now;
+    return [(box[0] + box[1]) / 2, (box[2] + box[3]) / 2];
   }
 
   lower() {
+    this.pen ||= this.middle();
     this.penDown = !this.penDown;
     if (this.penDown) this.begin(this.pen);
-    else this.drawn = null;
-    this.stage.tools.show();
+    else this.lift();
+    this.where();
+  }
+
+  /** Say where the pen is. */
+  where() {
+    this.pointer = null;
+    this.readout.hidden = false;
+    this.readout.textContent = `Pen ${this.penDown ? "down" : "up"} at ${place(this.pen)}`;
     this.stage.draw();
   }
 
   /** Say what is under the pointer. */
   read([px, py]) {
     if (!this.now || !this.frameNow || !this.spec.axes || this.spec.trace) return;
-    const { area, back } = this.now;
-    const inside = px >= area.x && px <= area.x + area.w && py >= area.y && py <= area.y + area.h;
-    this.readout.hidden = !inside;
-    if (!inside) return;
+    const { back } = this.now;
+    this.readout.hidden = !this.inside(px, py);
+    if (this.readout.hidden) return;
     const [x, y] = back(px, py), { box } = this.frameNow;
     const said = [`(${x.toFixed(2)}, ${y.toFixed(2)})`.replaceAll("-", "−")];
     this.spec.layers.forEach((layer, i) => {
@@ -925,9 +1006,10 @@ class Tools {
     this.range.addEventListener("input", () => { stage.playing = false; cancelAnimationFrame(stage.ticking); stage.seek(+this.range.value); });
     this.play.addEventListener("click", () => stage.play());
     find(".save").addEventListener("click", () => stage.save());
-    find(".undo").addEventListener("click", () => { stage.strokes.pop(); this.changed(); });
-    find(".clear").addEventListener("click", () => { stage.strokes.length = 0; this.changed(); });
-    find(".done").addEventListener("click", () => this.hand());
+    this.cleared = []; // comes back by Undo
+    find(".undo").addEventListener("click", () => this.undo());
+    find(".clear").addEventListener("click", () => { this.cleared = stage.strokes.splice(0); this.settle(); });
+    find(".weight input").addEventListener("input", (event) => { find(".weight output").value = event.target.value; });
   }
 
   take() {
@@ -937,8 +1019,8 @@ class Tools {
     this.stage.find(".notes").textContent = scene.notes.join(" ");
     if (scene.timeline) this.range.setAttribute("aria-label", scene.timeline.name);
     if (scene.brush) {
-      this.stage.find(".done").textContent = scene.brush.action;
       this.stage.find(".weight").hidden = !scene.brush.weights;
+      this.given(scene.brush);
     }
     this.show();
   }
@@ -947,8 +1029,8 @@ class Tools {
     const { stage } = this, { timeline } = stage.scene;
     this.play.textContent = stage.playing ? "❚❚" : "▶";
     this.play.setAttribute("aria-label", stage.playing ? "Pause" : "Play");
-    const empty = !stage.strokes.some((stroke) => !stroke.erase);
-    this.stage.find(".done").disabled = empty;
+    this.stage.find(".undo").disabled = !stage.strokes.length && !this.cleared.length;
+    this.stage.find(".clear").disabled = !stage.strokes.length;
     if (!timeline) return;
     this.range.max = stage.frames.length - 1;
     this.range.step = timeline.smooth ? "any" : "1";
@@ -990,15 +1072,49 @@ class Tools {
     return { radius: this.radius(), weight: +this.stage.find(".weight input").value, erase: this.stage.find(".eraser").checked };
   }
 
+  /** Take the server's drawing, if it is newer than the one that is here. */
+  given({ strokes, turn }) {
+    const { stage } = this;
+    if (turn <= stage.turn) return;
+    this.wait();
+    stage.turn = turn;
+    stage.strokes = strokes;
+  }
+
+  undo() {
+    const { strokes } = this.stage;
+    if (strokes.length) strokes.pop();
+    else strokes.push(...this.cleared.splice(0));
+    this.settle();
+  }
+
   changed() {
     this.show();
     this.stage.draw();
   }
 
+  // A drawing is handed over when the pen has been up for a moment: a letter has several strokes.
+  settle() {
+    this.wait();
+    this.timer = setTimeout(() => this.hand(), SETTLE);
+    this.changed();
+  }
+
+  wait() {
+    clearTimeout(this.timer);
+    this.timer = null;
+  }
+
+  flush() {
+    if (this.timer) this.hand();
+  }
+
   /** Hand the drawing to the server. */
   hand() {
-    const round = (v) => Math.round(v * 1e4) / 1e4;
-    const strokes = this.stage.strokes.map((stroke) => ({ ...stroke, radius: round(stroke.radius), at: stroke.at.map(round) }));
-    this.stage.tell("strokes", { strokes });
+    const { stage } = this, round = (v) => Math.round(v * 1e4) / 1e4;
+    this.wait();
+    stage.turn += 1;
+    const strokes = stage.strokes.map((stroke) => ({ ...stroke, radius: round(stroke.radius), at: stroke.at.map(round) }));
+    stage.tell("strokes", { turn: stage.turn, strokes });
   }
 }
