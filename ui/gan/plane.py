@@ -21,13 +21,13 @@ from training.gan import LATTICE, PlaneGAN
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
 from ui.common.family_page import Parts
-from ui.common.form import own_points
 from ui.common.history import Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image, theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
 from ui.common.widgets import HIDDEN, KEPT
 from ui.gan.health import samples_of, show_light, show_look
+from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,
     count_and_generator,
@@ -309,7 +309,7 @@ def figure_of(run: Run, _shade: str) -> bytes:
 
 
 DUEL = Parts(
-    data=own_points,
+    data=own_or_drawn,
     draw=draw_duel,
     sections={"See inside": see_inside, "Explore": explore, "Check": checks},
     files={

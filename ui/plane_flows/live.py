@@ -13,10 +13,10 @@ from lab.store import Run
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
 from ui.common.family_page import Parts
-from ui.common.form import own_points
 from ui.common.history import Arrays, Moment, last_snapshot, live
 from ui.plane_flows.explore import checks, explore
 from ui.plane_flows.inside import see_inside
+from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import SHEET, draw_tenths, paint_points, plane_of
 from ui.stage.scene import Heat, Panel, Points
 from ui.stage.training import show_training
@@ -127,7 +127,7 @@ def figure_of(run: Run, _shade: str) -> bytes:
 
 
 PLANE = Parts(
-    data=own_points,
+    data=own_or_drawn,
     draw=draw_plane,
     sections={"See inside": see_inside, "Explore": explore, "Check": checks},
     files={

@@ -16,11 +16,11 @@ from training.vae_plane import LATENT, sample
 from ui.common.cached import kept
 from ui.common.curves import draw_curves
 from ui.common.family_page import Parts
-from ui.common.form import own_points
 from ui.common.history import Moment, history_slider, live, tenths
 from ui.common.page import show_image, theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_model
+from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,
     count_and_generator,
@@ -138,7 +138,7 @@ def sheet_of(run: Run, shade: str) -> bytes:
 
 
 PLANE_VAE = Parts(
-    data=own_points,
+    data=own_or_drawn,
     draw=draw,
     sections={"Explore": explore, "Check": check},
     files={"png": ("Samples at every tenth (PNG)", sheet_of)},

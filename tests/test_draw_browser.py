@@ -1,0 +1,85 @@
+"""The brush in a real browser: by mouse, by keyboard alone, and by touch."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from test_browser import (  # noqa: F401 - the last three are fixtures
+    SMALL,
+    button,
+    chromium,
+    expect,
+    folder_of,
+    open_page,
+    page,
+    server,
+    until,
+)
+
+from lab.store import Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+
+def part(tab, name: str) -> None:
+    tab.get_by_role("radio", name=name, exact=True).first.click()
+
+
+def sheet(tab):
+    return tab.get_by_role("img", name=re.compile("^Your drawing"))
+
+
+def open_sheet(tab, url: str) -> None:
+    open_page(tab, f"{url}/realnvp?dataset=own&{SMALL}")
+    part(tab, "Draw")
+    sheet(tab).scroll_into_view_if_needed()
+
+
+def heart(box: dict) -> list[tuple[float, float]]:
+    """A heart's corners, in pixels of the page."""
+    corners = []
+    for t in np.linspace(0, 2 * math.pi, 60):
+        x = 16 * math.sin(t) ** 3
+        y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        corners.append((0.52 + x / 50, 0.43 - y / 50))
+    return [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in corners]
+
+
+def drawn(tab):
+    return tab.get_by_text("5,000 points from your drawing")
+
+
+def test_a_heart_drawn_with_the_mouse_is_what_realnvp_trains_on(server, page) -> None:  # noqa: F811
+    open_sheet(page, server.url)
+    first, *rest = heart(sheet(page).bounding_box())
+    page.mouse.move(*first)
+    page.mouse.down()
+    for corner in rest:
+        page.mouse.move(*corner)
+    page.mouse.up()
+    expect(drawn(page)).to_be_visible()
+    button(page, "Train").click()
+    expect(page.get_by_text("Finished").first).to_be_visible()
+    run = Run(folder_of(server, page))
+    own = run.own_data()
+    assert own.name == "your drawing" and own.array.shape == (5_000, 2)
+    x, y = own.array.T
+    assert abs(x.mean()) < 0.1, "a heart has two equal halves"
+    assert x.min() < -1 and x.max() > 1 and np.hypot(x, y - 0.3).min() > 0.2, "and is hollow"
+    expect(page.get_by_text("your drawing").first).to_be_visible()
+    part(page, "Take away")
+    expect(page.get_by_text(re.compile(r"--dataset own .*--data "))).to_be_visible()
+    # Another page, and back: the drawing is still there.
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Theory").click()
+    expect(page.get_by_role("heading", name="Theory").first).to_be_visible()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="RealNVP").click()
+    expect(drawn(page)).to_be_visible()
+    expect(page.get_by_role("button", name="Clear")).to_be_enabled()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Nothing is drawn yet")).to_be_visible()
