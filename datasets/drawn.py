@@ -11,9 +11,19 @@ from PIL import Image, ImageDraw
 from datasets.files.errors import DataError
 from datasets.own import OwnData
 
-__all__ = ["PRESETS", "WINDOW", "Stroke", "coverage", "draw_points", "own_drawing", "paint_over"]
+__all__ = [
+    "NOTHING",
+    "PRESETS",
+    "WINDOW",
+    "Stroke",
+    "coverage",
+    "draw_points",
+    "own_drawing",
+    "paint_over",
+]
 
 WINDOW = (-2.0, 2.0, -2.0, 2.0)  # x0, x1, y0, y1 of the plane in which one draws
+NOTHING = "Nothing is drawn yet: draw at least one stroke."
 POINTS = 5_000  # that a drawing becomes
 _SEED = 0  # the same drawing gives the same points
 _ROUNDS = 40  # of drawing points before the eraser is said to have left nothing
@@ -68,7 +78,7 @@ def draw_points(strokes: Sequence[Stroke], n: int = POINTS, seed: int = _SEED) -
         DataError: nothing is drawn, or the eraser left less than a fortieth of it.
     """
     if all(stroke.erase for stroke in strokes):
-        raise DataError("Nothing is drawn yet: draw at least one stroke.")
+        raise DataError(NOTHING)
     lines = _segments(strokes)
     erased = _erased_by(strokes, lines)
     rng, found, kept = np.random.default_rng(seed), [], 0
@@ -144,11 +154,12 @@ def _brush(sheet: Image.Image, at: np.ndarray, radius: float, ink: int) -> None:
 # -- images --------------------------------------------------------------------------------------
 
 
-def coverage(strokes: Sequence[Stroke], side: int) -> np.ndarray:
+def coverage(strokes: Sequence[Stroke], size: float, side: int) -> np.ndarray:
     """Return how much of each pixel is painted, from 0 to 1.
 
     Args:
-        strokes: in pixels, from the bottom left corner; weights count for nothing.
+        strokes: on a square sheet, from its bottom left corner; weights count for nothing.
+        size: of the sheet, in the strokes' units.
         side: pixels along each side of the image.
 
     Returns:
@@ -156,9 +167,10 @@ def coverage(strokes: Sequence[Stroke], side: int) -> np.ndarray:
     """
     fine = max(4, _FINE // side)
     sheet = Image.new("L", (side * fine, side * fine))
+    scale = sheet.width / size
     for stroke in strokes:
-        at = np.array(stroke.at) * (1, -1) + (0, side)
-        _brush(sheet, at * fine, stroke.radius * fine, 0 if stroke.erase else 255)
+        at = np.array(stroke.at) * (1, -1) + (0, size)
+        _brush(sheet, at * scale, stroke.radius * scale, 0 if stroke.erase else 255)
     small = sheet.resize((side, side), Image.Resampling.BOX)
     return np.asarray(small, np.float32) / 255
 

@@ -12,6 +12,7 @@ pytest.importorskip("playwright.sync_api")
 
 from test_browser import (  # noqa: F401 - the last three are fixtures
     SMALL,
+    address,
     button,
     chromium,
     expect,
@@ -83,3 +84,49 @@ def test_a_heart_drawn_with_the_mouse_is_what_realnvp_trains_on(server, page) ->
     expect(page.get_by_role("button", name="Clear")).to_be_enabled()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("Nothing is drawn yet")).to_be_visible()
+
+
+def test_the_keyboard_alone_draws(server, page) -> None:  # noqa: F811
+    open_sheet(page, server.url)
+    page.get_by_role("button", name="Letter").focus()
+    for _ in range(6):  # past size, weight, eraser and what can be undone
+        page.keyboard.press("Tab")
+        if sheet(page).evaluate("canvas => canvas === canvas.getRootNode().activeElement"):
+            break
+    for key in ["ArrowLeft"] * 10 + ["Enter"] + ["ArrowRight"] * 20 + ["Enter"]:
+        page.keyboard.press(key)
+    expect(page.get_by_text("Pen up at (0.800, 0.000)")).to_be_visible()
+    expect(drawn(page)).to_be_visible()
+    button(page, "Train").click()
+    address(page, "run=")
+    x, y = Run(folder_of(server, page)).own_data().array.T
+    assert np.abs(y).max() < 0.2 and abs(x.mean()) < 0.05
+    assert -1 < x.min() < -0.75 and 0.75 < x.max() < 1
+    button(page, "Stop").click()
+
+
+def test_a_finger_draws_on_a_phone_and_a_second_one_does_not(server, chromium) -> None:  # noqa: F811
+    phone = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    tab = phone.new_page()
+    open_page(tab, f"{server.url}/realnvp?dataset=own&{SMALL}")
+    part(tab, "Draw")
+    sheet(tab).scroll_into_view_if_needed()
+    box = sheet(tab).bounding_box()
+    assert box["width"] > 300 and box["x"] + box["width"] <= 390
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    touch = phone.new_cdp_session(tab)
+    u, v = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = [{"x": u - 80, "y": v, "id": 0}]
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": fingers})
+    fingers.append({"x": u, "y": v + 90, "id": 1})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": fingers})
+    for way in range(0, 161, 10):
+        fingers = [{"x": u - 80 + way, "y": v, "id": 0}, {"x": u, "y": v + 90 - way / 4, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": fingers})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(drawn(tab)).to_be_visible()
+    button(tab, "Train").click()
+    address(tab, "run=")
+    x, y = Run(folder_of(server, tab)).own_data().array.T
+    assert np.ptp(y) < 0.5 and np.ptp(x) > 1.5, "one line across, and none of the second finger"
+    phone.close()

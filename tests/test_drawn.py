@@ -101,7 +101,7 @@ def test_the_largest_drawing_that_is_let_in_takes_no_minute_and_no_gigabyte() ->
     strokes = [Stroke(many, 1e-6), *[Stroke(many, 1e5, erase=True)] * 5]
     with pytest.raises(DataError, match="eraser"):
         own_drawing(strokes)
-    assert coverage([Stroke(many, 1e5)], 28).min() == 1
+    assert coverage([Stroke(many, 1e5)], 28, 28).min() == 1
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -113,11 +113,11 @@ def test_drawings_to_start_from_lie_within_the_window(name: str) -> None:
 
 def test_paint_covers_as_much_of_a_pixel_as_it_does() -> None:
     line = Stroke(((4.0, 9.5), (12.0, 9.5)), 1.0)  # from below: rows 5.5 to 7.5 from the top
-    covered = coverage([line], 16)
+    covered = coverage([line], 16, 16)
     assert covered.shape == (16, 16) and covered.dtype == np.float32
     np.testing.assert_allclose(covered[4:9, 8], [0, 0.5, 1, 0.5, 0], atol=0.02)
     assert not covered[:, :3].any() and not covered[:, 13:].any()
-    rubbed = coverage([line, Stroke(((8.0, 9.5),), 2.0, erase=True)], 16)
+    rubbed = coverage([line, Stroke(((8.0, 9.5),), 2.0, erase=True)], 16, 16)
     assert not rubbed[6, 8] and rubbed[6, 4] == covered[6, 4]
 
 

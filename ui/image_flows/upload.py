@@ -13,7 +13,9 @@ from figures.image_figures import tile
 from figures.images import png
 from ui.common.plain import plain, refuse
 from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
+from ui.common.widgets import HIDDEN, choice
 from ui.image_flows.desk import Base, Desk, Mine, rate, sheet
+from ui.image_flows.drawn import draw_mine
 
 TOP = 12  # classes in the chart at most
 
@@ -21,7 +23,7 @@ TOP = 12  # classes in the chart at most
 def show_upload(desk: Desk) -> None:
     """Let the visitor upload an image; show it encoded, decoded and rated."""
     what = (
-        "**Write a digit and photograph it**, or draw one: dark on light or light on dark, one on "
+        "**Draw a digit**, or write one and photograph it: dark on light or light on dark, one on "
         "an image. It is brought to the size and place of the others, encoded and decoded, and "
         "rated."
         if desk.digits
@@ -30,16 +32,25 @@ def show_upload(desk: Desk) -> None:
     )
     st.markdown(f"{what} The parts beside this one then offer it as a start.")
     label = f"An image of a {desk.word}" if desk.digits else "An image"
-    if not take_mine(desk, label):
-        return
-    if desk.mine is None:
-        st.info("Nothing uploaded yet.")
-        return
-    _show(desk, desk.mine)
+    given, shown = st.columns([1, 2], gap="medium")
+    with given:
+        taken = take_mine(desk, label)
+    with shown:
+        if taken and desk.mine is not None:
+            _show(desk, desk.mine)
+        elif taken:
+            st.info(f"There is no {desk.word} of yours yet.")
 
 
 def take_mine(desk: Desk, label: str, **options: str) -> bool:
-    """Draw the upload of the visitor's own image and keep it; ``False`` if it was refused."""
+    """Draw the upload of the visitor's own image and keep it; ``False`` if it was refused.
+
+    A grey one can be drawn, too.
+    """
+    if desk.images.shape[0] == 1:
+        way = choice("Where it comes from", ["Upload", "Draw"], desk.key("way"), **HIDDEN)
+        if way == "Draw":
+            return draw_mine(desk)
     key = desk.key("upload")
     files = take(label, SUFFIXES, key, **options)
     if files:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from datasets.drawn import PRESETS, WINDOW, Stroke, own_drawing
-from datasets.own import DataError, OwnData
+from datasets.own import OwnData
 from datasets.plane import OWN
 from registry import Family
 from training.core.config import RunConfig
 from ui.common.form import OWN_KEY, own_points
 from ui.common.plain import plain
 from ui.common.widgets import HIDDEN, choice
-from ui.stage.drawing import draw
+from ui.stage.drawing import draw, drawing_of
 from ui.stage.scene import Brush, Panel, Points
 
 KEY = "plane"  # of the drawing, which all pages in 2-D share
@@ -44,21 +44,15 @@ def _drawn() -> tuple[OwnData | None, bool]:
     ]
     with st.container(width=WIDTH):
         draw(KEY, panels, Brush(0, RADIUS), _hold, notes=[NOTE], presets=PRESETS)
-    if refused := st.session_state.get(f"{KEY}.refused"):
-        st.info(refused)
-    elif held is None:
+    if held is None and not drawing_of(KEY).refused:
         st.info("Draw a shape, then press Train.")
-    else:
+    elif held is not None:
         count = f"{len(held.array):,} points from {plain(held.name)}"
         st.caption(f"{count}; a fifth is held out as test set.")
     return held, held is not None
 
 
 def _hold(strokes: Sequence[Stroke]) -> None:
-    """Make points of a drawing, and keep them for all pages; or keep why there are none."""
+    """Make points of a drawing, and keep them for all pages."""
     st.session_state.pop(OWN_KEY, None)
-    st.session_state.pop(f"{KEY}.refused", None)
-    try:
-        st.session_state[OWN_KEY] = own_drawing(strokes)
-    except DataError as error:
-        st.session_state[f"{KEY}.refused"] = str(error)
+    st.session_state[OWN_KEY] = own_drawing(strokes)

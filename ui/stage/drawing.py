@@ -9,6 +9,7 @@ from functools import partial
 import streamlit as st
 
 from datasets.drawn import Stroke
+from datasets.files.errors import DataError
 from ui.common.page import theme
 from ui.stage.component import show_stage, strokes_of, turn_of
 from ui.stage.encode import encode
@@ -24,7 +25,7 @@ class Drawing:
     Attributes:
         strokes: in the order in which they were drawn.
         turn: counts the drawings, the browser's and the server's.
-        refused: why the last one could not be read, or an empty string.
+        refused: why it is of no use, or an empty string.
     """
 
     strokes: Strokes = ()
@@ -52,7 +53,8 @@ def draw(
         key: of the drawing: the same one brings it back on another page.
         panels: what the stage shows.
         brush: how one draws.
-        then: called with the strokes when they have changed, before the page is drawn anew.
+        then: called with the strokes when they have changed, before the page is drawn anew; a
+            `DataError` says why they are of no use.
         notes: what stands below the stage.
         presets: drawings to start from, by name.
     """
@@ -68,21 +70,28 @@ def draw(
     stage = f"{key}.stage"
     show_stage(encode(scene), stage, partial(_take, key, stage, then))
     if drawing.refused:
-        st.warning(drawing.refused)
+        st.info(drawing.refused)
     return drawing.strokes
 
 
 def _start(key: str, strokes: Strokes, then: Callable[[Strokes], None]) -> None:
-    st.session_state[f"{key}.drawing"] = Drawing(strokes, drawing_of(key).turn + 1)
-    then(strokes)
+    """Begin with a drawing that was there before; a callback."""
+    _keep(key, Drawing(strokes, drawing_of(key).turn + 1), then)
 
 
 def _take(key: str, stage: str, then: Callable[[Strokes], None]) -> None:
     """Keep the strokes that the browser handed over; a callback."""
     value = st.session_state[stage].get("strokes")
     try:
-        strokes, refused = tuple(strokes_of(value)), ""
+        drawing = Drawing(tuple(strokes_of(value)), turn_of(value))
     except ValueError as error:
-        strokes, refused = (), str(error)
-    st.session_state[f"{key}.drawing"] = Drawing(strokes, turn_of(value), refused)
-    then(strokes)
+        drawing = Drawing(turn=turn_of(value), refused=str(error))
+    _keep(key, drawing, then)
+
+
+def _keep(key: str, drawing: Drawing, then: Callable[[Strokes], None]) -> None:
+    try:
+        then(drawing.strokes)
+    except DataError as error:
+        drawing = replace(drawing, refused=drawing.refused or str(error))
+    st.session_state[f"{key}.drawing"] = drawing

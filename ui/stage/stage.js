@@ -202,6 +202,7 @@ class Stage {
     this.frames = line && line.run ? remember(line.run, frames, line.whole) : frames;
     const length = this.scene ? this.scene.panels.length : 0;
     this.scene = scene;
+    this.element.style.colorScheme = scene.shade; // of sliders and boxes
     if (length !== scene.panels.length) this.build();
     this.panels.forEach((panel, i) => panel.take(scene.panels[i]));
     const last = this.frames.length - 1;
