@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import streamlit as st
@@ -10,6 +12,9 @@ from streamlit.testing.v1 import AppTest
 from datasets.drawn import PRESETS, Stroke, own_drawing
 from paths import ROOT
 from ui.common.form import OWN_KEY
+from ui.image_flows.desk import Mine
+from ui.image_flows.drawn import _keep as _keep_mine
+from ui.image_flows.drawn import image_of
 from ui.plane_flows.own import KEY, _hold
 from ui.stage.drawing import Drawing, _start, _take, drawing_of
 
@@ -74,11 +79,85 @@ def test_a_drawing_becomes_the_data_of_the_page_and_stays_when_one_looks_elsewhe
 
 
 def test_what_the_eraser_took_away_is_no_data(session) -> None:
-    _hold(PRESETS["Heart"])
+    line = PRESETS["Heart"][0]
+    _start(KEY, (line,), _hold)
     assert OWN_KEY in session
-    _hold((*PRESETS["Heart"], Stroke(PRESETS["Heart"][0].at, 1.0, erase=True)))
-    assert OWN_KEY not in session and "eraser" in session[f"{KEY}.refused"]
-    _hold(())
-    assert "at least one stroke" in session[f"{KEY}.refused"]
-    _hold(PRESETS["Spiral"])
-    assert OWN_KEY in session and f"{KEY}.refused" not in session
+    _start(KEY, (line, Stroke(line.at, 1.0, erase=True)), _hold)
+    assert OWN_KEY not in session
+    assert "eraser" in drawing_of(KEY).refused and len(drawing_of(KEY).strokes) == 2
+    _start(KEY, (), _hold)
+    assert "at least one stroke" in drawing_of(KEY).refused
+    _start(KEY, (line,), _hold)
+    assert OWN_KEY in session and not drawing_of(KEY).refused
+
+
+# -- images --------------------------------------------------------------------------------------
+
+ONE = Stroke(((20.0, 24.0), (17.0, 6.0)), 1.3)  # of a sheet of 28 x 28, right of its middle
+
+
+def test_a_drawn_digit_looks_like_those_of_mnist() -> None:
+    (digit,) = image_of((ONE,), True, 28)
+    assert digit.shape == (28, 28) and digit.dtype == np.uint8
+    assert digit.max() == 255 and not digit[:, :4].any(), "white on black"
+    rows, columns = np.mgrid[:28, :28]
+    assert (rows * digit).sum() / digit.sum() == pytest.approx(14, abs=0.6)
+    assert (columns * digit).sum() / digit.sum() == pytest.approx(14, abs=0.6)
+    assert np.flatnonzero(digit.any(1)).size == 20, "as high as MNIST's"
+    assert image_of((ONE,), True, 8).shape == (1, 8, 8)
+
+
+def test_another_grey_image_is_as_it_was_drawn() -> None:
+    (grey,) = image_of((ONE,), False, 14)
+    assert grey.shape == (14, 14) and grey.max() == 255
+    assert np.flatnonzero(grey.any(0)).min() >= 7, "nothing is moved to the middle"
+
+
+@pytest.mark.parametrize("strokes", [(), (ONE, Stroke(ONE.at, 3.0, erase=True))])
+def test_a_digit_that_is_not_there_is_none(session, strokes) -> None:
+    keep = partial(_keep_mine, "mine.1x28.True", True, 28)
+    _start("here", (ONE,), keep)
+    assert session["mine.1x28.True"].name == "your drawing"
+    _start("here", strokes, keep)
+    assert "mine.1x28.True" not in session and "drawn" in drawing_of("here").refused
+
+
+def test_a_digit_is_drawn_on_the_page_of_glow(page) -> None:
+    page.switch_page("pages/glow.py")
+    page.query_params.clear()
+    page.session_state["glow.part"] = "Explore"
+    page.run()
+    next(c for c in page.segmented_control if c.key.endswith("desk.Explore")).set_value(
+        "Your own digit"
+    ).run()
+    way = next(c for c in page.segmented_control if c.key.endswith("desk.way"))
+    way.set_value("Draw").run()
+    assert not page.exception and not page.error
+    assert "no digit of yours" in page.info[-1].value
+    page.session_state["mine.1x28.True"] = Mine("your drawing", image_of((ONE,), True, 28))
+    page.run()
+    assert not page.exception and not page.error
+    assert any(metric.label == "Bits/dim" for metric in page.metric)
+    assert any("your drawing as the flow takes it" in text.value for text in page.caption)
+
+
+# -- defects -------------------------------------------------------------------------------------
+
+
+def test_a_scratch_on_a_good_image_is_scored_beside_the_image_without_it(page) -> None:
+    page.switch_page("pages/maf.py")
+    page.query_params.clear()
+    page.session_state["maf.part"] = "Score your own"
+    page.run()
+    way = next(c for c in page.segmented_control if c.key.endswith("own_way"))
+    way.set_value("Paint a defect").run()
+    assert not page.exception and not page.error
+    assert "Nothing is painted yet." in [box.value for box in page.info]
+    key = next(n.key for n in page.number_input if n.key.endswith("paint.number"))
+    line = Stroke(((40.0, 64.0), (90.0, 70.0)), 2.0)
+    page.session_state[key.replace(".number", ".drawing")] = Drawing((line,), 1)
+    page.run()
+    assert not page.exception
+    metric = page.metric[-1]
+    assert float(metric.delta.split()[0].replace(",", "")) > 1, "a scratch is anomalous"
+    assert any("Called **defective**" in box.value for box in page.error)
