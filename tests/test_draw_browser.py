@@ -130,3 +130,38 @@ def test_a_finger_draws_on_a_phone_and_a_second_one_does_not(server, chromium) -
     x, y = Run(folder_of(server, tab)).own_data().array.T
     assert np.ptp(y) < 0.5 and np.ptp(x) > 1.5, "one line across, and none of the second finger"
     phone.close()
+
+
+def paint(tab, *corners: tuple[float, float]) -> None:
+    """Draw a line with the mouse, its corners at fractions of the sheet's width and height."""
+    tab.wait_for_selector('[data-test-script-state="notRunning"]')
+    sheet(tab).scroll_into_view_if_needed()
+    box = sheet(tab).bounding_box()
+    places = [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in corners]
+    tab.mouse.move(*places[0])
+    tab.mouse.down()
+    for corner in places[1:]:
+        tab.mouse.move(*corner, steps=5)
+    tab.mouse.up()
+
+
+def test_a_digit_drawn_with_the_mouse_is_scored_by_the_autoencoder(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/vae")
+    for name in ("Anomalies", "One digit", "Draw"):
+        part(page, name)
+    paint(page, (0.3, 0.25), (0.7, 0.25), (0.45, 0.8))
+    expect(page.get_by_role("combobox", name="Which")).to_have_value("my own digit")
+    expect(page.get_by_role("img", name="Image and reconstruction")).to_be_visible()
+    page.get_by_label("Eraser").check()
+    paint(page, (0.2, 0.25), (0.8, 0.25))
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+
+
+def test_a_painted_scratch_raises_the_score(server, page) -> None:  # noqa: F811
+    open_page(page, f"{server.url}/maf")
+    for name in ("Score your own", "Paint a defect"):
+        part(page, name)
+    expect(page.get_by_text("Nothing is painted yet.")).to_be_visible()
+    paint(page, (0.35, 0.4), (0.65, 0.55))
+    expect(page.get_by_text(re.compile(r"^\+[\d,.]+ by the paint"))).to_be_visible()
+    expect(page.get_by_text("Called defective")).to_be_visible()

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from datasets.drawn import PRESETS, Stroke, own_drawing
 from paths import ROOT
 from ui.common.form import OWN_KEY
-from ui.image_flows.desk import Mine
+from ui.image_flows.desk import MINE, Mine
 from ui.image_flows.drawn import _keep as _keep_mine
 from ui.image_flows.drawn import image_of
 from ui.plane_flows.own import KEY, _hold
@@ -115,9 +115,9 @@ def test_another_grey_image_is_as_it_was_drawn() -> None:
 
 @pytest.mark.parametrize("strokes", [(), (ONE, Stroke(ONE.at, 3.0, erase=True))])
 def test_a_digit_that_is_not_there_is_none(session, strokes) -> None:
-    keep = partial(_keep_mine, "mine.1x28.True", True, 28)
+    keep = partial(_keep_mine, "mine.1x28.True", True, 28, "which")
     _start("here", (ONE,), keep)
-    assert session["mine.1x28.True"].name == "your drawing"
+    assert session["mine.1x28.True"].name == "your drawing" and session["which"] == MINE
     _start("here", strokes, keep)
     assert "mine.1x28.True" not in session and "drawn" in drawing_of("here").refused
 

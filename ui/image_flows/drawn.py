@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.digit import fit_digit, mnist_like
 from datasets.drawn import NOTHING, coverage
 from datasets.own import DataError
-from ui.image_flows.desk import Desk, Mine
+from ui.image_flows.desk import MINE, Desk, Mine
 from ui.stage.drawing import Strokes, draw, drawing_of
 from ui.stage.scene import Brush, Panel, Pixels
 
@@ -21,19 +21,26 @@ RADIUS = 1.3  # about that of the pen that wrote MNIST
 WIDTH = 340  # pixels on the page
 
 
-def draw_mine(desk: Desk) -> bool:
-    """Let the visitor draw an image and keep it; ``False`` if it is of no use."""
+def draw_mine(desk: Desk, into: str = "") -> bool:
+    """Let the visitor draw an image and keep it; ``False`` if it is of no use.
+
+    Args:
+        desk: the desk.
+        into: name of the choice that then stands at the drawing, see ``choose_base``.
+    """
     key, ground = f"draw.{desk.mine_key}", np.zeros((SIZE, SIZE), np.uint8)
     panel = Panel("", (0, SIZE, 0, SIZE), [Pixels("ground", ground)], "Your drawing", axes=None)
     brush = Brush(0, RADIUS, "#ffffff", weights=False)
     with st.container(width=WIDTH):
-        draw(key, [panel], brush, partial(_keep, desk.mine_key, desk.digits, desk.crop[0]))
+        then = partial(_keep, desk.mine_key, desk.digits, desk.crop[0], desk.key(f"{into}.class"))
+        draw(key, [panel], brush, then)
     return not drawing_of(key).refused
 
 
-def _keep(mine_key: str, is_digit: bool, inner: int, strokes: Strokes) -> None:
+def _keep(mine_key: str, is_digit: bool, inner: int, into: str, strokes: Strokes) -> None:
     st.session_state.pop(mine_key, None)
     st.session_state[mine_key] = Mine("your drawing", image_of(strokes, is_digit, inner))
+    st.session_state[into] = MINE
 
 
 def image_of(strokes: Strokes, is_digit: bool, inner: int) -> np.ndarray:

@@ -42,15 +42,15 @@ def show_upload(desk: Desk) -> None:
             st.info(f"There is no {desk.word} of yours yet.")
 
 
-def take_mine(desk: Desk, label: str, **options: str) -> bool:
+def take_mine(desk: Desk, label: str, into: str = "", **options: str) -> bool:
     """Draw the upload of the visitor's own image and keep it; ``False`` if it was refused.
 
-    A grey one can be drawn, too.
+    A grey one can be drawn, too; the choice of that name, see ``choose_base``, then stands at it.
     """
     if desk.images.shape[0] == 1:
         way = choice("Where it comes from", ["Upload", "Draw"], desk.key("way"), **HIDDEN)
         if way == "Draw":
-            return draw_mine(desk)
+            return draw_mine(desk, into)
     key = desk.key("upload")
     files = take(label, SUFFIXES, key, **options)
     if files:

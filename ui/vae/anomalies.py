@@ -199,7 +199,7 @@ def _one(desk: VAEDesk) -> None:
 
 def _upload(desk: VAEDesk) -> None:
     own = f"It then stands under Which as my own {desk.word}, here and in the latent space."
-    take_mine(desk, f"An image of a {desk.word}", help=own)
+    take_mine(desk, f"An image of a {desk.word}", "Which", help=own)
 
 
 def _show_one(desk: VAEDesk, base: Base, kind: str, strength: float) -> None:
