@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from test_gan import LEAST, colours
 
+from analysis.gan_latents import closest
 from figures.gan_figures import LAYERS, duel_image, lattice_cover
 from lab.driver import drive
 from lab.store import Run
+from models.gan import GAN
 from registry import FAMILIES
 
 SECTIONS = {
@@ -81,7 +84,13 @@ def test_every_part_of_the_playground_is_drawn(run):
     if run.family.stem == "gan":
         pytest.skip("the plane has one")
     tester = opened(run, "Explore")
-    for part in ("Interpolate", "Nearest real images", "Drag two directions", "Sample"):
+    for part in (
+        "Interpolate",
+        "Nearest real images",
+        "Drag two directions",
+        "Your own image",
+        "Sample",
+    ):
         control = next(c for c in tester.segmented_control if c.key.endswith("studio.part"))
         control.set_value(part).run()
         assert not tester.exception, part
@@ -90,6 +99,41 @@ def test_every_part_of_the_playground_is_drawn(run):
             tester.segmented_control(key=f"{run.id}.studio.corners").set_value(4).run()
             assert not tester.exception
             assert len(tester.number_input) == 4
+
+
+def test_ones_own_image_is_scored_and_its_closest_sample_found(run):
+    if run.family.stem == "gan":
+        pytest.skip("the plane has none")
+    tester = opened(run, "Explore")
+    part = next(c for c in tester.segmented_control if c.key.endswith("studio.part"))
+    part.set_value("Your own image").run()
+    file = io.BytesIO()
+    image = np.full((60, 60), 255, np.uint8)
+    image[12:48, 20:30] = 0
+    Image.fromarray(image).save(file, "PNG")
+    tester.file_uploader[0].upload("mine.png", file.getvalue(), "image/png").run()
+    assert not tester.exception
+    assert not tester.error
+    assert any("Above " in text.value and "test images" in text.value for text in tester.caption)
+
+
+@pytest.mark.parametrize("prior", ["uniform", "gaussian"])
+def test_the_latent_of_a_sample_is_found_again(prior):
+    generator = torch.nn.Sequential(
+        torch.nn.Linear(4, 64), torch.nn.Tanh(), torch.nn.Unflatten(1, (1, 8, 8))
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.nn.init.normal_(generator[0].weight)
+    model = GAN(generator, torch.nn.Identity(), 4, prior).requires_grad_(False)
+    wanted = model.draw(1, torch.Generator().manual_seed(9))
+    z, left = closest(model, model(wanted)[0])
+    assert z.shape == (1, 4) and left < 0.05
+    np.testing.assert_allclose(z, wanted, atol=0.1)
+    far = torch.ones(1, 8, 8)
+    z, left = closest(model, far)
+    assert left == pytest.approx(float((model(z) - far).square().mean().sqrt()), rel=1e-4)
+    assert prior == "gaussian" or z.abs().max() <= 1
 
 
 def test_a_missing_classifier_is_offered(run):

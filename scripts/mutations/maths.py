@@ -355,4 +355,25 @@ NUMBERS = [
         "shared",
         "test_gan.py::test_the_distance_of_gaussians_is_known",
     ),
+    m(
+        "points of a drawing do not go by the weight of a stroke",
+        "_segments",
+        "stroke.weight * max(",
+        "max(",
+        "test_drawn.py::test_points_go_by_length_times_weight",
+    ),
+    m(
+        "an eraser takes what is drawn after it",
+        "_erased_by",
+        "last[row, column] > owner",
+        "last[row, column] >= 0",
+        "test_drawn.py::test_an_eraser_takes_what_was_drawn_before_it_and_no_more",
+    ),
+    m(
+        "points lie beyond what was painted",
+        "_along",
+        "rng.uniform(0, 1 - np.exp(-2), (n, 1))",
+        "rng.uniform(0, 1, (n, 1))",
+        "test_drawn.py::test_across_a_stroke_they_are_a_gaussian_cut_off_at_the_rim",
+    ),
 ]

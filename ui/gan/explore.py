@@ -16,6 +16,7 @@ from figures.images import LECTURE, gif, png
 from lab.view import View
 from ui.common.widgets import KEPT, choice, choose_part, download
 from ui.gan.model import Studio, at_studio, real_images
+from ui.gan.own import show_own
 from ui.image_flows.desk import sheet
 from ui.image_flows.nearest import (
     PAIRS,
@@ -40,6 +41,7 @@ def explore(view: View, version: float) -> None:
         "Interpolate": _interpolate,
         "Nearest real images": _nearest,
         "Drag two directions": _drag,
+        "Your own image": partial(show_own, view),
     }
     choose_part(studio, "Explore", parts, "part")
 
