@@ -86,6 +86,25 @@ def test_a_heart_drawn_with_the_mouse_is_what_realnvp_trains_on(server, page) ->
     expect(page.get_by_text("Nothing is drawn yet")).to_be_visible()
 
 
+def test_a_drawing_is_kept_when_one_leaves_at_once_and_says_when_it_is_full(server, page) -> None:  # noqa: F811
+    open_sheet(page, server.url)
+    paint(page, (0.3, 0.3), (0.7, 0.3))
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Theory").click()
+    expect(page.get_by_role("heading", name="Theory").first).to_be_visible()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="RealNVP").click()
+    expect(drawn(page)).to_be_visible()
+    expect(page.get_by_role("button", name="Clear")).to_be_enabled()
+    sheet(page).scroll_into_view_if_needed()
+    box = sheet(page).bounding_box()
+    for i in range(200):
+        page.mouse.click(box["x"] + 60 + i % 20 * 12, box["y"] + 30 + i // 20 * 20)
+    full = page.get_by_text("This drawing is full")
+    expect(full).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(full).to_be_hidden()
+    expect(drawn(page)).to_be_visible()
+
+
 def test_the_keyboard_alone_draws(server, page) -> None:  # noqa: F811
     open_sheet(page, server.url)
     page.get_by_role("button", name="Letter").focus()

@@ -62,7 +62,6 @@ class _Writer:
 
     def write(self, scene: Scene) -> bytes:
         header = {
-            "shade": scene.shade,
             "colours": _flat(palette(scene.shade)),
             "tables": {
                 "sequential": self.add(sequential(scene.shade)[:, :3]),

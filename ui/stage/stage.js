@@ -202,7 +202,6 @@ class Stage {
     this.frames = line && line.run ? remember(line.run, frames, line.whole) : frames;
     const length = this.scene ? this.scene.panels.length : 0;
     this.scene = scene;
-    this.element.style.colorScheme = scene.shade; // of sliders and boxes
     if (length !== scene.panels.length) this.build();
     this.panels.forEach((panel, i) => panel.take(scene.panels[i]));
     const last = this.frames.length - 1;
@@ -278,6 +277,11 @@ class Stage {
     this.glide = 1;
     this.tools.show();
     if (draw) this.draw();
+  }
+
+  /** Say whether there is no room for more strokes. */
+  full() {
+    return this.strokes.length >= STROKES || this.corners() >= ALL;
   }
 
   corners() {
@@ -795,10 +799,7 @@ class Panel {
   begin(place) {
     const { stage } = this, { strokes, tools } = stage;
     tools.wait();
-    if (strokes.length >= STROKES || stage.corners() >= ALL) {
-      stage.say("This drawing is full: undo some of it, or clear it.");
-      return;
-    }
+    if (stage.full()) return;
     strokes.push({ ...tools.brush(), at: [...place] });
     this.drawn = strokes[strokes.length - 1];
     tools.changed();
@@ -808,7 +809,8 @@ class Panel {
     if (!this.drawn) return;
     const { at } = this.drawn, { x, y } = this.now;
     if (Math.hypot(x(place[0]) - x(at.at(-2)), y(place[1]) - y(at.at(-1))) < APART) return;
-    if (at.length >= 2 * CORNERS || this.stage.corners() >= ALL) this.begin(at.slice(-2));
+    if (this.stage.corners() >= ALL) return;
+    if (at.length >= 2 * CORNERS) this.begin(at.slice(-2));
     else at.push(...place);
     this.stage.draw();
   }
@@ -1017,7 +1019,6 @@ class Tools {
     const { scene, frames } = this.stage;
     this.stage.find(".time").hidden = !scene.timeline || frames.length < 2;
     this.stage.find(".brush").hidden = !scene.brush;
-    this.stage.find(".notes").textContent = scene.notes.join(" ");
     if (scene.timeline) this.range.setAttribute("aria-label", scene.timeline.name);
     if (scene.brush) {
       this.stage.find(".weight").hidden = !scene.brush.weights;
@@ -1030,6 +1031,8 @@ class Tools {
     const { stage } = this, { timeline } = stage.scene;
     this.play.textContent = stage.playing ? "❚❚" : "▶";
     this.play.setAttribute("aria-label", stage.playing ? "Pause" : "Play");
+    const full = stage.full() ? ["This drawing is full: undo some of it, or clear it."] : stage.scene.notes;
+    this.stage.find(".notes").textContent = full.join(" ");
     this.stage.find(".undo").disabled = !stage.strokes.length && !this.cleared.length;
     this.stage.find(".clear").disabled = !stage.strokes.length;
     if (!timeline) return;
