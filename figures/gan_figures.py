@@ -12,9 +12,9 @@ from figures.images import (
     LECTURE,
     Box,
     captioned,
-    figure_png,
     gif,
     points_image,
+    saved,
     signed_image,
 )
 from figures.palette import palette, rgb
@@ -176,4 +176,4 @@ def duel_report(
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
-    return figure_png(figure)
+    return saved(figure)
