@@ -82,7 +82,8 @@ def asked_point(key: str, first: tuple[float, float], box: Sequence[float]) -> t
     """
     asked = st.session_state.get(key)
     x, y = point_of(asked["point"] if asked else None, first)
-    return min(max(x, box[0]), box[1]), min(max(y, box[2]), box[3])
+    x0, x1, y0, y1 = map(float, box)
+    return min(max(x, x0), x1), min(max(y, y0), y1)
 
 
 def strokes_of(value: Any) -> list[Stroke]:
