@@ -160,3 +160,25 @@ def test_a_block_that_is_cut_short_gets_a_sentence_and_the_old_picture_stays(alo
     expect(alone.tab.get_by_role("img", name="Points at step 1")).to_be_visible()
     alone.show(newest(3))
     expect(alone.tab.get_by_role("alert")).to_be_hidden()
+
+
+def test_points_glide_from_one_snapshot_to_the_next_and_nothing_is_drawn_at_rest(page) -> None:  # noqa: F811
+    alone = Alone(page)
+    alone.show(newest(1))
+    alone.show(newest(900))
+    seen, more = page.evaluate(
+        """async () => {
+            const canvas = document.querySelector("canvas"), seen = new Set();
+            const next = () => new Promise(requestAnimationFrame);
+            const began = performance.now();
+            while (performance.now() - began < 1500) { await next(); seen.add(canvas.toDataURL()); }
+            let drawn = 0;
+            const brush = CanvasRenderingContext2D.prototype, paint = brush.fillRect;
+            brush.fillRect = function (...at) { drawn++; paint.apply(this, at); };
+            for (let i = 0; i < 10; i++) await next();
+            brush.fillRect = paint;
+            return [seen.size, drawn];
+        }"""
+    )
+    assert seen >= 3, "it jumped"
+    assert more == 0
