@@ -60,6 +60,7 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
     until(lambda: step_of(page) > 50, message="it did not start")
     button(page, "Pause").click()
     expect(button(page, "Step discriminator")).to_be_enabled()
+    expect(page.get_by_text("Paused", exact=True).first).to_be_visible()  # it may end a step later
     run = run_of(server, page)
     press(page, run, "Step")  # a pause may come between two snapshots
 

@@ -50,7 +50,7 @@ def press_map(tab, x: float, y: float) -> None:
 
 def test_a_press_anywhere_on_the_plane_shows_its_digit(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/vae")
-    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(page.get_by_text("ships with the lab").first).to_be_visible()
     expect(page.get_by_text("nearest in latent space to (0.00, 0.00)")).to_be_visible()
     seen = {decoded(page)}
     for x, y in ((0.3, 0.35), (0.8, 0.15), (0.6, 0.7)):  # the second has no data near it
@@ -74,7 +74,7 @@ def test_weights_from_a_file_become_the_run_of_the_page(server, page) -> None:  
         file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         upload.set_input_files(file)
         expect(page.get_by_test_id("stAlert").filter(has_text=words).first).to_be_visible()
-    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(page.get_by_text("ships with the lab").first).to_be_visible()
     file = {"name": "good.safetensors", "mimeType": "application/octet-stream", "buffer": good}
     upload.set_input_files(file)
     expect(page.get_by_text("loaded from good.safetensors")).to_be_visible()
