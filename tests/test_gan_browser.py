@@ -41,8 +41,10 @@ def take(page, run: Run, name: str) -> tuple[dict, dict]:  # noqa: F811
 
 def press(page, run: Run, name: str) -> None:  # noqa: F811
     """Press a step button and wait for the snapshot of the step."""
-    step = step_of(page) + 1
+    before = step_of(page)
     button(page, name).click()
+    until(lambda: step_of(page) > before, message="no step was taken")
+    step = step_of(page)
     expect(duel(page)).to_have_attribute("aria-label", re.compile(rf"^The duel at step {step:,}\b"))
     until(lambda: step in run.snapshots.steps(), message="no snapshot of the step was kept")
 
