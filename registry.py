@@ -161,7 +161,7 @@ FAMILIES: dict[str, Family] = {
             "vae",
             "VAE",
             ":material/scatter_plot:",
-            "Squeeze digits through a few numbers, and click on any point to see its digit.",
+            "Squeeze digits through a few numbers, then drag a point and watch its digit change.",
             "Auto-Encoding Variational Bayes (Kingma, Welling, 2013)",
             "1312.6114",
             traits=Traits(

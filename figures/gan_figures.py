@@ -12,9 +12,9 @@ from figures.images import (
     LECTURE,
     Box,
     captioned,
-    figure_png,
     gif,
     points_image,
+    saved,
     signed_image,
 )
 from figures.palette import palette, rgb
@@ -103,12 +103,18 @@ def _dots(draw: ImageDraw.ImageDraw, places: np.ndarray, fill: str, rim: str) ->
         draw.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=fill, outline=rim)
 
 
+def shortened(pushes: np.ndarray) -> np.ndarray:
+    """Return gradients ``(..., 2)`` as arrows that can be drawn, in units of the plane.
+
+    Long ones are cut softly; short ones keep their proportions: one that vanishes is seen to.
+    """
+    lengths = np.linalg.norm(pushes, axis=-1, keepdims=True)
+    return pushes / np.maximum(lengths, 1e-9) * REACH * np.tanh(lengths)
+
+
 def _arrows(draw: ImageDraw.ImageDraw, snapshot: Arrays, box: Box, side: int, colour: str) -> None:
-    pushes = snapshot["arrows"]
-    starts = snapshot["samples"][: len(pushes)]
-    lengths = np.linalg.norm(pushes, axis=1, keepdims=True)
-    # Long ones are cut softly; short ones keep their length: one that vanishes should be seen to.
-    ways = pushes / np.maximum(lengths, 1e-9) * REACH * np.tanh(lengths)
+    ways = shortened(snapshot["arrows"])
+    starts = snapshot["samples"][: len(ways)]
     tails, heads = _place(starts, box, side), _place(starts + ways, box, side)
     for (x, y), (u, v) in zip(tails.tolist(), heads.tolist(), strict=True):
         reach = float(np.hypot(u - x, v - y))
@@ -176,4 +182,4 @@ def duel_report(
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
-    return figure_png(figure)
+    return saved(figure)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from scipy.ndimage import convolve
@@ -267,8 +267,12 @@ def report_figure(
     snapshot: Mapping[str, np.ndarray],
     rows: Sequence[Mapping[str, float]],
     title: str,
+    form: str = "png",
 ) -> bytes:
-    """Return target, learned density and curves on one page, 200 dots per inch, as PNG."""
+    """Return target, learned density and curves on one page; see :func:`saved`.
+
+    The density has the scale that it has on the page: colours go with its square root.
+    """
     colours = palette("light")
     box = target["box"]
     figure = Figure(figsize=(10, 7.2), layout="constrained", facecolor="white")
@@ -283,27 +287,40 @@ def report_figure(
     show = {
         "cmap": ListedColormap(sequential("light") / 255),
         "extent": tuple(box),
-        "vmin": 0,
-        "vmax": peak,
+        "norm": PowerNorm(0.5, 0, peak),
     }
     if "density" in target:
         panels[0].imshow(target["density"].astype(np.float32), **show)
     else:
         panels[0].scatter(*target["samples"].T, s=2, color=colours.data)
-    panels[1].imshow(snapshot["density"].astype(np.float32), **show)
+    drawn = panels[1].imshow(snapshot["density"].astype(np.float32), **show)
+    figure.colorbar(drawn, cax=panels[1].inset_axes((1.03, 0, 0.04, 1)), label="density")
     panels[2].scatter(*snapshot["samples"].T, s=2, color=colours.model, linewidths=0)
     bottom = [figure.add_subplot(grid[1, :3]), figure.add_subplot(grid[1, 3:])]
     _curve(bottom[0], rows, "nll", colours.model, "negative log-likelihood [nats]")
     _curve(bottom[1], rows, "kl_to_truth", colours.data, "KL to the truth [nats]")
     if any(row.get("kl_to_truth", 0) > 0 for row in rows):
         bottom[1].set_yscale("log")
-    return figure_png(figure)
+    return saved(figure, form)
 
 
-def figure_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, 200 dots per inch."""
+def curves_report(rows: Sequence[Mapping[str, float]], title: str, form: str = "pdf") -> bytes:
+    """Return all that was measured while it trained, a chart each; see :func:`saved`."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = [name for name in names if name not in ("step", "seconds")]
+    down = max(1, -(-len(names) // 2))
+    figure = Figure(figsize=(10, 2.4 * down + 0.6), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12, color=palette("light").ink)
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(down, 2, i + 1)
+        _curve(axes, rows, name, palette("light").model, name.replace("_", " "))
+    return saved(figure, form)
+
+
+def saved(figure: Figure, form: str = "png") -> bytes:
+    """Return a figure as a file: ``png`` with 200 dots per inch, or ``pdf`` or ``svg`` to print."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200)
+    figure.savefig(buffer, format=form, dpi=200)
     return buffer.getvalue()
 
 

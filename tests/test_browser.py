@@ -426,7 +426,7 @@ def test_glow_shows_samples_at_once_and_its_training_outlives_the_server(tmp_pat
     try:
         open_page(page, f"{server.url}/glow")
         expect(samples(page)).to_be_visible()
-        expect(page.get_by_text("ships with the lab")).to_be_visible()
+        expect(page.get_by_text("ships with the lab").first).to_be_visible()
         assert sample_step(page) > 1000, "not those of a trained model"
 
         open_page(page, f"{server.url}/glow?{SMALL_GLOW}")

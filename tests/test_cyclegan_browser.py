@@ -41,7 +41,7 @@ def apple() -> bytes:
 
 def test_an_uploaded_image_is_translated_at_once(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/cyclegan")
-    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(page.get_by_text("ships with the lab").first).to_be_visible()
     as_orange = page.get_by_role("img", name="The image as orange", exact=True)
     expect(as_orange).to_be_visible()
     before = as_orange.get_attribute("src")

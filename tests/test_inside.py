@@ -12,13 +12,8 @@ from models.layers import DiagonalScale
 from models.priors import Gaussian
 from paths import ASSETS
 from ui.common.trained import trained_model
-from ui.plane_flows.inside import (
-    anatomy_of,
-    bent_lines,
-    grid_lines,
-    lattice_points,
-    states_of,
-)
+from ui.plane_flows.inside import anatomy_of, bent_lines, grid_lines, states_of
+from ui.stage.latents import lattice_points
 
 PLANE = ["nice", "realnvp", "glow_plane", "maf_plane"]
 

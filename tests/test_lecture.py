@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from figures.images import LECTURE
+from figures.images import LECTURE, curves_report
 from lab.store import Run
 from paths import ASSETS
 from ui.cyclegan import live as cyclegan
@@ -25,7 +25,7 @@ PAIRS = {"gif": cyclegan.film_of, "ab": cyclegan.sheet_of("ab"), "ba": cyclegan.
 
 
 def made_by(parts) -> dict:
-    return {ending: make for ending, (_, make) in parts.files.items()}
+    return {ending: make for ending, (_, make) in parts.files.items() if ending != "pdf"}
 
 
 FILES = {
@@ -49,3 +49,16 @@ def test_films_and_sheets_are_large(stem, tmp_path: Path):
         with Image.open(io.BytesIO(make(run, "dark"))) as image:
             assert image.format == ("GIF" if ending == "gif" else "PNG")
             assert max(image.size) >= LECTURE, ending
+
+
+def test_a_figure_is_there_to_print_with_the_scale_of_the_page():
+    run = Run(ASSETS / "runs" / "realnvp")
+    pdf = PLANE.files["pdf"][1](run, "light")
+    assert pdf.startswith(b"%PDF") and len(pdf) > 10_000
+
+
+@pytest.mark.parametrize("stem", ["vae", "gan", "glow"])
+def test_curves_of_every_family_are_there_to_print(stem):
+    run = Run(ASSETS / "runs" / stem)
+    svg = curves_report(run.metrics.rows(), "title", "svg")
+    assert svg.count(b'<g id="axes_') == len({n for row in run.metrics.rows() for n in row}) - 2

@@ -30,7 +30,7 @@ def heat(page):  # noqa: F811
 
 def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
     open_page(page, f"{server.url}/maf")
-    expect(page.get_by_text("ships with the lab")).to_be_visible()
+    expect(page.get_by_text("ships with the lab").first).to_be_visible()
     expect(
         page.get_by_role("img", name=re.compile("^Anomaly maps of synthetic defects"))
     ).to_be_visible()

@@ -10,14 +10,17 @@ import pytest
 
 from datasets.drawn import Stroke
 from figures.palette import sequential
+from ui.stage import component
 from ui.stage.component import point_of, strokes_of, turn_of
 from ui.stage.encode import POINTS, encode, levels, thinned
+from ui.stage.latents import drag_images, lattice_images, sheet_box, sheet_of
 from ui.stage.scene import (
     Arrows,
     Brush,
     Drag,
     Heat,
     Lines,
+    Mesh,
     Panel,
     Pixels,
     Points,
@@ -88,6 +91,64 @@ def test_a_signed_map_has_zero_in_the_middle_and_each_frame_its_own_scale() -> N
     np.testing.assert_array_equal(found, [[[0, 128, 255]], [[0, 128, 255]]])
 
 
+def test_a_probability_runs_over_the_pages_colour_at_one_half() -> None:
+    values = np.array([[0.0, 0.5, 1.0]])
+    heat = Heat("h", values, 1.0, signed=True, middle=0.5)
+    np.testing.assert_array_equal(levels(heat), [[0, 128, 255]])
+
+
+def test_points_may_have_a_mark_a_rim_and_the_colour_of_a_category() -> None:
+    layers = Points("3", np.zeros((2, 2)), 3, mark="3"), Points("p", np.zeros((2, 2)), rim=True)
+    found = read(encode(scene(*layers)))[0]["panels"][0]["layers"]
+    assert [layer["colour"] for layer in found] == [3, "model"]
+    assert [layer["mark"] for layer in found] == ["3", ""]
+    assert [layer["rim"] for layer in found] == [False, True]
+    assert found[0]["each"] is None
+
+
+def test_a_mesh_arrives_with_its_frames() -> None:
+    corners = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    header, arrays = read(encode(scene(Mesh("mesh", corners))))
+    layer = header["panels"][0]["layers"][0]
+    assert layer["framed"]
+    np.testing.assert_array_equal(arrays[layer["array"]], corners.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((1, 28, 28), 16), ((3, 32, 32), 11), ((3, 64, 64), 6), ((1, 600, 600), 6)]
+)
+def test_a_lattice_of_images_has_fewer_of_large_ones(shape, count: int) -> None:
+    def decode(places) -> np.ndarray:
+        values = 100 + 10 * places.numpy()[:, 0] + places.numpy()[:, 1]
+        return np.broadcast_to(values.reshape(-1, 1, 1, 1), (len(places), *shape)).astype(np.uint8)
+
+    images = lattice_images(decode, (-5.0, 5.0, -3.0, 3.0))
+    channels, side = shape[0], shape[1]
+    assert images.shape == (count, count, side, side, *([channels] if channels > 1 else []))
+    corners = images.reshape(count, count, -1)[..., 0]
+    assert corners[0, 0] == 47, "the bottom left comes first"
+    assert corners[0, -1] == 147
+    assert corners[-1, 0] == 53
+    sheet = sheet_of(images)
+    assert sheet.shape[:2] == (6 * side, 6 * side)
+    tops = sheet.reshape(6 * side, 6 * side, -1)[::side, ::side, 0]
+    assert (tops[0, 0], tops[0, -1], tops[-1, 0]) == (53, 153, 47), "the top row first"
+    assert sheet_box((-5.0, 5.0, -3.0, 3.0)) == (-6.0, 6.0, -3.6, 3.6)
+
+
+def test_the_point_and_its_exact_image_go_with_the_lattice() -> None:
+    def decode(places) -> np.ndarray:
+        return np.repeat((10 * places.numpy()[:, :1]).astype(np.uint8), 9, 1).reshape(-1, 1, 3, 3)
+
+    box = (0.0, 4.0, 0.0, 4.0)
+    drag = drag_images(decode, box, (2.5, 1.0), lattice_images(decode, box))
+    panels = [Panel("plane", box, [], "plane"), Panel("image", box, [], "image", axes=None)]
+    header, arrays = read(encode(Scene(panels, "light", drag=drag)))
+    assert (arrays[header["drag"]["exact"]] == 25).all()
+    assert arrays[header["drag"]["exact"]].dtype == np.uint8
+    assert header["drag"]["states"] is None and header["drag"]["shown"] == 1
+
+
 def test_what_is_not_finite_becomes_no_value_and_no_point() -> None:
     values = np.array([[np.nan, np.inf], [-np.inf, 0.5]])
     np.testing.assert_array_equal(levels(Heat("h", values, 1.0)), [[0, 255], [0, 128]])
@@ -122,6 +183,7 @@ def test_no_points_are_no_error() -> None:
         Points("odd", np.zeros((3, 3))),
         Lines("odd", np.zeros((3, 2))),
         Arrows("odd", np.zeros((3, 2))),
+        Mesh("odd", np.zeros((3, 2))),
         Heat("odd", np.zeros(3), 1.0),
         Pixels("odd", np.zeros((3, 3)), colour=True),
     ],
@@ -187,6 +249,14 @@ def test_a_forged_drawing_is_refused_in_words(value, words: str) -> None:
 def test_a_forged_turn_is_none(turn) -> None:
     assert turn_of({"turn": turn}) == 0 == turn_of(turn)
     assert turn_of({"turn": 7}) == 7
+
+
+def test_a_point_that_is_asked_for_stays_within_its_window(monkeypatch) -> None:
+    states = {"a": {"point": [9, -0.5]}, "b": {"point": None}, "c": {"point": ["1", 2]}}
+    monkeypatch.setattr(component.st, "session_state", states)
+    assert component.asked_point("a", (0.0, 0.0), BOX) == (2.0, -0.5)
+    for key in ("b", "c", "not there"):
+        assert component.asked_point(key, (0.25, 0.5), BOX) == (0.25, 0.5)
 
 
 FORGED = [None, "x", [1], [1, 2, 3], [1, float("inf")], [1, "2"], {"x": 1}]

@@ -12,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from datasets.own_images import OwnImages, fixed_fifth
 from figures.detection_charts import histogram, roc
 from figures.vae_charts import unit_bars
-from figures.vae_figures import are_glyphs, map_chart, reach_of, scatter
+from figures.vae_figures import reach_of, scatter
 from lab.store import Run, Status
 from registry import FAMILIES
+from ui.vae.model import by_class
 
 PARTS = {
     "Latent space": ("Map", "Walk", "Interpolate", "Arithmetic"),
@@ -79,7 +80,8 @@ def test_every_part_is_drawn(run):
     word = "image" if run.config.dataset == "own" else "digit"
     tester = opened(run, "Live")
     assert not tester.exception
-    assert len(tester.image) >= 3
+    assert len(tester.image) >= 2
+    assert len(tester.get("bidi_component")) == 1
     for part, names in PARTS.items():
         tester = opened(run, part)
         control = next(c for c in tester.segmented_control if c.key.endswith(f"desk.{part}"))
@@ -147,18 +149,16 @@ def test_the_window_holds_nearly_all_points():
     assert reach_of(points[:0]) == 3
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_map_has_a_place_to_click_everywhere(theme):
-    names = [str(k) for k in range(10)]
-    assert are_glyphs(names)
-    points = np.random.default_rng(0).normal(size=(30, 2))
-    frame, spec = map_chart(points, np.arange(30) % 10, names, 4.0, ("a", "b"), theme)
-    steps = np.diff(np.unique(frame["x"]))
-    assert np.allclose(steps, steps[0], atol=1e-3)
-    assert frame["x"].min() == pytest.approx(-4 + steps[0] / 2, abs=1e-3)
-    assert frame["y"].max() == pytest.approx(4 - steps[0] / 2, abs=1e-3)
-    assert spec["layer"][1]["params"][0]["name"] == "place"
-    assert len(spec["layer"][0]["data"]["values"]) == 30
+def test_each_class_is_a_layer_that_can_be_told_from_the_others():
+    points, labels = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 10
+    for names in ([str(k) for k in range(10)], [f"class {k}" for k in range(10)]):
+        layers = by_class(points, labels, names)
+        assert [layer.label for layer in layers] == names
+        assert sum(len(layer.at) for layer in layers) == 60
+        assert len({(layer.colour % 6, layer.mark) for layer in layers}) == 10
+        np.testing.assert_array_equal(layers[3].at, points[labels == 3])
+    (all_of_them,) = by_class(points, labels, [f"class {k}" for k in range(500)])
+    np.testing.assert_array_equal(all_of_them.colour, labels)
 
 
 def test_charts_hold_all_images_and_stand_what_is_not_finite():

@@ -14,7 +14,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from datasets.plane import OWN
-from figures.images import telling
+from figures.images import curves_report, telling
 from lab.store import Run
 from lab.view import View
 from ui.common.lab import lab
@@ -29,7 +29,13 @@ TICK = 0.5  # seconds between two looks at it
 
 Make = Callable[[], bytes | str]
 
-MIME = {"gif": "image/gif", "png": "image/png", "csv": "text/csv", "zip": "application/zip"}
+MIME = {
+    "gif": "image/gif",
+    "png": "image/png",
+    "pdf": "application/pdf",
+    "csv": "text/csv",
+    "zip": "application/zip",
+}
 
 # Ending of the file to its name on the button and what makes it from a run and a theme.
 Files = Mapping[str, tuple[str, Callable[[Run, str], bytes]]]
@@ -57,6 +63,7 @@ def take_away(view: View, files: Files) -> None:
     weights = run.path / "model.safetensors"
     buttons = [
         *((ending, label, partial(make, run, shade)) for ending, (label, make) in files.items()),
+        ("curves.pdf", "Curves (PDF)", partial(_curves, run)),
         ("csv", "Metrics (CSV)", (run.path / "metrics.csv").read_bytes),
         ("safetensors", "Weights (safetensors)", run.weights.file),
         ("zip", "The whole run (zip)", run.zipped),
@@ -66,7 +73,7 @@ def take_away(view: View, files: Files) -> None:
             label,
             deferred(data, label),
             f"{run.id}.{ending}",
-            MIME.get(ending, "application/octet-stream"),
+            MIME.get(ending.rpartition(".")[2], "application/octet-stream"),
             on_click="ignore",
             icon=":material/download:",
             width="stretch",
@@ -78,6 +85,11 @@ def take_away(view: View, files: Files) -> None:
         f"The run is the folder `{run.path.name}` and opens without the lab."
     )
     show_command(run)
+
+
+def _curves(run: Run) -> bytes:
+    title = f"{run.family.title}, {run.id}"
+    return curves_report(run.metrics.rows(), title)
 
 
 def show_command(run: Run) -> None:

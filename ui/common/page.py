@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib
 import inspect
@@ -118,10 +119,20 @@ def show_image(where, image: bytes | str, alt: str, caption: str = "") -> None:
         alt: what it shows, for those who cannot see it.
         caption: what stands below it.
     """
-    # Left to itself Streamlit turns a PNG into a JPEG, which smears lines and costs time.
-    where.image(image, alt=alt, width="stretch", output_format="PNG")
+    where.image(carried(image), alt=alt, width="stretch")
     if caption:
         where.caption(caption)
+
+
+def carried(image: bytes | str) -> str:
+    """Return an image (PNG, or SVG as text) as what ``st.image`` sends with the page itself.
+
+    Left to itself Streamlit keeps a file, and drops it as soon as the page shows another: a browser
+    that asks for it a moment later gets a 404. What is sent again unchanged costs nothing.
+    """
+    if isinstance(image, str):
+        return image
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
 
 def theory(family: Family) -> None:

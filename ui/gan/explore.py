@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -26,11 +25,16 @@ from ui.image_flows.nearest import (
     neighbours,
     show_nearest,
 )
+from ui.stage.component import asked_point, show_stage
+from ui.stage.encode import encode
+from ui.stage.latents import drag_images, lattice_images, sheet_box, sheet_of
+from ui.stage.scene import Panel, Pixels, Scene
 
 SHOWN = 140  # pixels along each side of the film on the page, at least
 FRAMES = 12  # of a film, from one sample to the next
 STEPS = 10  # of a strip between two samples, and for four
-REACH = 3.0  # how far the sliders go along a direction
+REACH = 3.0  # how far one goes along a direction
+PLANE = (-REACH, REACH, -REACH, REACH)
 
 
 def explore(view: View, version: float) -> None:
@@ -144,35 +148,38 @@ def _drag(studio: Studio) -> None:
         "**Drag two directions of the latent space** and see the image change. They are drawn at "
         "random, at right angles to each other; the training gave them no meaning."
     )
-    controls, one, many = st.columns([1, 0.7, 1.6])
-    with controls:
-        number = _number(studio, "Start from sample", 1, st)
-        seed = _number(studio, "Which two directions", 0, st)
-        first = st.slider("Along the first", -REACH, REACH, 0.0, 0.1, key=studio.key("first"))
-        second = st.slider("Along the second", -REACH, REACH, 0.0, 0.1, key=studio.key("second"))
-    with one:
-        drawn = studio.painted(_dragged_png, number, seed, first, second)
-        sheet(drawn, "The image where the sliders stand", "Where the sliders stand.")
-    with many:
-        drawn = studio.painted(_plane_png, number, seed)
-        words = "The whole plane: the first direction from left to right, the second from below."
-        sheet(drawn, "Images all over the plane of the two directions", words)
+    _draggable(studio)
 
 
-def _dragged_png(studio: Studio, number: int, seed: int, first: float, second: float) -> bytes:
-    return _pushed_png(studio, number, seed, torch.tensor([first]), torch.tensor([second]), 140)
+@st.fragment
+def _draggable(studio: Studio) -> None:
+    left, right, _ = st.columns([1, 1, 2])
+    number = _number(studio, "Start from sample", 1, left)
+    seed = _number(studio, "Which two directions", 0, right)
+    key = studio.key("drag")
+    point = asked_point(key, (0.0, 0.0), PLANE)
+    show_stage(studio.painted(_drag_block, number, seed, point), key=key)
 
 
-def _plane_png(studio: Studio, number: int, seed: int) -> bytes:
-    places = torch.linspace(-REACH, REACH, 7)
-    second, first = torch.meshgrid(places.flip(0), places, indexing="ij")
-    return _pushed_png(studio, number, seed, first.flatten(), second.flatten(), 360)
+def _drag_block(studio: Studio, number: int, seed: int, point: tuple[float, float]) -> bytes:
+    """Return the plane of two directions with a point in it, and what it is decoded to."""
+    images = studio.kept(_images, number, seed, words="Decoding the plane")
+    layer = Pixels("images all over the plane", sheet_of(images), images.ndim == 5)
+    axes = "along the first direction", "along the second direction"
+    alt = "The plane of two directions, with images all over it"
+    panels = [
+        Panel("Drag the red point, or use the arrow keys", sheet_box(PLANE), [layer], alt, axes),
+        Panel("The image at the point", PLANE, [], "The image at the point", axes=None),
+    ]
+    drag = drag_images(partial(_pushed, studio, number, seed), PLANE, point, images)
+    return encode(Scene(panels, studio.shade, drag=drag, save=f"{studio.run.id}-drag"))
 
 
-def _pushed_png(
-    studio: Studio, number: int, seed: int, first: Tensor, second: Tensor, width: int
-) -> bytes:
-    """Return a square of images, each pushed so far along two directions."""
+def _images(studio: Studio, number: int, seed: int) -> np.ndarray:
+    return lattice_images(partial(_pushed, studio, number, seed), PLANE)
+
+
+def _pushed(studio: Studio, number: int, seed: int, places: Tensor) -> np.ndarray:
+    """Return images that are pushed along two directions, as bytes ``(n, C, H, W)``."""
     ways = directions(studio.model.latent, seed)
-    z = plane(studio.latents([number])[0], ways, first, second)
-    return png(tile(studio.paint(z), math.isqrt(len(z)), studio.shade, width=width))
+    return studio.paint(plane(studio.latents([number])[0], ways, *places.T))

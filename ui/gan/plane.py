@@ -10,23 +10,21 @@ import torch
 from PIL import Image
 
 from figures.gan_charts import mode_bars
-from figures.gan_figures import LAYERS, duel_image, duel_report, film_of_duel, real_and_fake
-from figures.images import hues, png, warp_svg
+from figures.gan_figures import duel_report, film_of_duel, real_and_fake, shortened
 from lab.store import Run
 from lab.view import View
 from metrics.gan_health import health
 from metrics.plane import SAMPLES, Truth
 from training.core.gan_losses import LOSSES
-from training.gan import LATTICE, PlaneGAN
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
 from ui.common.family_page import Parts
-from ui.common.history import Moment, history_slider, last_snapshot, live
-from ui.common.page import show_image, theme
+from ui.common.history import Arrays, Moment, last_snapshot, live
+from ui.common.page import theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
-from ui.common.widgets import HIDDEN, KEPT
 from ui.gan.health import samples_of, show_light, show_look
+from ui.gan.inside import HALF, belief_of, loss_of, see_inside
 from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,
@@ -37,6 +35,8 @@ from ui.plane_flows.points import (
     show_points,
     take_points,
 )
+from ui.stage.scene import Arrows, Heat, Mesh, Panel, Points
+from ui.stage.training import show_training
 
 SCORES = {
     "modes": ("Modes covered", "{:.0f}", "A mode counts as covered when it gets at least a tenth "
@@ -55,32 +55,38 @@ SCORES = {
 
 @live
 def draw_duel(moment: Moment) -> None:
-    """Draw the duel, its health, its numbers and a slider through its history."""
+    """Draw the duel with its history, its health and its numbers."""
     left, right = st.columns([1.25, 1])
     with left:
-        layers = st.pills(
-            "Layers",
-            LAYERS,
-            default=LAYERS,
-            selection_mode="multi",
-            key="gan.layers",
-            **KEPT,
-            **HIDDEN,
+        show_training(moment, panels)
+        st.caption(
+            "Orange: real, and where the discriminator says so. Blue: fake, and the latent square "
+            "bent by the generator, the denser the more opaque. Arrows: where the gradient pushes "
+            "a fake point, long ones shortened."
         )
-        words = (
-            f"**Step {moment.step:,}.** Orange: real, and where the discriminator says so. Blue: "
-            "fake, and the latent square bent by the generator, the denser the more opaque. "
-            "Arrows: where the gradient pushes a fake point."
-        )
-        drawn = moment.painted(_duel_png, tuple(sorted(layers)))
-        show_image(st, drawn, f"The duel at step {moment.step}", words)
     with right:
         show_health(moment, _modes(moment.run))
         _scores(moment)
         show_beliefs(moment)
-    history_slider(moment)
     _curves(moment)
     draw_tenths(moment, _tenths, "real", "Real and fake points at every tenth")
+
+
+def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
+    """Return the duel with a frame per snapshot, layer over layer."""
+    realness, lattice, fake, pushes = (
+        np.stack([frame[name] for frame in frames])
+        for name in ("realness", "lattice", "samples", "arrows")
+    )
+    arrows = np.concatenate([fake[:, : pushes.shape[1]], shortened(pushes)], axis=2)
+    layers = [
+        Heat("Discriminator", realness, 1.0, name=belief_of(moment.view), **HALF),
+        Mesh("Generator", lattice),
+        Points("Real", moment.target["samples"], "data", size=2.2, rim=True),
+        Points("Fake", fake, size=2.2, rim=True),
+        Arrows("Gradients", arrows),
+    ]
+    return [Panel("The duel", moment.target["box"], layers, "The duel")]
 
 
 def show_health(moment: Moment, modes: int = 0) -> None:
@@ -91,7 +97,7 @@ def show_health(moment: Moment, modes: int = 0) -> None:
     names = {"collapse": "Mode collapse", "far": "Far from real"}
     show_light(found, discriminator="Discriminator", **names)
     show_look(look)
-    st.caption(LOSSES[view.live.get("loss", view.run.config.loss)].about)
+    st.caption(LOSSES[loss_of(view)].about)
 
 
 def _modes(run: Run) -> int:
@@ -142,10 +148,6 @@ def _curves(moment: Moment) -> None:
         draw_curves(moment, right, "distance", names, unit, "KL and JS to the truth", log=True)
 
 
-def _duel_png(moment: Moment, layers: tuple[str, ...]) -> bytes:
-    return png(duel_image(moment.snapshot, moment.target, layers, moment.shade))
-
-
 def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
     target = run.snapshots.target()
     images = [paint_points(target["samples"], target["box"], "data", shade)]
@@ -175,53 +177,7 @@ def _named(scores: Mapping[str, float]) -> dict[str, float]:
     return {{"kl": "kl_to_truth", "js": "js_to_truth"}.get(k, k): v for k, v in scores.items()}
 
 
-# -- inside, explore, check ----------------------------------------------------------------------
-
-
-def see_inside(view: View, version: float) -> None:
-    """Show which latents become which points, and how sure the discriminator is along a line."""
-    experiment, shade = trained_experiment(view.run, version), theme()
-    st.caption(
-        "The generator is a map of the latent plane into the plane of the data: nothing can be "
-        "torn, so between two modes there is always a bridge."
-    )
-    latent, data = st.columns(2)
-    reach = 1.0 if view.run.config.prior == "uniform" else 2.6
-    first = latent.slider("Latent 1", -reach, reach, 0.0, 0.05, key=f"{view.run.id}.z1")
-    second = data.slider("Latent 2", -reach, reach, 0.0, 0.05, key=f"{view.run.id}.z2")
-    point = torch.tensor([[first, second]])
-    place = experiment.model(point)
-    taken = torch.sigmoid(experiment.model.discriminator(place))
-    before, after = _maps(shade, experiment, first, second)
-    show_image(latent, before, "The latent plane", "**Latents.** The red dot is yours.")
-    words = (
-        f"**The same after the generator.** Your point lands at ({place[0, 0]:.2f}, "
-        f"{place[0, 1]:.2f}), standardised."
-    )
-    if LOSSES[view.run.config.loss].real is torch.sigmoid:
-        words += f" The discriminator takes it for real with probability {float(taken):.2f}."
-    show_image(data, after, "The data plane", words)
-
-
-def _maps(shade: str, experiment: PlaneGAN, first: float, second: float) -> tuple[str, str]:
-    """Return the lattice, some latents and one chosen point, before and after the generator."""
-    lattice = experiment.lattice.view(LATTICE, LATTICE, 2)
-    # Lines with corners between the crossings: a straight piece between two would lie.
-    lines = torch.cat([lattice, lattice.transpose(0, 1)])  # (2 k, k, 2)
-    parts = torch.linspace(0, 1, 5)[:-1, None]
-    pieces = lines[:, :-1, None] * (1 - parts) + lines[:, 1:, None] * parts
-    lines = torch.cat([pieces.flatten(1, 2), lines[:, -1:]], 1)
-    latents = experiment.latents[:600]
-    chosen = torch.tensor([[first, second]])
-    colours = hues(latents.numpy(), shade)
-    reach = 1.1 if experiment.config.prior == "uniform" else 3.0
-    box = (-reach, reach, -reach, reach)
-    before = warp_svg(lines.numpy(), latents.numpy(), colours, box, shade, chosen.numpy())
-    bent = experiment.model(lines.reshape(-1, 2)).view(lines.shape)
-    points, landed = experiment.model(latents), experiment.model(chosen)
-    window = experiment.window
-    after = warp_svg(bent.numpy(), points.numpy(), colours, window, shade, landed.numpy())
-    return before, after
+# -- explore, check ------------------------------------------------------------------------------
 
 
 def explore(view: View, version: float) -> None:

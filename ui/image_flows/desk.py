@@ -20,7 +20,7 @@ from lab.view import View
 from training.core.image_flow import bits_per_dim
 from training.core.images import crop, dequantise, quantise
 from ui.common.cached import kept
-from ui.common.page import theme
+from ui.common.page import carried, theme
 from ui.common.trained import Bench, trained_model
 from ui.common.widgets import KEPT, among
 from ui.image_flows.model import images_of
@@ -159,7 +159,7 @@ def _data_of(run: Run) -> tuple[tuple[str, ...], tuple[int, int], ImageSet, str]
 def sheet(image: Image.Image | bytes, alt: str, caption: str = "") -> None:
     """Draw tiled images at their own size: stretched, their pixels would blur."""
     data = image if isinstance(image, bytes) else png(image)
-    st.image(data, alt=alt, width="content", output_format="PNG")
+    st.image(carried(data), alt=alt, width="content")
     if caption:
         st.caption(caption)
 

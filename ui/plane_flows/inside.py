@@ -20,8 +20,9 @@ from ui.common.cached import kept, painted
 from ui.common.page import theme
 from ui.common.trained import trained_model
 from ui.plane_flows.points import plane_of
-from ui.stage.component import point_of, show_stage
+from ui.stage.component import asked_point, show_stage
 from ui.stage.encode import encode
+from ui.stage.latents import lattice_points
 from ui.stage.scene import Drag, Heat, Lines, Panel, Points, Scene, Timeline
 
 LATTICE = 49  # places along each side, between which a dragged point is interpolated
@@ -79,7 +80,7 @@ def _anatomy(run: Run, version: float) -> Anatomy:
     alpha = _expected(flow, lines[0]) * _apart(flow, lines, ends, boxes)
     lines, alpha = _shown(lines, alpha)
     _, cells = states_of(flow, grid_points(box, CELLS))
-    lattice, sums = states_of(flow, lattice_points(box))
+    lattice, sums = states_of(flow, lattice_points(box, LATTICE))
     layers = [None, *flow.chain]
     return Anatomy(
         names=["the data", *(type(layer).__name__ for layer in layers[1:])],
@@ -112,15 +113,6 @@ def _windows(box: tuple[float, ...], points: np.ndarray) -> np.ndarray:
     reach = max(3.2, float(np.quantile(np.abs(points[-1]), 0.995)) * 1.15)
     part = np.linspace(0, 1, len(points))[:, None]
     return np.asarray(box) * (1 - part) + np.array([-reach, reach, -reach, reach]) * part
-
-
-def lattice_points(box: tuple[float, ...], count: int = LATTICE) -> Tensor:
-    """Return places over a window, its edges too, row by row from below, ``(count**2, 2)``."""
-    x0, x1, y0, y1 = box
-    y, x = torch.meshgrid(
-        torch.linspace(y0, y1, count), torch.linspace(x0, x1, count), indexing="ij"
-    )
-    return torch.stack([x, y], dim=-1).view(-1, 2)
 
 
 def grid_lines(box: tuple[float, ...], count: int = 17) -> np.ndarray:
@@ -243,8 +235,7 @@ def _stage(run: Run, version: float) -> None:
     anatomy = anatomy_of(run, version)
     key = f"{run.id}.inside"
     first = tuple(map(float, anatomy.points[0, 0]))
-    asked = st.session_state.get(key)
-    point = point_of(asked["point"] if asked else None, first)
+    point = asked_point(key, first, anatomy.boxes[0])
     shade = theme()
     by = run.id, version, point, shade
     show_stage(painted(_block, by, run, version, point, shade), key=key)

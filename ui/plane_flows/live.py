@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -119,11 +120,13 @@ def film_of(run: Run, shade: str) -> bytes:
     return film(frames, target_image(target, shade), peak, shade)
 
 
-def figure_of(run: Run, _shade: str) -> bytes:
+def figure_of(run: Run, _shade: str, form: str = "png") -> bytes:
     """Return target, learned density and curves of a run on one page, on white."""
     step, config = run.snapshots.steps()[-1], run.config
     title = f"{run.family.title} on {config.dataset}, step {step:,}, seed {config.seed}"
-    return report_figure(run.snapshots.target(), last_snapshot(run), run.metrics.rows(), title)
+    return report_figure(
+        run.snapshots.target(), last_snapshot(run), run.metrics.rows(), title, form
+    )
 
 
 PLANE = Parts(
@@ -133,5 +136,6 @@ PLANE = Parts(
     files={
         "gif": ("Film of the training (GIF)", film_of),
         "png": ("Figure, 200 dpi (PNG)", figure_of),
+        "pdf": ("Figure (PDF)", partial(figure_of, form="pdf")),
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,20 @@ def point_of(value: Any, first: tuple[float, float]) -> tuple[float, float]:
     if isinstance(value, list) and len(value) == 2 and all(map(_number, value)):
         return float(value[0]), float(value[1])
     return first
+
+
+def asked_point(key: str, first: tuple[float, float], box: Sequence[float]) -> tuple[float, float]:
+    """Return where the point of a stage was dragged to, within the window of its lattice.
+
+    Args:
+        key: of the stage.
+        first: where the point is at first.
+        box: the window.
+    """
+    asked = st.session_state.get(key)
+    x, y = point_of(asked["point"] if asked else None, first)
+    x0, x1, y0, y1 = map(float, box)
+    return min(max(x, x0), x1), min(max(y, y0), y1)
 
 
 def strokes_of(value: Any) -> list[Stroke]:

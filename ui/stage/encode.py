@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from figures.palette import diverging, palette, sequential
-from ui.stage.scene import Arrows, Brush, Drag, Heat, Lines, Panel, Pixels, Points, Scene
+from ui.stage.scene import Arrows, Brush, Drag, Heat, Lines, Mesh, Panel, Pixels, Points, Scene
 
 MAGIC = b"GLS1"
 POINTS = 5_000  # of one layer that are drawn; evenly thinned beyond
@@ -47,7 +47,7 @@ def levels(heat: Heat) -> np.ndarray:
     """Return the entry in the table of 256 colours for each value; not finite counts as lowest."""
     values = np.asarray(heat.values, np.float32)
     high = np.asarray(heat.high, np.float32).reshape(-1, *[1] * (values.ndim - 1))
-    low = -high if heat.signed else heat.low
+    low = 2 * heat.middle - high if heat.signed else heat.low
     part = (values - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
     part = np.clip(np.nan_to_num(part, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     part = np.sqrt(part) if heat.root else part
@@ -127,6 +127,8 @@ class _Writer:
             "high": np.asarray(heat.high, float).reshape(-1).tolist(),
             "low": heat.low,
             "signed": heat.signed,
+            "middle": heat.middle,
+            "alpha": heat.alpha,
             "root": heat.root,
             "name": heat.name,
         }
@@ -135,7 +137,7 @@ class _Writer:
     def _(self, points: Points) -> dict[str, Any]:
         _shape(points, points.at, (2, 3), 2)
         count = points.at.shape[-2]
-        each = None if isinstance(points.colour, str) else np.asarray(points.colour)
+        each = None if isinstance(points.colour, str | int) else np.asarray(points.colour)
         if each is not None and count > POINTS:
             each = each[_evenly(count, POINTS)]
         return {
@@ -145,6 +147,8 @@ class _Writer:
             "colour": points.colour if each is None else "",
             "each": self.add(each),
             "size": points.size,
+            "mark": points.mark,
+            "rim": points.rim,
             "of": count,
             "drawn": min(count, POINTS),
         }
@@ -171,6 +175,16 @@ class _Writer:
             "array": self.add(thinned(arrows.at), np.float32),
             "framed": arrows.at.ndim == 3,
             "colour": arrows.colour,
+        }
+
+    @layer.register
+    def _(self, mesh: Mesh) -> dict[str, Any]:
+        _shape(mesh, mesh.at, (3, 4), 2)
+        return {
+            "kind": "mesh",
+            "array": self.add(mesh.at, np.float32),
+            "framed": mesh.at.ndim == 4,
+            "colour": mesh.colour,
         }
 
     @layer.register

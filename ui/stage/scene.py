@@ -24,7 +24,10 @@ class Heat:
         values: ``(g, h)`` or ``(frames, g, h)``, the top row first.
         high: the value of the last colour, one or one per frame.
         low: the value of the first colour.
-        signed: whether colours run from ``-high`` over the page's colour to ``high``.
+        signed: whether colours run over the page's colour, which ``middle`` has, to ``high``, and
+            as far on the other side.
+        middle: see ``signed``.
+        alpha: opacity, where points of the same colours have to stand out.
         root: whether the colour goes with the square root: thin filaments show then.
         name: what a value is, in the read-out and at the bar: ``density``.
         on: whether it is shown at first.
@@ -35,6 +38,8 @@ class Heat:
     high: float | Sequence[float]
     low: float = 0.0
     signed: bool = False
+    middle: float = 0.0
+    alpha: float = 1.0
     root: bool = False
     name: str = ""
     on: bool = True
@@ -47,15 +52,20 @@ class Points:
     Attributes:
         label: what they are, in the legend.
         at: ``(n, 2)`` or ``(frames, n, 2)``.
-        colour: a name of ``figures.palette.Palette``, or of each point the index of a category.
+        colour: a name of ``figures.palette.Palette``, or the index of a category: one, or one of
+            each point.
         size: radius in pixels.
+        mark: a letter, a digit or a sign that is drawn in place of each dot.
+        rim: whether the page's colour sets them off from what lies below.
         on: whether they are shown at first.
     """
 
     label: str
     at: np.ndarray
-    colour: str | np.ndarray = "model"
+    colour: str | int | np.ndarray = "model"
     size: float = 1.6
+    mark: str = ""
+    rim: bool = False
     on: bool = True
 
 
@@ -89,6 +99,23 @@ class Arrows:
 
 
 @dataclass(frozen=True, eq=False)
+class Mesh:
+    """A lattice whose cells hold as much each: the smaller a cell, the denser and more opaque.
+
+    Attributes:
+        label: what it is, in the legend.
+        at: corners, ``(h, w, 2)`` or ``(frames, h, w, 2)``.
+        colour: a name of ``figures.palette.Palette``.
+        on: whether it is shown at first.
+    """
+
+    label: str
+    at: np.ndarray
+    colour: str = "model"
+    on: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class Pixels:
     """Grey values or colours, uint8, ``(h, w)`` or ``(h, w, 3)``, with frames before them.
 
@@ -105,7 +132,7 @@ class Pixels:
     on: bool = True
 
 
-Layer = Heat | Points | Lines | Arrows | Pixels
+Layer = Heat | Points | Lines | Arrows | Mesh | Pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ const SAVED = 720; // pixels of each panel in a saved image
 const MARGIN = { left: 36, right: 10, top: 8, bottom: 34 };
 const BAR = 44; // pixels for the colour bar
 const TRACE = 150; // pixels of height of a trace
+const OPAQUE = [0.024, 0.59]; // of a cell of a mesh, from the palest to the densest
 
 const stages = new WeakMap(); // by the element they live in
 const histories = new Map(); // frames by run: they outlive a panel that is drawn anew
@@ -198,6 +199,7 @@ class Stage {
   take(scene, frames) {
     const line = scene.timeline;
     const shown = this.shown();
+    const here = this.frames[Math.round(this.position)];
     const other = !this.scene || (line && line.run) !== (this.scene.timeline && this.scene.timeline.run);
     this.frames = line && line.run ? remember(line.run, frames, line.whole) : frames;
     const length = this.scene ? this.scene.panels.length : 0;
@@ -208,8 +210,10 @@ class Stage {
     if (other) this.position = line && line.start >= 0 ? Math.min(line.start, last) : last;
     if (other) this.follow = !line || line.start < 0;
     if (this.follow && !this.playing) this.position = last;
+    // Frames that are thinned out move the others: the one that is looked at stays.
+    else if (!other && line && line.run) this.position = this.frames.findLastIndex((frame) => frame.value <= here?.value);
     this.position = clamp(this.position, 0, last);
-    if (scene.drag && !this.dragging) this.point = scene.drag.point;
+    if (scene.drag && !this.dragging && this.awaited(scene.drag.point)) this.point = scene.drag.point;
     this.tools.take();
     this.from = this.follow && !other && sameLayers(shown, this.frames[last]) ? shown : null;
     if (!this.playing) this.start(this.from ? GLIDE : 0, (part) => { this.glide = part; });
@@ -323,13 +327,18 @@ class Stage {
   release() {
     if (!this.dragging) return;
     this.dragging = false;
-    this.tell("point", this.point.map((v) => Math.round(v * 1e4) / 1e4));
+    this.asked = this.point = this.point.map((v) => Math.round(v * 1e4) / 1e4);
+    this.tell("point", this.point);
+  }
+
+  /** Say whether an answer is the one to the last question: one before it would move the point back. */
+  awaited(point) {
+    return !this.asked || near(this.asked, point);
   }
 
   /** Say whether the server has computed what belongs to the point where it is. */
   exact() {
-    const { point } = this.scene.drag;
-    return this.point.every((v, i) => Math.abs(v - point[i]) < 1e-3);
+    return near(this.point, this.scene.drag.point);
   }
 
   /** Return the image at the point: blended from those of a lattice, or the exact one. */
@@ -389,6 +398,7 @@ class Stage {
       context.fillText([panel.spec.title, label].filter(Boolean).join(" · "), left + w / 2, high / 2 - 8);
       context.restore();
     });
+    this.draw(); // places on the page are again those of the page, not of the saved image
     canvas.toBlob((blob) => {
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);
@@ -399,6 +409,7 @@ class Stage {
   }
 }
 
+const near = (a, b) => a.every((v, i) => Math.abs(v - b[i]) < 2e-4);
 const place = ([x, y]) => `(${x.toFixed(3)}, ${y.toFixed(3)})`.replaceAll("-", "−");
 const how = (exact) => (exact ? "Exact." : "Blended from a lattice; exact when you let go.");
 const ease = (t) => t * t * (3 - 2 * t);
@@ -456,7 +467,7 @@ class Panel {
   colour(layer) {
     const { colours } = this.stage.scene;
     if (layer.kind === "heat") return colours.accent;
-    return colours[layer.colour] || colours.categorical[0];
+    return hue(colours, layer.colour);
   }
 
   // -- places -----------------------------------------------------------------------------------------
@@ -569,12 +580,16 @@ class Panel {
   bar(context, layer, high) {
     const { area } = this.now;
     const x = area.x + area.w + 8, table = this.table(layer);
+    context.globalAlpha = layer.alpha;
     for (let i = 0; i < area.h; i++) {
       const entry = 3 * Math.round(255 * (1 - i / area.h));
       context.fillStyle = `rgb(${table[entry]},${table[entry + 1]},${table[entry + 2]})`;
-      context.fillRect(x, area.y + i, 9, 1.5);
+      context.fillRect(x, area.y + i, 9, Math.min(1, area.h - i)); // no overlap: it would be darker
     }
+    context.globalAlpha = 1;
     context.fillStyle = this.stage.scene.colours.muted;
+    context.textAlign = "right";
+    context.fillText(layer.name || layer.label, area.x + area.w + BAR - 1, area.y + area.h + 28);
     context.textAlign = "left";
     for (const part of [0, 0.25, 0.5, 0.75, 1]) {
       const text = words(valueOf(layer, high, part), 2);
@@ -591,6 +606,7 @@ class Panel {
 
   heat(context, layer, { values, shape: [h, w] }, box) {
     const table = this.table(layer);
+    context.globalAlpha = layer.alpha;
     this.image(context, w, h, box, (pixels) => {
       for (let i = 0; i < values.length; i++) {
         const entry = 3 * Math.round(values[i]);
@@ -600,6 +616,7 @@ class Panel {
         pixels[4 * i + 3] = 255;
       }
     });
+    context.globalAlpha = 1;
   }
 
   pixels(context, layer, array, box) {
@@ -623,22 +640,62 @@ class Panel {
   points(context, layer, { values }) {
     const { colours, array } = this.stage.scene;
     const each = array(layer.each);
-    const { x, y } = this.now;
-    const kinds = each ? colours.categorical : [colours[layer.colour]];
-    context.globalAlpha = 0.75;
-    kinds.forEach((colour, kind) => {
-      context.fillStyle = colour;
-      context.beginPath();
-      for (let i = 0; 2 * i < values.length; i++) {
-        if (each && each.values[i] % kinds.length !== kind) continue;
-        const px = x(values[2 * i]), py = y(values[2 * i + 1]);
-        if (!isFinite(px + py)) continue;
-        context.moveTo(px + layer.size, py);
-        context.arc(px, py, layer.size, 0, 7);
-      }
-      context.fill();
-    });
+    const kinds = each ? colours.categorical : [hue(colours, layer.colour)];
+    const ofKind = (kind) => (i) => !each || each.values[i] % kinds.length === kind;
+    if (layer.rim) this.dots(context, layer, values, layer.size + 0.9, colours.background);
+    context.globalAlpha = layer.rim ? 1 : 0.75;
+    kinds.forEach((colour, kind) => this.dots(context, layer, values, layer.size, colour, ofKind(kind)));
     context.globalAlpha = 1;
+  }
+
+  /** Draw those of some points that a function of their number picks. */
+  dots(context, layer, values, size, colour, picked = () => true) {
+    const { x, y } = this.now;
+    context.fillStyle = colour;
+    context.textAlign = "center";
+    context.beginPath();
+    for (let i = 0; 2 * i < values.length; i++) {
+      const px = x(values[2 * i]), py = y(values[2 * i + 1]);
+      if (!isFinite(px + py) || !picked(i)) continue;
+      if (layer.mark) context.fillText(layer.mark, px, py + 4);
+      else {
+        context.moveTo(px + size, py);
+        context.arc(px, py, size, 0, 7);
+      }
+    }
+    context.fill();
+  }
+
+  /** Draw a bent lattice. Each cell holds as much: the smaller, the denser and the more opaque. */
+  mesh(context, layer, { values, shape: [rows, columns] }, box) {
+    const { x, y } = this.now;
+    const at = (r, c) => [values[2 * (r * columns + c)], values[2 * (r * columns + c) + 1]];
+    // Spread evenly over a quarter of the window, a cell would have this opacity.
+    const usual = 0.16 * ((box[1] - box[0]) * (box[3] - box[2])) / 4 / ((rows - 1) * (columns - 1));
+    const levels = Array.from({ length: 8 }, () => new Path2D());
+    for (let r = 0; r + 1 < rows; r++) for (let c = 0; c + 1 < columns; c++) {
+      const corners = [at(r, c), at(r + 1, c), at(r + 1, c + 1), at(r, c + 1)];
+      const [p, q, s, t] = corners, twice = (s[0] - p[0]) * (t[1] - q[1]) - (s[1] - p[1]) * (t[0] - q[0]);
+      if (!isFinite(twice)) continue;
+      const alpha = clamp(usual / Math.max(Math.abs(twice) / 2, 1e-9), ...OPAQUE);
+      const level = Math.round(7 * (Math.log(alpha / OPAQUE[0]) / Math.log(OPAQUE[1] / OPAQUE[0])));
+      // All cells turn the same way: where two of a level overlap, they would cut each other out.
+      if (twice < 0) corners.reverse();
+      corners.forEach(([a, b], i) => levels[level][i ? "lineTo" : "moveTo"](x(a), y(b)));
+    }
+    context.fillStyle = context.strokeStyle = hue(this.stage.scene.colours, layer.colour);
+    levels.forEach((path, level) => {
+      context.globalAlpha = OPAQUE[0] * (OPAQUE[1] / OPAQUE[0]) ** (level / 7);
+      context.fill(path);
+    });
+    context.globalAlpha = 0.6;
+    context.lineWidth = 0.8;
+    context.beginPath();
+    for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) context[c ? "lineTo" : "moveTo"](...pixel(at(r, c)));
+    for (let c = 0; c < columns; c++) for (let r = 0; r < rows; r++) context[r ? "lineTo" : "moveTo"](...pixel(at(r, c)));
+    context.stroke();
+    context.globalAlpha = 1;
+    function pixel([a, b]) { return [x(a), y(b)]; }
   }
 
   lines(context, layer, { values, alpha, shape: [count, length] }) {
@@ -692,10 +749,11 @@ class Panel {
     const { stage } = this, { drag, colours } = stage.scene;
     const path = stage.path(), { x, y } = this.now;
     let here = this.drags ? stage.point : null;
-    if (path && !here && drag.shown === this.index) {
+    const framed = path && stage.frames.length === path.at.length;
+    if (path && !here && drag.shown === this.index && !framed) here = path.at[path.at.length - 1];
+    if (framed && !here && drag.shown === this.index) {
       // With one frame per state: the way up to the state that is shown.
-      const position = stage.frames.length === path.at.length ? stage.position : path.at.length - 1;
-      const low = Math.floor(position), part = position - low;
+      const low = Math.floor(stage.position), part = stage.position - low;
       const [a, b] = [path.at[low], path.at[Math.min(low + 1, path.at.length - 1)]];
       here = [mix(a[0], b[0], part), mix(a[1], b[1], part)];
       context.strokeStyle = colours.warn;
@@ -861,6 +919,7 @@ class Panel {
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("blur", () => this.penDown && this.lower());
     canvas.addEventListener("keyup", (event) => event.key.startsWith("Arrow") && stage.release());
+    canvas.addEventListener("blur", () => stage.release());
   }
 
   place(event) {
@@ -979,9 +1038,12 @@ class Panel {
   }
 }
 
+/** Return the colour of a name of the palette, or of the number of a category. */
+const hue = (colours, name) => colours[name] || colours.categorical[(name || 0) % colours.categorical.length];
+
 /** Return the value that stands at a part of a heat map's table. */
 function valueOf(layer, high, part) {
-  const low = layer.signed ? -high : layer.low;
+  const low = layer.signed ? 2 * layer.middle - high : layer.low;
   return low + (high - low) * (layer.root ? part * part : part);
 }
 

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ui.common.cached import painted
+from ui.common.cached import kept, painted
 from ui.common.history import Arrays, Moment
 from ui.stage.component import show_stage
 from ui.stage.encode import encode
@@ -27,8 +27,9 @@ def show_training(moment: Moment, panels: Panels) -> None:
     """
     steps = _steps(moment)
     by = moment.run.id, steps, moment.shade, moment.whole
-    block = painted(_block, by, moment, steps, panels)
-    show_stage(block, key=f"{moment.run.id}.stage")
+    # A whole history is a megabyte: fewer of these are kept than of single frames.
+    made = (kept if moment.whole else painted)(_block, by, moment, steps, panels)
+    show_stage(made, key=f"{moment.run.id}.stage")
 
 
 def _steps(moment: Moment) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
-"""The latent space of a trained autoencoder: a map to click on, walks, and ways between images."""
+"""The latent space of a trained autoencoder: a map to drag over, walks, and ways between images."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -9,16 +11,19 @@ from torch import Tensor
 
 from analysis.image_latents import blend
 from analysis.vae_latents import class_means, decode, normal_lattice, walk
-from figures.charts import Chart
 from figures.image_figures import labelled_rows, tile
 from figures.images import png
-from figures.vae_figures import map_chart, reach_of
+from figures.vae_figures import reach_of
 from lab.view import View
 from metrics.vae import ACTIVE, encode, unit_variances
 from ui.common.plain import plain
 from ui.common.widgets import KEPT, among, choose_part
 from ui.image_flows.desk import Base, at_desk, choose_base, choose_two, sheet
-from ui.vae.model import Latents, VAEDesk, latents_of
+from ui.stage.component import asked_point, show_stage
+from ui.stage.encode import encode as block_of
+from ui.stage.latents import drag_images, lattice_images
+from ui.stage.scene import Panel, Scene
+from ui.vae.model import AXES, COMPONENTS, Latents, VAEDesk, by_class, latents_of, square
 
 SHOWN = 1500  # test images on the map
 GRID = 20  # images along each side of the manifold
@@ -45,28 +50,21 @@ def latent_space(view: View, version: float) -> None:
 def _map(desk: VAEDesk) -> None:
     found = latents_of(desk)
     st.markdown(
-        f"**Click anywhere: on a {desk.word}, between two, or where none is.** The point is "
-        "decoded."
+        f"**Drag the red point: over a {desk.word}, between two, or where none is.** It is decoded "
+        "as it moves; arrow keys move it, too."
     )
-    _clickable(desk, found)
+    _draggable(desk, found)
 
 
 @st.fragment
-def _clickable(desk: VAEDesk, found: Latents) -> None:
-    chart, decoded = st.columns([1.6, 1], gap="medium")
-    with chart:
-        drawn = desk.painted(_map_chart)
-        picked = st.vega_lite_chart(
-            *drawn,
-            key=desk.key("map"),
-            on_select="rerun",
-            selection_mode="place",
-            alt="Means of test images on a plane; click on a point to decode it",
-        )
-        st.caption(_about(desk, found))
-    place = next(iter(picked.selection.get("place", [])), {"x": 0.0, "y": 0.0})
-    with decoded:
-        _decoded(desk, found, float(place["x"]), float(place["y"]))
+def _draggable(desk: VAEDesk, found: Latents) -> None:
+    key = desk.key("map")
+    point = asked_point(key, (0.0, 0.0), _window(found))
+    show_stage(desk.painted(_map_block, point), key=key)
+    near, about = st.columns([1, 1.6], gap="medium")
+    with near:
+        _nearest(desk, found, point)
+    about.caption(_about(desk, found))
 
 
 def _about(desk: VAEDesk, found: Latents) -> str:
@@ -77,33 +75,48 @@ def _about(desk: VAEDesk, found: Latents) -> str:
     one, two = found.plane.explained
     return words + (
         f"Of {desk.model.latent} units, the plane holds the two directions in which the means vary "
-        f"most (PCA): {one:.0%} and {two:.0%} of their variance. A click decodes the point of this "
-        "plane; in the other directions it is the average image's."
+        f"most (PCA): {one:.0%} and {two:.0%} of their variance. What is decoded is the point of "
+        "this plane; in the other directions it is the average image's."
     )
 
 
-def _map_chart(desk: VAEDesk) -> Chart:
+def _window(found: Latents) -> tuple[float, float, float, float]:
+    return square(reach_of(found.points.numpy()))
+
+
+def _map_block(desk: VAEDesk, point: tuple[float, float]) -> bytes:
+    """Return the map with the point that is dragged over it, and what it is decoded to."""
     found = latents_of(desk)
+    box = _window(found)
     some = torch.randperm(len(found.points), generator=torch.Generator().manual_seed(4))[:SHOWN]
-    points, labels = found.points[some].numpy(), found.labels[some].numpy()
-    two = desk.model.latent == 2
-    axes = ("latent unit 1", "latent unit 2") if two else ("component 1", "component 2")
-    reach = reach_of(found.points.numpy())
-    return map_chart(points, labels, desk.images.classes, reach, axes, desk.shade)
+    layers = by_class(found.points[some].numpy(), found.labels[some].numpy(), desk.images.classes)
+    axes = AXES if desk.model.latent == 2 else COMPONENTS
+    panels = [
+        Panel("Test images; drag the red point", box, layers, "Latent plane, test images", axes),
+        Panel("The point, decoded", box, [], "The image that the point is decoded to", axes=None),
+    ]
+    images = desk.kept(_images, words="Decoding the plane")
+    drag = drag_images(partial(_decoded, desk), box, point, images)
+    return block_of(Scene(panels, desk.shade, drag=drag, save=f"{desk.run.id}-latents"))
 
 
-def _decoded(desk: VAEDesk, found: Latents, x: float, y: float) -> None:
-    z = found.plane.lift(torch.tensor([[x, y]]))
+def _images(desk: VAEDesk) -> np.ndarray:
+    return lattice_images(partial(_decoded, desk), _window(latents_of(desk)))
+
+
+def _decoded(desk: VAEDesk, places: Tensor) -> np.ndarray:
+    """Return the images of places ``(n, 2)`` of the plane, as bytes ``(n, C, H, W)``."""
+    return desk.shown(decode(desk.model, latents_of(desk).plane.lift(places)))
+
+
+def _nearest(desk: VAEDesk, found: Latents, point: tuple[float, float]) -> None:
+    z = found.plane.lift(torch.tensor([point]))
     near = torch.cdist(z, found.means)[0].topk(min(5, len(found.means)), largest=False).indices
-    image, real = desk.shown(decode(desk.model, z)), desk.shown(desk.images.test[near])
-    sheet(
-        tile(image, 1, desk.shade, scale=max(1, 280 // image.shape[-1])),
-        f"Decoded at {x:.2f}, {y:.2f}",
-        f"The point **({x:.2f}, {y:.2f})**, decoded",
-    )
-    names = desk.images.classes
+    real, names = desk.shown(desk.images.test[near]), desk.images.classes
     classes = ", ".join(plain(names[k]) for k in found.labels[near].tolist())
-    caption = f"The nearest test images in latent space: {classes}"
+    caption = (
+        f"The test images nearest in latent space to ({point[0]:.2f}, {point[1]:.2f}): {classes}"
+    )
     sheet(tile(real, 5, desk.shade, width=280), "Nearest test images", caption)
     st.caption(
         f"Its length is {float(z.norm()):.2f}; latents of the prior have about "

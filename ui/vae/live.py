@@ -15,6 +15,10 @@ from ui.common.curves import draw_curves, last_with, pace
 from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image
 from ui.image_flows.sheets import SHEET, draw_growth, draw_samples
+from ui.stage.component import show_stage
+from ui.stage.encode import encode
+from ui.stage.scene import Panel, Scene
+from ui.vae.model import AXES, COMPONENTS, by_class, square
 
 CURVES = (
     ({"reconstruction": "reconstruction"}, "reconstruction [nats]"),
@@ -26,17 +30,14 @@ CURVES = (
 @live
 def draw_vae(moment: Moment) -> None:
     """Draw reconstructions, samples, the latent plane and curves of a run, and its history."""
-    snapshot, step = moment.snapshot, moment.step
-    left, middle, right = st.columns([1.25, 1.15, 1])
+    step = moment.step
+    left, middle, right = st.columns([1.15, 1, 1.25])
     what = f"**Test images and their reconstructions**, step {step:,}"
     alt = f"Test images and reconstructions at step {step}"
     show_image(left, moment.painted(_pairs_png), alt, what)
     draw_samples(moment, middle)
-    latent = moment.run.config.latent
-    how = "the two latent units" if latent == 2 else f"the main plane of {latent} units"
-    what = f"**Means of {len(snapshot['means']):,} test images**: {how}"
-    alt = f"Means of test images in the latent plane at step {step}"
-    show_image(right, moment.painted(_plane_png), alt, what)
+    with right:
+        show_stage(moment.painted(_plane), key=f"{moment.run.id}.plane")
     history_slider(moment)
     if moment.view.rows or moment.view.status.active:  # weights from a file have no past
         _curves(moment)
@@ -89,16 +90,24 @@ def _pairs_png(moment: Moment) -> bytes:
     return png(labelled_rows(np.concatenate(rows), half, names, moment.shade, width=SHEET))
 
 
-def _plane_png(moment: Moment) -> bytes:
-    return _plane_of(moment.snapshot, moment.target, moment.shade)
+def _plane(moment: Moment) -> bytes:
+    """Return the latent plane of a moment: points glide, the slider of the page goes back."""
+    means, target = moment.snapshot["means"].astype(np.float32), moment.target
+    layers = by_class(means, target["labels"], _names(target))
+    alt = f"Means of test images in the latent plane at step {moment.step:,}"
+    latent = moment.run.config.latent
+    axes = AXES if latent == 2 else COMPONENTS
+    how = "the two latent units" if latent == 2 else f"the main plane of {latent} units"
+    what = f"Means of {len(means):,} test images: {how}"
+    panel = Panel(what, square(reach_of(means)), layers, alt, axes)
+    return encode(Scene([panel], moment.shade, save=f"{moment.run.id}-plane-{moment.step}"))
 
 
-def _plane_of(snapshot: Arrays, target: Arrays, shade: str) -> bytes:
-    names = [str(name) for name in target["classes"]]
-    means = snapshot["means"]
-    return png(scatter(means, target["labels"], names, reach_of(means), shade))
+def _names(target: Arrays) -> list[str]:
+    return [str(name) for name in target["classes"]]
 
 
 def plane_of_run(run: Run, shade: str) -> bytes:
     """Return the last image of the latent plane as PNG."""
-    return _plane_of(last_snapshot(run), run.snapshots.target(), shade)
+    means, target = last_snapshot(run)["means"], run.snapshots.target()
+    return png(scatter(means, target["labels"], _names(target), reach_of(means), shade))

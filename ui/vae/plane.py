@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 import torch
 from PIL import Image
 
-from figures.images import hues, png, warp_svg
+from figures.images import categories
 from lab.store import Run
 from lab.view import View
 from models.vae import importance_bound
@@ -16,8 +17,8 @@ from training.vae_plane import LATENT, sample
 from ui.common.cached import kept
 from ui.common.curves import draw_curves
 from ui.common.family_page import Parts
-from ui.common.history import Moment, history_slider, live, tenths
-from ui.common.page import show_image, theme
+from ui.common.history import Arrays, Moment, live, tenths
+from ui.common.page import theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_model
 from ui.plane_flows.own import own_or_drawn
@@ -31,6 +32,8 @@ from ui.plane_flows.points import (
     take_points,
     tenths_png,
 )
+from ui.stage.scene import Panel, Points
+from ui.stage.training import show_training
 
 CODES = (-3.5, 3.5, -3.5, 3.5)  # window of the latent plane
 DRAWS = (1, 5, 20, 100)  # latents per point
@@ -39,19 +42,39 @@ POINTS = 1000  # on which the bounds are measured
 
 @live
 def draw(moment: Moment) -> None:
-    """Draw data, samples, codes, curves and a slider through the history of a run."""
-    target, snapshot, shade, step = moment.target, moment.snapshot, moment.shade, moment.step
-    left, middle, right = st.columns(3)
-    what = "**Data**: what there is to learn"
-    show_image(left, moment.of_run(_data_png), "Held-out points", what)
-    what = f"**{len(snapshot['samples']):,} samples**, step {step:,}, always from the same latents"
-    show_image(middle, moment.painted(_samples_png), f"Samples at step {step}", what)
-    svg = warp_svg([], snapshot["codes"], hues(target["samples"], shade), CODES, shade)
-    what = "**Codes**: where the encoder puts the data; a colour per corner of the data"
-    show_image(right, svg, f"Codes of held-out points at step {step}", what)
-    history_slider(moment)
+    """Draw data, samples, codes, curves and the history of a run."""
+    show_training(moment, panels)
     _curves(moment)
     draw_tenths(moment, _tenths, "data", "Data and samples at every tenth")
+
+
+def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
+    """Return data, samples and codes, the latter two with a frame per snapshot."""
+    data, box = moment.target["samples"], moment.target["box"]
+    samples, codes = (np.stack([frame[k] for frame in frames]) for k in ("samples", "codes"))
+    colours = categories(data)
+    return [
+        Panel(
+            "Data: what there is to learn, a colour per corner",
+            box,
+            [Points("data", data, colours)],
+            "Held-out points",
+        ),
+        Panel(
+            f"{samples.shape[1]:,} samples, always from the same latents",
+            box,
+            [Points("samples", samples)],
+            "Samples",
+            first=True,
+        ),
+        Panel(
+            "Codes: where the encoder puts the data",
+            CODES,
+            [Points("codes", codes, colours)],
+            "Codes of held-out points",
+            axes=("latent unit 1", "latent unit 2"),
+        ),
+    ]
 
 
 def _curves(moment: Moment) -> None:
@@ -63,15 +86,6 @@ def _curves(moment: Moment) -> None:
     left.caption("A bound: the NLL is at most that. How much less, the ELBO does not say.")
     names = {"reconstruction": "reconstruction", "kl": "KL to the prior"}
     draw_curves(moment, right, "terms", names, "cost [nats]", "The two terms of the ELBO")
-
-
-def _data_png(moment: Moment) -> bytes:
-    return png(paint_points(moment.target["samples"], moment.target["box"], "data", moment.shade))
-
-
-def _samples_png(moment: Moment) -> bytes:
-    samples, box = moment.snapshot["samples"], moment.target["box"]
-    return png(paint_points(samples, box, "model", moment.shade))
 
 
 def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
