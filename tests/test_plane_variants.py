@@ -21,7 +21,7 @@ def test_the_variant_in_the_plane_opens_with_its_shipped_run(stem):
     assert not app.exception
     assert not app.error
     assert app.title[0].value == FAMILIES[family.page].title
-    assert any("3,000** of 3,000" in text.value for text in app.markdown)
+    assert any("3,000** of 3,000" in bar.proto.text for bar in app.get("progress"))
     parts = next(c for c in app.segmented_control if c.key == f"{stem}.part")
     for part in ("Explore", "Take away", "The code"):
         parts.set_value(part).run()
