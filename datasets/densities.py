@@ -1,7 +1,7 @@
 r"""2-D densities whose log-density and entropy are known exactly.
 
-Densities are immutable once built, draw only from the generator they are given, and follow the
-device of the generator or of the points.
+Densities are immutable once built, in float64 on the CPU, and draw only from the generator that
+they are given, on its device: in float32 where that has no float64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "CurveDensity", "Density", "GaussianMixture", "Pinwheel"]
+__all__ = ["Box", "CurveDensity", "Density", "GaussianMixture", "Pinwheel", "in_float64"]
+
+# Devices that compute in float64. Apple's Metal does not, and not every one of Intel's.
+FLOAT64 = ("cpu", "cuda")
 
 Box = tuple[float, float, float, float]
 
@@ -25,6 +28,12 @@ TERMS_AT_ONCE = 2**18
 
 # Standard deviations that the quadrature looks beyond: the mass further out is below 1e-11.
 REACH = 7.0
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """Return numbers of any shape in float64, on the CPU where their device has none."""
+    # First moved, then converted: the other way round would happen on the device.
+    return (x if x.device.type in FLOAT64 else x.cpu()).double()
 
 
 class Density(ABC):
@@ -64,16 +73,16 @@ class Density(ABC):
         Returns:
             Points in data units, with shape (n, 2), float32.
         """
-        return self.to(generator.device)._draw(n, generator).float()
+        return self._on(generator.device)._draw(n, generator).float()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Evaluate the log-density, computed in float64.
+        """Evaluate the log-density in float64, on the CPU where the points' device has none.
 
         Args:
             x: points in data units, with shape (n, 2), of any floating type.
 
         Returns:
-            Nats, with shape (n,), in the type of `x`.
+            Nats, with shape (n,), of the type of `x` and on its device.
 
         Raises:
             ValueError: `x` has another shape.
@@ -81,24 +90,34 @@ class Density(ABC):
         if x.ndim != 2 or x.shape[1] != 2:
             raise ValueError(f"x must have shape (n, 2), got {tuple(x.shape)}.")
 
-        here = self.to(x.device)
+        points = in_float64(x)
+        here = self._on(points.device)
         rows = max(1, TERMS_AT_ONCE // self._terms)
-        return torch.cat([here._log_prob(part) for part in x.double().split(rows)]).to(x.dtype)
+        return torch.cat([here._log_prob(part) for part in points.split(rows)]).to(x)
 
     def entropy(self) -> float:
         """Return the differential entropy in nats, accurate to about 1e-6 and computed once."""
         if self._entropy is None:
-            self._entropy = self.to("cpu")._quadrature()
+            self._entropy = self._quadrature()
         return self._entropy
 
-    def to(self, device: torch.device | str) -> Density:
-        """Return the same density with its tensors on `device` (itself if they are there)."""
-        if self.mean.to(device) is self.mean:
+    def _on(self, device: torch.device) -> Density:
+        """Return the same density as `device` computes with it; made once for each device."""
+        if device == self.mean.device and device.type in FLOAT64:
             return self
+        copies = vars(self).setdefault("_copies", {})
+        if device not in copies:
+            copies[device] = self._moved(device)
+        return copies[device]
+
+    def _moved(self, device: torch.device) -> Density:
         moved = copy.copy(self)
         for key, value in vars(self).items():
-            if isinstance(value, Tensor | Density):
-                setattr(moved, key, value.to(device))
+            if isinstance(value, Density):
+                setattr(moved, key, value._on(device))
+            elif isinstance(value, Tensor):
+                single = device.type not in FLOAT64
+                setattr(moved, key, (value.float() if single else value).to(device))
         return moved
 
     def _quadrature(self) -> float:
@@ -139,7 +158,7 @@ def cumulative(weights: Tensor) -> Tensor:
 
 def choose(cumulative: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw indices with shape (n,) by cumulative probabilities; weight 0 is never chosen."""
-    u = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
+    u = torch.rand(n, generator=generator, device=generator.device, dtype=cumulative.dtype)
     return torch.searchsorted(cumulative, u, right=True)
 
 
@@ -193,7 +212,7 @@ class GaussianMixture(Density):
 
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         k = choose(self.cumulative, n, generator)
-        noise = normal(n, generator).double()[:, :, None]  # (n, 2, 1)
+        noise = normal(n, generator).to(self.factors.dtype)[:, :, None]  # (n, 2, 1)
         return torch.baddbmm(self.centres[k][:, :, None], self.factors[k], noise).squeeze(2)
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from datasets.densities import in_float64
 from datasets.files.errors import DataError
 from datasets.own import OWN, OwnData
 from datasets.toy import NOISE_MAX, NOISE_MIN, TOY, Box, Density, PixelDensity, make
@@ -45,7 +46,7 @@ class Plane:
     @cached_property
     def log_volume(self) -> float:
         """The log-volume that standardising takes away, sum(log std), in nats."""
-        return float(self.std.double().log().sum())
+        return float(in_float64(self.std).log().sum())
 
     def standardise(self, x: Tensor) -> Tensor:
         """Map points with shape (n, 2) from data units to mean 0 and standard deviation 1."""
@@ -94,13 +95,14 @@ class Plane:
             x: standardised points, with shape (n, 2).
 
         Returns:
-            Nats per point in standardised units, with shape (n,), in the type of `x`.
+            Nats per point in standardised units, with shape (n,), of the type of `x` and on its
+            device.
 
         Raises:
             ValueError: the density is not known.
         """
-        log_prob = self._known().log_prob(self.restore(x.double())) + self.log_volume
-        return log_prob.to(x.dtype)
+        log_prob = self._known().log_prob(self.restore(in_float64(x))) + self.log_volume
+        return log_prob.to(x)
 
     def entropy(self) -> float | None:
         """Return the entropy of x, in nats and data units, or None where it is not known."""
@@ -117,12 +119,15 @@ class Plane:
         return x - half, x + half, y - half, y + half
 
     def to(self, device: torch.device | str) -> Plane:
-        """Return the same set with its tensors on `device`."""
+        """Return the same set with its points on `device`; its density stays as exact as it is."""
         moved = {"mean": self.mean.to(device), "std": self.std.to(device)}
-        for field in ("density", "train", "test"):
+        for field in ("train", "test"):
             value = getattr(self, field)
             moved[field] = None if value is None else value.to(device)
-        return replace(self, **moved)
+        plane = replace(self, **moved)
+        # Known before the first step, which would have to wait for the device.
+        vars(plane)["log_volume"] = self.log_volume
+        return plane
 
     def _known(self) -> Density:
         if self.density is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from datasets.defects import DefectSet
+from datasets.densities import in_float64
 from datasets.rendered.synthetic import synthetic_defects
 from metrics import anomaly_map, detection
 from metrics.anomaly_map import Calibration
@@ -81,9 +81,12 @@ class DefectFlow(Experiment):
         # Drawn once: measuring, however often, always sees the same.
         damaged, masks = synthetic_defects(data.train[order[:held]][:MEASURED], seed=1)
         self.damaged, self.damaged_masks = self._images(damaged), masks
-        levels = self.fit.flatten(0, 2).double()
-        self.mean = levels.mean(0).float() + 0.5
-        self.scale = levels.std(0).float().clamp_min(1.0)
+        levels = in_float64(self.fit.flatten(0, 2))
+        self.mean = levels.mean(0).float().to(self.device) + 0.5
+        scale = levels.std(0).float().clamp_min(1.0)
+        self.scale = scale.to(self.device)
+        # From nats in standardised units to nats where a level of 8 bits is the unit.
+        self.log_volume = float(in_float64(scale).log().mean()) * config.features
         self.model = model.to(self.device)
         self.initialise()
         # From the latent on: the order of weights in the vectors of all checkpoints.
@@ -172,11 +175,6 @@ class DefectFlow(Experiment):
             order = torch.randperm(len(self.fit), generator=own).to(self.device)
             self._epoch = epoch, order
         return self._epoch[1][place * self.config.batch : (place + 1) * self.config.batch]
-
-    @cached_property
-    def log_volume(self) -> float:
-        """From nats in standardised units to nats where a level of 8 bits is the unit."""
-        return float(self.scale.double().log().mean()) * self.config.features
 
     def standardised(self, levels: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return levels ``(..., 3)`` dequantised (uniform noise; its mean without a generator)."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datasets.images import IMAGES, OWN, download, is_here, load_images
 from datasets.own import DataError
@@ -197,4 +197,7 @@ def bytes_of_signed(x: Tensor) -> Tensor:
 
 def one_hot(labels: Tensor, classes: int) -> Tensor | None:
     """Return labels ``(B,)`` as one-hot vectors ``(B, classes)``, or ``None`` for no classes."""
-    return nn.functional.one_hot(labels, classes).float() if classes else None
+    if not classes:
+        return None
+    # torch's own asks for the largest label, for which a device other than CUDA has to be awaited.
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
