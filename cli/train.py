@@ -32,6 +32,7 @@ from training.core import collectives
 from training.core.config import RENAMED, ConfigError, RunConfig
 from training.core.devices import best_device
 from training.core.family import DataKind, Own
+from training.core.plane_flow import POINT_DATA
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
 
@@ -50,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.word == "check":
             return _check(options)
         if options.word == "compare":
-            return _compare(options, _device(options.device))
-        device = torchrun.join(options.device) if torchrun.launched() else _device(options.device)
+            return _compare(options, _device(options.device, POINT_DATA))
+        device = torchrun.join(options.device) if torchrun.launched() else _device_for(options)
         if not collectives.leads():
             return torchrun.follow(device)
         if options.word != "resume":
@@ -131,14 +132,21 @@ def _flags(name: str) -> list[str]:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1, mps; the best one there is if left out."
+        "--device",
+        help="cpu, cuda, cuda:1, mps, xpu; if left out, the one on which the family is faster.",
     )
     parser.add_argument("--quiet", action="store_true", help="No progress bar.")
 
 
-def _device(name: str | None) -> str:
+def _device_for(options: argparse.Namespace) -> str:
+    resumed = options.word == "resume"
+    family = Run(options.run).family if resumed else FAMILIES[options.word]
+    return _device(options.device, family.training.data)
+
+
+def _device(name: str | None, kind: DataKind) -> str:
     if name is None:
-        return best_device()
+        return best_device(kind.faster_on)
     try:
         float(torch.zeros(1, device=name))  # some devices hold no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:

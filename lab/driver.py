@@ -88,7 +88,8 @@ def drive(
         try:
             return _Drive(run, status, device, send, receive).go()
         except Exception as error:
-            status = replace(run.status(), state="failed", message=_sentence(error))
+            words = _sentence(error)
+            status = replace(run.status(), state="failed", message=words, device=device)
             with suppress(OSError):
                 run.write_status(status)
                 (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")

@@ -30,6 +30,7 @@ from lab.workers import Worker, Workers, find_place
 from paths import ROOT
 from registry import Family
 from training.core.config import RunConfig
+from training.core.devices import suited
 from training.core.family import Own
 
 __all__ = ["Lab", "get_lab", "runs_folder"]
@@ -84,6 +85,10 @@ class Lab:
     def devices(self) -> list[str]:
         """One entry per training that may run at the same time."""
         return self._workers.place.devices
+
+    def devices_for(self, family: Family) -> list[str]:
+        """Return those of its devices on which runs of a family train."""
+        return suited(self.devices, family.training.data.faster_on)
 
     # -- starting and ending ------------------------------------------------------------------
 
@@ -224,8 +229,7 @@ class Lab:
             view = self._views.get(run_id)
             if view is not None:
                 if run_id in self._queue:
-                    limit, slots = self.rules.running, len(self.devices)
-                    self._queue.place(view, self._workers.views(), limit, slots)
+                    self._queue.place(view, self._workers.views(), self.rules.running)
                 return copy(view)
         run = self.store.get(run_id)
         if run is None:
@@ -299,17 +303,26 @@ class Lab:
         return self._queue.order(self._workers.views(), self.rules.running)
 
     def _enqueue(self, view: View, *, patient: bool) -> None:
+        view.devices = self.devices_for(view.run.family)
         self._views[view.run.id] = view
         self._become(view, "queued", "")
         self._queue.add(view, patient=patient)
         self._start_next()
 
     def _start_next(self) -> None:
-        for device in self._workers.free():
+        for _ in self._workers.free():
             # One at a time: each start changes whose turn it is.
-            ready = [run_id for run_id in self._turns()[0] if run_id not in self._workers]
-            if ready:
-                self._start(self._queue.serve(ready[0]), device)
+            if (ready := self._ready()) is not None:
+                self._start(self._queue.serve(ready.run.id), self._free_for(ready)[0])
+
+    def _ready(self) -> View | None:
+        """Return the first run in line that can start: for what others wait for may be busy."""
+        views = {view.run.id: view for view in self._queue}
+        order = (views[run_id] for run_id in self._turns()[0] if run_id not in self._workers)
+        return next((view for view in order if self._free_for(view)), None)
+
+    def _free_for(self, view: View) -> list[str]:
+        return [device for device in self._workers.free() if device in view.devices]
 
     def _start(self, view: View, device: str) -> None:
         try:
@@ -347,12 +360,16 @@ class Lab:
         """Park what nobody looks at, stop what has had its time."""
         now = time.monotonic()
         with self._lock:
-            ending = sum(worker.is_ending for worker in self._workers.values())
-            wanted = len(self._turns()[0]) - ending  # slots, for who waits
-            for worker in self._workers.values():
+            order = self._turns()[0]
+            wanted = [view.devices for view in self._queue if view.run.id in order]
+            # Those that are ending make room for somebody already.
+            for worker in sorted(self._workers.values(), key=lambda w: not w.is_ending):
+                devices = worker.view.devices
                 if not worker.is_ending:
-                    worker.end(self.limits.verdict(worker, now, others_wait=wanted > 0))
-                    wanted -= worker.is_ending
+                    verdict = self.limits.verdict(worker, now, others_wait=devices in wanted)
+                    worker.end(verdict)
+                if worker.is_ending and devices in wanted:
+                    wanted.remove(devices)
 
     # -- making room --------------------------------------------------------------------------
 

@@ -69,18 +69,26 @@ class Queue:
         """Note how long a run took that has finished."""
         self._durations.append(seconds)
 
-    def place(self, view: View, at_work: Collection[View], limit: int, slots: int) -> None:
-        """Write into a view how many start before it, when it starts, and if it is held."""
+    def place(self, view: View, at_work: Collection[View], limit: int) -> None:
+        """Write into a view how many start before it, when it starts, and if it is held.
+
+        Args:
+            view: of a run that waits.
+            at_work: views of the runs that train now.
+            limit: runs of one owner that may train at a time; 0 for any number.
+        """
         order, held = self.order(at_work, limit)
         run_id = view.run.id
         view.held = run_id in held
         if view.held:
             view.ahead, view.wait = len(order) + held.index(run_id), None
             return
-        left = [other.seconds_left() for other in at_work]
+        rivals = {other.run.id for other in self._views if other.devices == view.devices}
+        order = [waiting for waiting in order if waiting in rivals]
+        left = [other.seconds_left() for other in at_work if other.devices == view.devices]
         typical = sorted(self._durations)[len(self._durations) // 2] if self._durations else None
         view.ahead = order.index(run_id)
-        view.wait = waits(view.ahead + 1, slots, left, typical)[-1]
+        view.wait = waits(view.ahead + 1, len(view.devices), left, typical)[-1]
 
 
 def in_turn(

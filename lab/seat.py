@@ -234,6 +234,10 @@ class Seat:
         """The devices that may train at the same time, one entry per training."""
         return list(self._lab.devices)
 
+    def devices_for(self, family: Family) -> list[str]:
+        """Return those of them on which runs of a family train."""
+        return self._lab.devices_for(family)
+
     def answers(self) -> Answers:
         """Return where this person's answers to the exercises are kept."""
         return Answers(self._lab.store.root, self.who)

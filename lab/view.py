@@ -28,7 +28,9 @@ class View:
         snapshot: its newest one.
         live: values of the knobs that can be changed while it runs.
         seq: grows with each change, so that a page knows what it has drawn already.
-        ahead: runs before it in the queue.
+        devices: those of the lab on which it trains, one entry per training at a time; empty if it
+            was neither started nor put in line since the lab began.
+        ahead: runs before it in the queue that wait for the same devices.
         wait: seconds until it starts, as far as anybody knows.
         held: whether it waits for another run of its owner, however many slots are free.
         access: to whom it belongs.
@@ -42,6 +44,7 @@ class View:
     snapshot: Snapshot | None = None
     live: dict[str, float] = field(default_factory=dict)
     seq: int = 0
+    devices: list[str] = field(default_factory=list)
     ahead: int = 0
     wait: float | None = None
     held: bool = False

@@ -22,7 +22,7 @@ from lab.runs.files import RunError
 from lab.view import View
 from lab.worker import work
 from training.core.config import ConfigError
-from training.core.devices import slots, threads_for, usable_cores
+from training.core.devices import slots, this_machine, threads_for, usable_cores
 
 LONGEST_TMPDIR = 60  # characters; a socket's path may have 104, and its own name some 30 of them
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
@@ -273,7 +273,7 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
     """Return this machine, or the cluster that ``GENLAB_RAY_ADDRESS`` names.
 
     Raises:
-        RulesError: ``GENLAB_SLOTS`` is no number of trainings.
+        RulesError: ``GENLAB_SLOTS`` or ``GENLAB_DEVICE`` is nothing of the kind.
         RunError: there is no such cluster.
     """
     try:
@@ -284,7 +284,7 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
 
 def _find_place(rules: Rules, devices: list[str] | None) -> Place:
     if not os.environ.get("GENLAB_RAY_ADDRESS"):
-        return Place(devices or slots(rules.slots_cpu, rules.slots_gpu), work)
+        return Place(devices or slots(this_machine(), rules.slots_cpu, rules.slots_gpu), work)
     from lab.ray.cluster import find_cluster
     from lab.ray.worker import work as work_on_the_cluster
 

@@ -197,7 +197,7 @@ def test_every_call_of_a_seat_is_covered():
     known = {"command", "resume", "rename", "share", "delete"}  # those of attempts()
     known |= {"stop_all", "resume_all", "compare", "delete_comparison"}
     reading = {"runs", "get", "may_change", "view", "wait", "active", "hidden"}
-    reading |= {"comparisons", "devices"}
+    reading |= {"comparisons", "devices", "devices_for"}
     own = {"submit", "submit_all", "bring_in", "signed_in", "lab", "who"}
     public = {name for name in vars(Seat) if not name.startswith("_")}
     assert public <= known | reading | own

@@ -400,6 +400,27 @@ def test_a_number_of_slots_that_is_none_is_a_line(tmp_path, capsys, monkeypatch,
         Lab(tmp_path / "runs")
 
 
+@pytest.mark.parametrize(("device", "reason"), [("cuda:63", "not here"), ("abacus", "must be")])
+def test_a_device_of_the_environment_that_is_none_is_a_line(
+    tmp_path, capsys, monkeypatch, device, reason
+):
+    monkeypatch.setenv("GENLAB_DEVICE", device)
+    assert main(["nice", "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "GENLAB_DEVICE" in told.err
+    assert reason in told.err
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RulesError, match="GENLAB_DEVICE"):
+        Lab(tmp_path / "runs")
+
+
+def test_the_flag_counts_more_than_the_environment(tmp_path, quickly, monkeypatch):
+    monkeypatch.setenv("GENLAB_DEVICE", "cuda:63")
+    final, _ = quickly("nice", *flags(SMALL["nice"]), "--out", tmp_path / "run")
+    assert final["device"] == "cpu"
+
+
 @pytest.mark.parametrize(
     "flags",
     [["--device", "meta"], ["--device", "nonsense"]],

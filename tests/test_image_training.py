@@ -677,7 +677,7 @@ SLOW_IDS = ["-".join([s, *map(str, v.values()), f"seed{seed}"]) for s, v, seed i
 @pytest.mark.parametrize(("stem", "values", "seed"), SLOW, ids=SLOW_IDS)
 def test_every_corner(stem, values, seed):
     values = {**values, "dataset": "digits", "seed": seed}
-    survives(stem, values, steps=200, total=1000, device=best_device())
+    survives(stem, values, steps=200, total=1000, device=best_device("gpu"))
 
 
 @pytest.mark.slow
@@ -688,7 +688,7 @@ def test_small_batches_at_the_highest_learning_rate(stem, seed):
     values = {**FAST, "dataset": "digits", "seed": seed}  # the rest as the page offers it
     if stem == "nice_images":
         values["hidden"] = 500
-    survives(stem, values, steps=200, total=1000, device=best_device())
+    survives(stem, values, steps=200, total=1000, device=best_device("gpu"))
 
 
 # -- as a run ---------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from lab.ray.cluster import ADDRESS, Cluster, find_cluster, need
 from lab.ray.trainer import Trainer
 from lab.store import Run, RunError, Status
 from registry import FAMILIES
+from training.core.config import ConfigError
 
 NICE = FAMILIES["nice"]
 ROOT = Path(__file__).parent.parent
@@ -81,7 +82,13 @@ def test_what_a_cluster_offers_and_a_training_asks_for(monkeypatch):
     monkeypatch.delenv("GENLAB_SLOTS", raising=False)
     monkeypatch.delenv("GENLAB_DEVICE", raising=False)
     assert Cluster(cpus=3, gpus=0, largest=2).slots() == ["cpu"] * 3
+    both = ["cuda"] * 2 + ["cpu"] * 14
+    assert Cluster(cpus=16, gpus=2, largest=8).slots() == both
+    assert Cluster(cpus=16, gpus=2, largest=8).slots(on_cpu=3) == both[:5]
+    monkeypatch.setenv("GENLAB_DEVICE", "cuda")
     assert Cluster(cpus=16, gpus=2, largest=8).slots() == ["cuda"] * 2
+    with pytest.raises(ConfigError, match="not here"):
+        Cluster(cpus=3, gpus=0, largest=2).slots()
     monkeypatch.setenv("GENLAB_DEVICE", "cpu")
     monkeypatch.setenv("GENLAB_SLOTS", "5")
     assert Cluster(cpus=16, gpus=2, largest=8).slots() == ["cpu"] * 5

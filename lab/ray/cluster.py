@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lab.runs.files import RunError
 from paths import ROOT
-from training.core.devices import slots_wanted
+from training.core.devices import DEVICE, Machine, slots
 
 ADDRESS = "GENLAB_RAY_ADDRESS"
 ANSWER = 60.0  # seconds that a cluster may take to answer
@@ -35,12 +35,11 @@ class Cluster:
     def slots(self, on_cpu: int = 0) -> list[str]:
         """Return one device per training at a time; see :func:`training.core.devices.slots`.
 
-        Args:
-            on_cpu: trainings at a time on processors; 0 for as many as there are CPUs.
+        Raises:
+            ConfigError: ``GENLAB_DEVICE`` or ``GENLAB_SLOTS`` is nothing of the kind.
         """
-        if self.gpus and os.environ.get("GENLAB_DEVICE", "") != "cpu":
-            return ["cuda"] * self.gpus
-        return ["cpu"] * slots_wanted(on_cpu or max(1, self.cpus))
+        machine = Machine(("cuda",) * self.gpus, max(1, self.cpus))
+        return slots(machine.only(os.environ.get(DEVICE, "")), on_cpu)
 
 
 def find_cluster() -> Cluster | None:

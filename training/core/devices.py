@@ -1,4 +1,4 @@
-"""Where trainings run: CUDA, then MPS, then CPU.
+"""Where trainings run: each family where it is faster, as far as the machine has that.
 
 One at a time on each GPU; on CPUs as many as there are cores to spare.
 """
@@ -6,37 +6,99 @@ One at a time on each GPU; on CPUs as many as there are cores to spare.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
 from training.core.config import ConfigError
 
 MAX_SLOTS = 512
+DEVICE = "GENLAB_DEVICE"
+
+FasterOn = Literal["cpu", "gpu"]
 
 
-def slots(on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
-    """Return the devices that may train at the same time, one entry per training.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is to train on.
 
-    ``GENLAB_SLOTS`` sets the number on the CPU, ``GENLAB_DEVICE=cpu`` leaves the GPU alone.
+    Attributes:
+        gpus: the name of each; on a cluster they have no numbers.
+        cores: of processors, to spare for trainings; 0 where these are to be on GPUs alone.
+    """
+
+    gpus: tuple[str, ...]
+    cores: int
+
+    def only(self, wanted: str) -> Machine:
+        """Return the part of it that somebody asks for.
+
+        Args:
+            wanted: ``cpu``; ``cuda``, ``mps`` or ``xpu``, perhaps with a number; empty for all.
+
+        Raises:
+            ConfigError: there is no such device, here or anywhere.
+        """
+        if wanted in ("", "cpu"):
+            return replace(self, gpus=()) if wanted else self
+        if not re.fullmatch(r"(cuda|mps|xpu)(:\d{1,3})?", wanted, re.ASCII):
+            known = "cpu, cuda, cuda:1 (the second GPU), mps or xpu"
+            raise ConfigError(f"{DEVICE} must be {known}; {wanted[:40]!r} is not.")
+        gpus = tuple(gpu for gpu in self.gpus if wanted in (gpu, gpu.partition(":")[0]))
+        if not gpus:
+            there = ", ".join(["cpu", *dict.fromkeys(self.gpus)])
+            raise ConfigError(f"{DEVICE} is {wanted}, which is not here. There is: {there}.")
+        return Machine(gpus, 0)
+
+
+def this_machine() -> Machine:
+    """Return what this machine has, or the part of it that ``GENLAB_DEVICE`` names.
+
+    Raises:
+        ConfigError: it has no such device.
+    """
+    # Counting does not create a context on the GPU: only the trainings themselves touch it.
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    gpus += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
+    gpus += ["mps"] if torch.backends.mps.is_available() else []
+    cores = len(usable_cores()) or os.cpu_count() or 2
+    return Machine(tuple(gpus), max(2, cores - 1)).only(os.environ.get(DEVICE, ""))
+
+
+def slots(machine: Machine, on_cpu: int = 0, on_each_gpu: int = 1) -> list[str]:
+    """Return the devices that may train at the same time, one entry per training, GPUs first.
+
+    ``GENLAB_SLOTS`` sets the number on the CPU.
 
     Args:
-        on_cpu: trainings at a time on the processor; 0 for as many as it has cores to spare.
+        machine: what there is.
+        on_cpu: trainings at a time on processors; 0 for as many as have cores to spare, besides
+            the one that each training on a GPU needs.
         on_each_gpu: trainings at a time on each GPU.
 
     Raises:
         ConfigError: ``GENLAB_SLOTS`` is no number of trainings.
     """
-    wanted = os.environ.get("GENLAB_DEVICE", "")
-    # Counting does not create a context on the GPU: only the trainings themselves touch it.
-    if wanted != "cpu" and torch.cuda.device_count():
-        return [f"cuda:{i}" for i in range(torch.cuda.device_count())] * on_each_gpu
-    if wanted != "cpu" and torch.backends.mps.is_available():
-        return ["mps"] * on_each_gpu
-    cores = len(usable_cores()) or os.cpu_count() or 2
-    return ["cpu"] * slots_wanted(on_cpu or max(2, cores - 1))
+    on_gpus = list(machine.gpus) * on_each_gpu
+    if not machine.cores:
+        return on_gpus
+    return on_gpus + ["cpu"] * slots_wanted(on_cpu or max(1, machine.cores - len(on_gpus)))
+
+
+def suited(devices: Sequence[str], faster_on: FasterOn) -> list[str]:
+    """Return those of some devices on which a family is faster; all of them if none is such.
+
+    Examples:
+        >>> suited(["cuda:0", "cpu", "cpu"], "cpu")
+        ['cpu', 'cpu']
+        >>> suited(["cpu", "cpu"], "gpu")
+        ['cpu', 'cpu']
+    """
+    return [d for d in devices if (d == "cpu") == (faster_on == "cpu")] or list(devices)
 
 
 def slots_wanted(otherwise: int) -> int:
@@ -61,9 +123,13 @@ def usable_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def best_device() -> str:
-    """Return the device that a single training should use."""
-    return slots()[0]
+def best_device(faster_on: FasterOn) -> str:
+    """Return the device of this machine that a single training should use.
+
+    Raises:
+        ConfigError: ``GENLAB_DEVICE`` or ``GENLAB_SLOTS`` is nothing of the kind.
+    """
+    return suited(slots(this_machine()), faster_on)[0]
 
 
 def threads_for(wanted: int, trainings: int = 1, cores: int = 0) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch.nn import Module
 
 from training.core.config import RunConfig
+from training.core.devices import FasterOn
 from training.core.experiment import Experiment
 
 Progress = Callable[[int, int], None]  # bytes that have come, bytes in all
@@ -72,6 +73,7 @@ class DataKind:
         fetched: names of those that do not come with the lab.
         is_here: says whether a known set is on this machine.
         download: brings a known set that is not: ``download(name, progress)``.
+        faster_on: where models of it train faster, as measured (docs/numbers.md).
         fits: refuses data that cannot be trained on with some settings: ``fits(config, own)``.
             Raises ``ConfigError`` or ``DataError``.
         facts: what a model has to know besides settings, the shape of images say: names of arrays
@@ -88,6 +90,7 @@ class DataKind:
     fetched: frozenset[str] = frozenset()
     is_here: Callable[[str], bool] = _always
     download: Callable[[str, Progress], object] | None = None
+    faster_on: FasterOn = "gpu"
     fits: Callable[[Any, Any], object] = _nothing
     facts: Mapping[str, Callable[[object], Any]] = field(default_factory=dict)
 

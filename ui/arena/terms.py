@@ -215,7 +215,8 @@ def _start(terms: Terms) -> None:
     with refusals("arena.refused"):
         waiting = st.spinner("Measuring the pace of each model, some seconds")
         with waiting if terms.config.seconds else nullcontext():
-            steps = steps_measured_elsewhere(terms, lab().devices[0])
+            device = lab().devices_for(ENTRANTS[terms.entrants[0]].family)[0]
+            steps = steps_measured_elsewhere(terms, device)
         entries = entries_for(terms, steps)
         ids = lab().submit_all([(entry.entrant.family, entry.config) for entry in entries])
         made = [Entry(e.entrant, e.seed, e.config, i) for e, i in zip(entries, ids, strict=True)]

@@ -26,6 +26,7 @@ from ui.common.plain import plain, refusals, refuse
 from ui.common.run_words import (
     address,
     badge,
+    device_words,
     drawing,
     duration,
     latest_run,
@@ -257,6 +258,7 @@ def _progress(view: View, shipped: bool) -> None:
             words.append(f"learning rate now {rate:.2g}")
     elif status.seconds:
         words.append(f"{duration(status.seconds)} of training")
+    words += device_words(view)
     if status.skipped:
         words.append(f":orange[{status.skipped} steps skipped: loss or gradient not finite]")
     part = min(status.step / status.total, 1.0) if status.total else 0.0

@@ -117,6 +117,17 @@ def rate_words(rate: float) -> str:
     return f"{1 / rate:,.{0 if rate <= 0.1 else 1}f} s a step"
 
 
+def device_words(view: View) -> list[str]:
+    """Return where a run trains or waits to, and why; nothing where the lab has no choice."""
+    choice = len({device == "cpu" for device in lab().devices}) == 2
+    if not (choice and view.devices and view.status.active):
+        return []
+    if view.devices[0] == "cpu":
+        return ["on the CPU, faster in 2-D"]
+    where = "a GPU" if view.status.state == "queued" else view.status.device
+    return [f"on {where}, faster for images"]
+
+
 def line_words(view: View) -> str:
     """Return where a run stands in the queue, and how long it waits as far as can be estimated."""
     if view.held:
