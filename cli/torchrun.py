@@ -14,7 +14,7 @@ from lab.store import Run
 from registry import Family
 from training.core.collectives import LostProcess, size, with_all
 from training.core.config import ConfigError
-from training.core.devices import threads_for
+from training.core.devices import DEVICE, threads_for
 from training.core.distributed import agree, begin, update
 
 PATIENCE = timedelta(hours=1)  # followers wait while the leader measures and draws
@@ -45,14 +45,16 @@ def join(wanted: str | None) -> str:
     """Meet the other processes; return the device of this one.
 
     Args:
-        wanted: what the command line says: ``"cpu"``, ``"cuda"`` or ``None`` for the best.
+        wanted: what the command line says: ``"cpu"``, ``"cuda"`` or ``None`` for what the
+            environment says, or the best.
 
     Raises:
         ConfigError: there are fewer GPUs than processes, or no such device.
     """
     place = int(os.environ.get("LOCAL_RANK", "0"))
+    wanted = wanted or os.environ.get(DEVICE) or None
     if wanted not in (None, "cpu", "cuda"):
-        raise ConfigError(f"--device {wanted} is for one process; with torchrun it is cpu or cuda.")
+        raise ConfigError(f"{wanted} is for one process; with torchrun it is cpu or cuda.")
     gpus = torch.cuda.device_count() if wanted != "cpu" else 0
     device = f"cuda:{place}" if gpus or wanted == "cuda" else "cpu"
     if device != "cpu" and place >= gpus:

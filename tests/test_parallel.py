@@ -20,6 +20,7 @@ from lab.store import Run
 from lab.workers import PRELOAD
 from registry import FAMILIES
 from training.core import collectives, distributed
+from training.core.config import ConfigError
 from training.core.experiment import Experiment
 from training.core.loop import train
 
@@ -46,6 +47,14 @@ def experiment(stem: str) -> Experiment:
 def some_steps(learner: Experiment) -> list[dict]:
     training = train(learner, log_every=1, snapshots=False, measure_every=10**9)
     return [dict(next(training).losses) for _ in range(STEPS + 1)][1:]
+
+
+@pytest.mark.parametrize(("device", "reason"), [("cuda:1", "cpu or cuda"), ("cuda", "0 GPUs")])
+def test_a_device_of_the_environment_counts_for_several_processes_too(device, reason, monkeypatch):
+    monkeypatch.setenv("GENLAB_DEVICE", device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=reason):
+        torchrun.join(None)
 
 
 def first_or_second(rank: int, port: int, stems: list[str], folder: str) -> None:

@@ -226,6 +226,20 @@ LAB = [
         "test_lab.py::test_two_train_at_once_and_the_others_wait_in_line",
     ),
     m(
+        "what is faster on a CPU trains on a GPU",
+        "suited",
+        '(d == "cpu") == (faster_on',
+        '(d == "cpu") != (faster_on',
+        "test_devices.py::test_each_family_gets_the_devices_on_which_it_is_faster",
+    ),
+    m(
+        "who waits for a GPU is before who waits for a processor",
+        "Queue.place",
+        "if other.devices == view.devices}",
+        "}",
+        "test_devices.py::test_who_waits_for_other_devices_is_not_before_it",
+    ),
+    m(
         "single runs wait behind comparisons",
         "Queue.add",
         "patient or v.run.id not in self._patient",
