@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from conftest import wait_until
 
 from lab.lab import Lab
 from lab.queue import Queue
+from lab.rules import Rules
 from lab.seat import Seat
 from lab.store import Run, Status
 from lab.view import View
@@ -139,6 +141,23 @@ def test_a_page_says_where_a_run_is_and_why_where_there_is_a_choice(lab, monkeyp
     assert words("finished", ["cpu"]) == words("running", []) == []
     monkeypatch.setattr(lab._workers, "place", replace(lab._workers.place, devices=["cpu"]))
     assert words("running", ["cpu"]) == []
+
+
+def test_a_pause_makes_room_only_for_those_who_wait_for_its_devices(lab, tmp_path, monkeypatch):
+    paused = submit(lab, "nice", iterations=5000)
+    wait_until(lambda: lab.view(paused).status.state == "running")
+    lab.command(paused, "pause")
+    wait_until(lambda: lab.view(paused).status.state == "paused")
+    monkeypatch.setattr(lab.limits, "rules", Rules(park_minutes=60))
+    lab._workers[paused].paused_since = -math.inf
+    others = {"image": ["cuda:63"], "plane": ["cpu"]}
+    for name, devices in others.items():
+        with lab._lock:  # nothing else looks meanwhile
+            lab._queue.add(View(Run(tmp_path / name), Status(state="queued"), devices=devices))
+            lab._keep_limits()
+            assert lab._workers[paused].is_ending == (devices == ["cpu"])
+            lab._queue.remove(name)
+    wait_until(lambda: lab.view(paused).status.state == "stopped")
 
 
 def test_who_waits_for_other_devices_is_not_before_it(tmp_path):
