@@ -198,9 +198,16 @@ def test_every_call_of_a_seat_is_covered():
     known |= {"stop_all", "resume_all", "compare", "delete_comparison"}
     reading = {"runs", "get", "may_change", "view", "wait", "active", "hidden"}
     reading |= {"comparisons", "devices", "devices_for"}
-    own = {"submit", "submit_all", "bring_in", "signed_in", "lab", "who"}
+    own = {"submit", "submit_all", "bring_in", "signed_in", "lab", "who", "answers"}
     public = {name for name in vars(Seat) if not name.startswith("_")}
     assert public <= known | reading | own
+
+
+def test_nobody_sees_the_answers_of_another(crowd):
+    ann, ben, teacher, stranger, _ = crowd
+    ann.answers().save({"nice-1": {"guess": 3}})
+    assert ann.answers().load() == {"nice-1": {"guess": 3}}
+    assert all(seat.answers().load() == {} for seat in (ben, teacher, stranger))
 
 
 def test_a_comparison_is_seen_by_who_sees_its_runs_and_deleted_by_their_owner(crowd):
