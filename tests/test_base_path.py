@@ -80,6 +80,7 @@ def links_of(page, url: str) -> set[str]:  # noqa: F811
     return inner
 
 
+@pytest.mark.slow
 def test_links_of_a_lesson_and_of_the_arena_stay_below_the_path(server, page):  # noqa: F811
     for stem in ("realnvp", "arena"):
         own = sorted(link for link in links_of(page, f"{server.url}/{stem}") if "?" in link)

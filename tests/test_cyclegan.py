@@ -563,7 +563,7 @@ def test_the_command_line_takes_own_sets_and_refuses_what_cannot_be(tmp_path, ca
     assert main([*start, "--image-size", "62"]) == 2
     assert "multiple of 4" in capsys.readouterr().err
     assert main([*start, "--dataset", "own"]) == 2
-    assert "trainA" in capsys.readouterr().err
+    assert "two folders of images" in capsys.readouterr().err
     assert main([*start, *small, "--data", str(tmp_path / "data.npz")]) == 0
     run = Run(tmp_path / "run")
     assert run.status().state == "finished"

@@ -70,6 +70,7 @@ def test_the_answer_is_hidden_until_it_is_predicted_and_then_all_stands_side_by_
     assert ONE.answer in words(press(app, "show"))
 
 
+@pytest.mark.slow
 def test_ones_own_run_stands_beside_the_guess_and_is_checked(lab):
     config = ONE.config(solved=True, seed=1)
     app = press(opened(), "predict")

@@ -65,7 +65,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
     return experiment.model.state_dict()
 
 
-@pytest.mark.parametrize("size", ["120k", "156k"])
+@pytest.mark.parametrize("size", [pytest.param("120k", marks=pytest.mark.slow), "156k"])
 def test_what_a_full_disk_did_not_take_is_not_finished(mount, tmp_path, size):
     path = mount(size) / "run"
     full = command_line(*NICE, "--out", str(path))
@@ -95,6 +95,7 @@ def test_a_disk_that_is_full_at_once_is_a_sentence(mount):
     assert "No space left on device" in full.stderr
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_not_saved_is_not_done(mount, tmp_path):
     folder = mount("1m") / "comparison"
     words = ["compare", "--families", "nice", "--seeds", "1", "--steps", "1000", "--batch", "64"]

@@ -58,6 +58,7 @@ def test_a_run_with_three_interventions_and_a_pause_is_repeated_by_its_command(t
     assert not same(weights(run), weights(plain)), "they did change something"
 
 
+@pytest.mark.slow
 def test_steps_of_one_side_alone_are_repeated(tmp_path):
     family = FAMILIES["gan"]
     run = Run.create(tmp_path / "run", family, family.training.config(**GAN))
@@ -72,6 +73,7 @@ def test_steps_of_one_side_alone_are_repeated(tmp_path):
     assert same(weights(run), weights(repeated(run, tmp_path / "again")))
 
 
+@pytest.mark.slow
 def test_what_a_kill_undid_is_not_remembered_and_a_stop_that_was_resumed_is_not_repeated(tmp_path):
     run = create(tmp_path / "run")
     go(run, {30: [("set", "learning_rate", 0.002)], 31: [("stop",)]})

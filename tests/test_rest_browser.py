@@ -82,6 +82,7 @@ def stale(folder: Path, stem: str = "realnvp") -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_pages_rest_while_a_run_trains_and_another_only_says_so(tmp_path, page):  # noqa: F811
     server = Server(tmp_path)
     try:
