@@ -32,10 +32,15 @@ class Watched:
         tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         tab.on("console", lambda line: line.type == "error" and self.wrong.append(line.text))
         tab.on("requestfailed", lambda request: self.wrong.append(request.url))
+        tab.on("response", self._refused)
 
     def _count(self, frame: bytes | str) -> None:
         if isinstance(frame, bytes):
             self.runs += proto.ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished"
+
+    def _refused(self, answer) -> None:
+        if answer.status >= 400:
+            self.wrong.append(f"{answer.status} {answer.url}")
 
     def open(self, url: str) -> None:
         open_page(self.tab, url)
