@@ -9,7 +9,8 @@ from ui.common.curves import draw_curves, pace
 from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.gan.explore import explore
-from ui.gan.plane import draw_losses, show_beliefs, show_health
+from ui.gan.health import samples_of, show_look
+from ui.gan.plane import draw_losses, show_beliefs, show_health, show_loss
 from ui.gan.quality import checks
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
@@ -19,10 +20,13 @@ from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of,
 def draw_images(moment: Moment) -> None:
     """Draw real images, samples, health, curves and a slider through the history of a run."""
     left, middle, right = st.columns([1, 1, 0.9])
-    draw_real(moment, left, COLUMNS)
-    draw_samples(moment, middle, COLUMNS)
+    draw_real(moment, left)
+    draw_samples(moment, middle)
+    look = samples_of(moment)
     with right:
-        show_health(moment)
+        show_health(moment, look)
+        show_look(look)
+        show_loss(moment)
         show_beliefs(moment)
     history_slider(moment)
     _curves(moment)

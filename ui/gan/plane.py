@@ -15,6 +15,7 @@ from lab.store import Run
 from lab.view import View
 from metrics.gan_health import health
 from metrics.plane import SAMPLES, Truth
+from metrics.samples import Look
 from training.core.gan_losses import LOSSES
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
@@ -55,7 +56,7 @@ SCORES = {
 
 @live
 def draw_duel(moment: Moment) -> None:
-    """Draw the duel with its history, its health and its numbers."""
+    """Draw the duel with its history, its health and losses beside it, and its numbers below."""
     left, right = st.columns([1.25, 1])
     with left:
         show_training(moment, panels)
@@ -64,11 +65,18 @@ def draw_duel(moment: Moment) -> None:
             "bent by the generator, the denser the more opaque. Arrows: where the gradient pushes "
             "a fake point, long ones shortened."
         )
+    look = samples_of(moment)
     with right:
-        show_health(moment, _modes(moment.run))
-        _scores(moment)
+        show_health(moment, look, _modes(moment.run))
+        draw_losses(moment, st)
         show_beliefs(moment)
-    _curves(moment)
+    left, right = st.columns([1.25, 1])
+    with left:
+        _scores(moment)
+        _distances(moment)
+    with right:
+        show_look(look)
+        show_loss(moment)
     draw_tenths(moment, _tenths, "real", "Real and fake points at every tenth")
 
 
@@ -89,15 +97,17 @@ def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
     return [Panel("The duel", moment.target["box"], layers, "The duel")]
 
 
-def show_health(moment: Moment, modes: int = 0) -> None:
-    """Draw the health light of a duel, and what its loss is about."""
+def show_health(moment: Moment, look: Look | None, modes: int = 0) -> None:
+    """Draw the health light of a duel; ``look`` is at its samples."""
     view = moment.view
-    look = samples_of(moment)
     found = health(view.rows, view.status.total, modes, look)
     names = {"collapse": "Mode collapse", "far": "Far from real"}
     show_light(found, discriminator="Discriminator", **names)
-    show_look(look)
-    st.caption(LOSSES[loss_of(view)].about)
+
+
+def show_loss(moment: Moment) -> None:
+    """Say what the loss of a duel is about."""
+    st.caption(LOSSES[loss_of(moment.view)].about)
 
 
 def _modes(run: Run) -> int:
@@ -140,12 +150,10 @@ def draw_losses(moment: Moment, where) -> None:
     draw_curves(moment, where, "loss", names, "loss", "Losses of both networks")
 
 
-def _curves(moment: Moment) -> None:
-    left, right = st.columns(2)
-    draw_losses(moment, left)
+def _distances(moment: Moment) -> None:
     if last_with(moment.rows, "js_to_truth"):
         names, unit = {"js_to_truth": "JS", "kl_to_truth": "KL"}, "distance to the truth [nats]"
-        draw_curves(moment, right, "distance", names, unit, "KL and JS to the truth", log=True)
+        draw_curves(moment, st, "distance", names, unit, "KL and JS to the truth", log=True)
 
 
 def _tenths(run: Run, steps: Sequence[int], shade: str) -> list[Image.Image]:
