@@ -25,8 +25,8 @@ with st.expander("What is compared, and what the numbers are", icon=":material/s
 if comparison is None:
     st.info(
         "Nothing has been compared yet. **Classic** sets RealNVP against Glow on 1,000 "
-        "points of a mixture of Gaussians, five seeds each: some minutes. Or choose on the left, "
-        "and press **Compare**."
+        "points of a mixture of Gaussians, five seeds each: some minutes. Or choose in the "
+        "sidebar, and press **Compare**."
     )
 else:
     pick(known)

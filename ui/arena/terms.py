@@ -166,35 +166,30 @@ def buttons(terms: Terms | None, comparison: Comparison | None, pairs: Pairs) ->
     states = [view.status.state for _, view in pairs if view is not None]
     active = any(view.status.active for _, view in pairs if view is not None)
     ids = [view.run.id for _, view in pairs if view is not None]
-    columns = st.columns(5)
 
-    def draw(place: int, label: str, icon: str, enabled: bool, click, *args, **options) -> None:
-        columns[place].button(
+    def draw(label: str, icon: str, enabled: bool, click, *args, **options) -> None:
+        st.button(
             label,
             icon=f":material/{icon}:",
             disabled=not enabled,
             on_click=click,
             args=args,
-            width="stretch",
             key=f"arena.{label.lower()}",
             **options,
         )
 
     tip = "RealNVP against Glow on 1,000 points of a mixture: 1,000 epochs, five seeds."
     primary = {"type": "primary"}
-    draw(0, "Compare", "stadium", terms is not None and not active, _ask, terms, **primary)
-    draw(1, "Classic", "emoji_events", not active, _ask_classic, help=tip)
-    draw(2, "Stop", "stop", active, _stop, ids, help="Keeps what is done; Resume goes on.")
-    can_resume = not active and any(state in UNDONE for state in states)
-    draw(3, "Resume", "resume", can_resume, _resume, ids)
-    with columns[4].popover(
-        "Delete",
-        icon=":material/delete:",
-        width="stretch",
-        disabled=comparison is None or active,
-    ):
-        st.markdown(f"Delete this comparison and its {len(ids)} runs for good?")
-        st.button("Yes, delete it", type="primary", on_click=_delete, args=(comparison,))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
+        draw("Compare", "stadium", terms is not None and not active, _ask, terms, **primary)
+        draw("Classic", "emoji_events", not active, _ask_classic, help=tip)
+        draw("Stop", "stop", active, _stop, ids, help="Keeps what is done; Resume goes on.")
+        can_resume = not active and any(state in UNDONE for state in states)
+        draw("Resume", "resume", can_resume, _resume, ids)
+        disabled = comparison is None or active
+        with st.popover("Delete", icon=":material/delete:", disabled=disabled):
+            st.markdown(f"Delete this comparison and its {len(ids)} runs for good?")
+            st.button("Yes, delete it", type="primary", on_click=_delete, args=(comparison,))
     if (wanted := st.session_state.pop("arena.wanted", None)) is not None:
         _start(wanted)
     if refused := st.session_state.pop("arena.refused", None):
