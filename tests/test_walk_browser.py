@@ -51,10 +51,8 @@ def test_three_exercises_one_after_the_other(server, page) -> None:  # noqa: F81
     expect(page.get_by_text("Stopped").first).to_be_visible()
 
     set_up(page, exercise("Between two digits"), "VAE")
-    expect(page.get_by_text("Click anywhere:")).to_be_visible()
-    said = page.get_by_text("decoded", exact=False).last
+    expect(page.get_by_text("Drag the red point:")).to_be_visible()
+    said = page.locator("output.point:not([hidden])")
     before = said.inner_text()
-    plane = page.get_by_test_id("stVegaLiteChart").last.locator("canvas")
-    box = plane.bounding_box()
-    plane.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.35})
+    page.get_by_role("img", name=re.compile("^Latent plane, test images")).press("ArrowRight")
     until(lambda: said.inner_text() != before, message="the point was not decoded")
