@@ -263,5 +263,7 @@ def _progress(view: View, shipped: bool) -> None:
         words.append(f":orange[{status.skipped} steps skipped: loss or gradient not finite]")
     part = min(status.step / status.total, 1.0) if status.total else 0.0
     st.progress(part, " · ".join(words))
-    if status.message:
+    if status.message and shipped:
+        st.caption(plain(status.message))
+    elif status.message:
         (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))
