@@ -172,7 +172,7 @@ def test_a_digit_drawn_with_the_mouse_is_scored_by_the_autoencoder(server, page)
     paint(page, (0.3, 0.25), (0.7, 0.25), (0.45, 0.8))
     expect(page.get_by_role("combobox", name="Which")).to_have_value("my own digit")
     expect(page.get_by_role("img", name="Image and reconstruction")).to_be_visible()
-    page.get_by_label("Eraser").check()
+    page.get_by_role("checkbox", name="Eraser").check()
     paint(page, (0.2, 0.25), (0.8, 0.25))
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()
 
