@@ -131,7 +131,14 @@ def test_what_cannot_be_done_at_a_step_is_one_line(tmp_path, capsys, words, told
 
 def test_a_file_that_a_stranger_made_gives_what_makes_sense_and_a_command_that_is_safe(tmp_path):
     lines = [
-        '{"step": 3, "what": "set", "name": "x; rm -rf ~", "value": "$(id)"}',
+        '{"step": 3, "what": "set", "name": "loss", "value": "wasserstein"}',
+        '{"step": 3, "what": "set", "name": "x; rm -rf ~", "value": 1}',
+        '{"step": 3, "what": "set", "name": "x", "value": "$(id)"}',
+        '{"step": 3, "what": "set", "name": "--data", "value": "secret.csv"}',
+        '{"step": 3, "what": "set", "name": "x", "value": "\\u0015rm -rf ~\\n"}',
+        '{"step": 3, "what": "set", "name": "x", "value": NaN}',
+        '{"step": 3, "what": "set", "name": "x", "value": 1%s}' % ("0" * 4000),
+        '{"step": 3, "what": "part", "name": "\\u001b[201~"}',
         '{"step": -1, "what": "stop"}',
         '{"step": 4, "what": "explode"}',
         '{"step": 5, "what": "set", "name": ["a"], "value": 1}',
@@ -144,7 +151,7 @@ def test_a_file_that_a_stranger_made_gives_what_makes_sense_and_a_command_that_i
     run = create(tmp_path / "run")
     (run.path / "interventions.jsonl").write_text("\n".join(lines))
     assert [one.step for one in run.interventions.load()] == [3]
-    assert shlex.split(run.command())[-5:-2] == ["--at", "3", "x; rm -rf ~=$(id)"]
+    assert shlex.split(run.command())[-5:-2] == ["--at", "3", "loss=wasserstein"]
     assert Interventions(tmp_path / "none").load() == []
 
 

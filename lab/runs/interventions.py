@@ -7,7 +7,7 @@ Two files of the same form, a JSON object a line: ``interventions.jsonl`` says w
 from __future__ import annotations
 
 import json
-import shlex
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from datasets.files import write_atomic
 from lab.runs.status import MAX_COUNT, Status
 
 MOST = 10_000  # that are kept of a run
+# A run may be a stranger's, and its command line is pasted into a shell: nothing that is an option,
+# ends a paste or moves the cursor.
+_NAME, _TEXT = re.compile(r"[a-z]\w{0,39}", re.ASCII), re.compile(r"[\w.+-]{0,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +145,14 @@ def _read(line: str) -> Intervention | None:
         return None
     if one.what not in ("set", "part", "pause", "stop") or named != bool(one.name):
         return None
-    plain = isinstance(one.value, float | int | bool | str | None)
-    return one if isinstance(one.name, str) and plain else None
+    known = isinstance(one.name, str) and (not named or _NAME.fullmatch(one.name))
+    return one if known and _is_plain(one.value) else None
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is one that a knob can have."""
+    if isinstance(value, str):
+        return _TEXT.fullmatch(value) is not None
+    if isinstance(value, int | float):
+        return abs(value) <= MAX_COUNT  # also false for NaN
+    return value is None
