@@ -235,6 +235,7 @@ def test_a_drawing_is_read() -> None:
         ({"strokes": [STROKE | {"at": [0, float("nan")]}]}, "finite"),
         ({"strokes": [STROKE | {"at": [0, "1"]}]}, "finite"),
         ({"strokes": [STROKE | {"at": [0, True]}]}, "finite"),
+        ({"strokes": [STROKE | {"at": [0, 10**400]}]}, "finite"),
         ({"strokes": [STROKE | {"radius": 0}]}, "radius"),
         ({"strokes": [STROKE | {"radius": 1e300}]}, "radius"),
         ({"strokes": [STROKE | {"weight": -1}]}, "weight"),
@@ -259,7 +260,7 @@ def test_a_point_that_is_asked_for_stays_within_its_window(monkeypatch) -> None:
         assert component.asked_point(key, (0.25, 0.5), BOX) == (0.25, 0.5)
 
 
-FORGED = [None, "x", [1], [1, 2, 3], [1, float("inf")], [1, "2"], {"x": 1}]
+FORGED = [None, "x", [1], [1, 2, 3], [1, float("inf")], [1, 10**400], [1, "2"], {"x": 1}]
 
 
 @pytest.mark.parametrize("value", FORGED)
