@@ -6,11 +6,14 @@ import asyncio
 import gc
 import io
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import wait_until
 from provider import AUTH, section
+from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 from test_start import CLASS
 
@@ -18,7 +21,7 @@ from benchmarks.serving import Served, server
 from benchmarks.visitors import Visitor
 from datasets.files.images import MAX_BYTES
 from datasets.files.sources import MAX_UPLOAD
-from ui.server.uploads import AT_ONCE_PER_SESSION, PER_SESSION, Desk, Refused
+from ui.server.uploads import AT_ONCE_PER_SESSION, PER_SESSION, Desk, Refused, _received
 
 ROOT = Path(__file__).parent.parent
 POINTS = "\n".join(f"{i % 17},{i % 13}" for i in range(200)).encode()
@@ -230,6 +233,93 @@ def test_who_has_not_signed_in_brings_nothing(tmp_path):
     with server(tmp_path / "lab" / "runs", flags, GENLAB_CONFIG=config) as served:
         assert asyncio.run(visit(served.url)) == 403
         assert not files_of(served)
+
+
+NAMES = ["../../x.csv", "/tmp/x.csv", "x\0.csv", "\u202ex.csv", "x" * 3000 + ".csv"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "x" * 10_000 + ".csv"])
+def test_the_name_of_a_file_is_a_name_and_no_place(served, name):
+    async def visit() -> int:
+        async with Visitor(served.url) as visitor:
+            await visitor.open("nice", "dataset=own")
+            before = set(served.log.parent.parent.rglob("*"))
+            status = (await visitor.put(POINTS, name))[1]
+            fresh = set(served.log.parent.parent.rglob("*")) - before
+            assert all(path.parent.name.startswith(".uploads-") for path in fresh if path.is_file())
+            return status
+
+    assert asyncio.run(visit()) == (204 if name in NAMES else 400)
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n1\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "multipart/form-data"},
+        {"Content-Type": "multipart/form-data; boundary=b; charset=undefined"},
+        {"Content-Type": "multipart/form-data; boundary=other"},
+        {"Content-Type": "multipart/form-data; boundary=" + "b" * 9000},
+    ],
+)
+def test_headers_that_no_browser_sends_are_refused(served, headers):
+    async def visit() -> list[int]:
+        async with Visitor(served.url) as visitor:
+            await visitor.open("nice", "dataset=own")
+            path = f"/_stcore/upload_file/{visitor.session}/an-id"
+            good = {"Content-Type": "multipart/form-data; boundary=b", "Host": "a?b"}
+            return [
+                (
+                    await visitor._http.put(path, content=FORM, headers=told | visitor._token())
+                ).status_code
+                for told in (headers, good)
+            ]
+
+    bad, good = asyncio.run(visit())
+    assert bad == 400
+    assert good in (204, 400), "whatever host it names"
+
+
+def test_who_sends_slowly_does_not_keep_others_out(monkeypatch):
+    monkeypatch.setattr("ui.server.uploads.PATIENCE", 0.2)
+
+    async def receive() -> dict:
+        blocks.append(1)
+        if len(blocks) > 3:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": FORM[:-12] if len(blocks) == 1 else b"1"} | more
+
+    async def visit() -> None:
+        kind = (b"content-type", b"multipart/form-data; boundary=b")
+        await _received(Request({"type": "http", "headers": [kind]}, receive), 2**20)
+
+    blocks: list[int] = []
+    more = {"more_body": True}
+    with pytest.raises(TimeoutError):
+        asyncio.run(visit())
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(served):
+    async def half():
+        yield FORM[:-12] + bytes(2**20)
+        raise httpx.WriteError("gone")
+
+    async def visit() -> int:
+        async with Visitor(served.url) as visitor:
+            await visitor.open("nice", "dataset=own")
+            path = f"/_stcore/upload_file/{visitor.session}/an-id"
+            told = {"Content-Type": "multipart/form-data; boundary=b", **visitor._token()}
+            for _ in range(2 * AT_ONCE_PER_SESSION):
+                with suppress(httpx.TransportError):
+                    await visitor._http.put(path, content=half(), headers=told)
+            return (await visitor.put(POINTS))[1]
+
+    before = len(files_of(served))
+    assert asyncio.run(visit()) == 204, "there is room again"
+    assert len(files_of(served)) <= before + 1
 
 
 def test_a_forged_request_and_one_too_large_are_refused(served):

@@ -44,6 +44,7 @@ TOTAL = 20 * MAX_UPLOAD  # of all files of all sessions
 FILES_PER_SESSION = 1000
 AT_ONCE, AT_ONCE_PER_SESSION = 40, 8  # uploads under way
 SECONDS = 900  # that an upload may take
+PATIENCE, PACE = 30.0, 50_000.0  # seconds, and after these so many bytes in each
 MANY = 1000  # sessions after which those without files are forgotten
 GRACE = 20.0  # seconds that a page may take until it comes to its uploader
 _OVERHEAD = 2**16  # bytes of the form around a file
@@ -234,8 +235,7 @@ class Uploads:
             return
         body = _Body(receive)
         try:
-            async with asyncio.timeout(SECONDS):
-                await _take(Request(scope, body))
+            await _take(Request(scope, body))
             answer = Response(status_code=204)
         except Refused as refused:
             answer = PlainTextResponse(refused.reason, refused.status)
@@ -249,7 +249,8 @@ class Uploads:
 
 async def _take(request: Request) -> None:
     """Write an upload to disk and enter it in Streamlit's list."""
-    session, file_id = request.url.path.rstrip("/").split("/")[-2:]
+    # Not of the URL: that is made with the header `Host`, in which anything may stand.
+    session, file_id = request.scope["path"].rstrip("/").split("/")[-2:]
     supplied, cookie = request.headers.get("X-Xsrftoken"), request.cookies.get(XSRF_COOKIE_NAME)
     if is_xsrf_enabled() and not validate_xsrf_token(supplied, cookie):
         raise Refused(403, "The token against forged requests is missing or wrong.")
@@ -275,7 +276,11 @@ async def _take(request: Request) -> None:
 
 
 async def _received(request: Request, most: int) -> UploadFile:
-    """Return the one file of a form, of at most so many bytes."""
+    """Return the one file of a form, of at most so many bytes.
+
+    Raises:
+        TimeoutError: it comes slower than anybody's does who does not want to keep others out.
+    """
 
     async def blocks() -> AsyncGenerator[bytes, None]:
         count = 0
@@ -283,9 +288,15 @@ async def _received(request: Request, most: int) -> UploadFile:
             count += len(block)
             if count > most:
                 raise Refused(413, "The file is larger than was said.")
+            limit.reschedule(began + min(PATIENCE + count / PACE, SECONDS))
             yield block
 
-    form = await _Parser(request.headers, blocks(), max_files=1, max_fields=0).parse()
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(PATIENCE) as limit:
+        try:
+            form = await _Parser(request.headers, blocks(), max_files=1, max_fields=0).parse()
+        except (LookupError, ValueError) as error:  # headers that a browser does not send
+            raise Refused(400, "That is no form with a file.") from error
     files = [value for value in form.values() if isinstance(value, UploadFile)]
     if len(files) != 1:
         raise Refused(400, "One file is taken at a time.")
