@@ -61,7 +61,8 @@ class Record:
         if self._interventions != self.run.interventions.load():
             self._keep_interventions()
         self.run.write_status(status)
-        if self.run.snapshots.target() is None:  # pages draw it beside the first snapshot
+        # Pages draw it beside the first snapshot. What an imported run brought may be of another.
+        if not self.experiment.step or self.run.snapshots.target() is None:
             target = self.experiment.target()
             self._keep("target", lambda: self.run.snapshots.save_target(target))
 

@@ -16,9 +16,11 @@ from datasets.files.archives import open_zip
 from datasets.files.errors import DataError
 from datasets.files.sources import bare_name
 
-__all__ = ["check_saved", "read_name", "read_saved", "read_texts", "save_arrays"]
+__all__ = ["MAX_DRAWN", "check_saved", "read_name", "read_saved", "read_texts", "save_arrays"]
 
 MAX_ARRAYS = 64  # in one .npz file
+# Bytes of what a page draws of a run at once: sixty images of 256 x 256 in colour, and some more.
+MAX_DRAWN = 16 * 2**20
 _SMALL = 2**16  # bytes below which an array is read rather than mapped
 _DAMAGED = "The saved data cannot be read: the file is damaged."
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datasets.files.apart import call_apart
 from datasets.files.errors import DataError
+from datasets.files.saved import check_saved
 from lab.imports.weights_import import model_of
 from lab.store import Run, RunError, RunStore
 
@@ -65,15 +66,20 @@ def _check(run: Run, call: Call) -> bool:
     except RunError as error:
         reason = str(error).partition("cannot be used: ")[2] or "they are damaged."
         raise DataError(f"Its settings cannot be used: {reason}") from error
+    for path in run.snapshots.paths():
+        check_saved(path, family.training.data.drawn)
     if (run.path / "data.npz").exists():
         load = family.training.data.load
         loader = f"{load.__module__}:{load.__qualname__}"
         call("lab.imports.unpacking:check_data", loader, run.path / "data.npz")
     if not run.weights.version():
         return False
-    said_family, said_config, *_ = model_of(run.weights.header())
+    header = run.weights.header()
+    said_family, said_config, *_ = model_of(header)
     if said_family is not family or said_config != config:
         raise DataError("Its weights are not of the model that its settings describe.")
+    if not run.weights.facts(family).items() <= header.metadata.items():
+        raise DataError("Its weights are not of a model of the images that it shows.")
     return True
 
 

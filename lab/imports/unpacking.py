@@ -16,14 +16,14 @@ import numpy as np
 
 from datasets.files.archives import open_zip
 from datasets.files.errors import DataError
-from datasets.files.saved import MAX_ARRAYS
+from datasets.files.saved import MAX_ARRAYS, MAX_DRAWN
 from datasets.files.sources import MAX_UPLOAD
 
 __all__ = ["check_data", "unpack"]
 
 MAX_UNPACKED = 600 * 2**20
 _BLOCK = 2**20
-MAX_FILES = 400
+MAX_FILES = 140  # a hundred snapshots and more
 MAX_ROWS, MAX_COLUMNS = 60_000, 40  # of metrics.csv
 
 # The files of a run that are taken over, each with the bytes that it may have.
@@ -34,11 +34,10 @@ FILES = {
     "metrics.csv": 20 * 2**20,
     "interventions.jsonl": 2**20,
     "data.npz": 400 * 2**20,
-    "target.npz": 100 * 2**20,
+    "target.npz": MAX_DRAWN,
     "model.safetensors": 500 * 2**20,
 }
-SNAPSHOT = re.compile(r"snapshots/\d{8}\.npz")
-MAX_SNAPSHOT = 50 * 2**20
+SNAPSHOT = re.compile(r"snapshots/[0-9]{8}\.npz")
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -78,7 +77,7 @@ def _chosen(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     chosen = {}
     for place, member in places.items():
         name = str(place.relative_to(tops[0])) if place.is_relative_to(tops[0]) else ""
-        limit = FILES.get(name, MAX_SNAPSHOT if SNAPSHOT.fullmatch(name) else None)
+        limit = FILES.get(name, MAX_DRAWN if SNAPSHOT.fullmatch(name) else None)
         if limit is None:
             continue
         if member.file_size > limit:
@@ -111,7 +110,7 @@ def _check_arrays(name: str, path: Path) -> None:
     try:
         with open_zip(path, MAX_ARRAYS) as archive:
             members = archive.infolist()
-            if sum(m.file_size for m in members) > FILES.get(name, MAX_SNAPSHOT):
+            if sum(m.file_size for m in members) > FILES.get(name, MAX_DRAWN):
                 raise DataError("It is larger than that of any run.")
             for member in members:
                 with archive.open(member) as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.files import write_atomic
+from datasets.files.saved import MAX_DRAWN, check_saved
 from training.core.config import current_names
 
 FRAMES = 96  # snapshots kept of a run, those of the tenths left out
@@ -42,8 +43,18 @@ class Snapshots:
         names = (path.stem for path in self.folder.glob("*.npz"))
         return sorted(int(name) for name in names if name.isdigit())
 
+    def paths(self) -> list[Path]:
+        """Return where they are, and what there is to learn."""
+        target = [self._target] if self._target.exists() else []
+        return [*target, *map(self._path, self.steps())]
+
     def load(self, step: int) -> dict[str, np.ndarray]:
-        """Return the arrays of one snapshot."""
+        """Return the arrays of one snapshot.
+
+        Raises:
+            OSError: it is not there.
+            ValueError: it is damaged, or larger than that of any run.
+        """
         return _read(self._path(step))
 
     def save_target(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -63,5 +74,6 @@ def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    check_saved(path, MAX_DRAWN)  # before there is memory for a stranger's
     with np.load(path, allow_pickle=False) as arrays:
         return current_names(arrays)

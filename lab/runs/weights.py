@@ -81,9 +81,9 @@ class TrainedWeights:
     def _metadata(self, step: int) -> dict[str, str]:
         family, config = self._opened()
         values = {"family": family.stem, "step": str(step), "config": config.model_dump_json()}
-        return {**values, **self._facts(family)}
+        return {**values, **self.facts(family)}
 
-    def _facts(self, family: Family) -> dict[str, str]:
+    def facts(self, family: Family) -> dict[str, str]:
         """Return what its model has to know besides its settings, as JSON by name."""
         path = self._folder / "target.npz"
         if not path.exists():

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch.nn import Module
 
+from datasets.files.saved import MAX_DRAWN
 from training.core.config import RunConfig
 from training.core.devices import FasterOn
 from training.core.experiment import Experiment
@@ -79,6 +80,7 @@ class DataKind:
         facts: what a model has to know besides settings, the shape of images say: names of arrays
             of a run's target, and what turns the values of one, which may be a stranger's, into an
             argument of ``model`` or raises ``DataError``.
+        drawn: bytes that the arrays of a snapshot, or of a target, have at most.
     """
 
     own: str
@@ -93,6 +95,7 @@ class DataKind:
     faster_on: FasterOn = "gpu"
     fits: Callable[[Any, Any], object] = _nothing
     facts: Mapping[str, Callable[[object], Any]] = field(default_factory=dict)
+    drawn: int = MAX_DRAWN
 
     def facts_of(self, values: Mapping[str, object]) -> tuple:
         """Return what a model has to know, out of plain values by name.

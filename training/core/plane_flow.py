@@ -43,6 +43,7 @@ POINT_DATA = DataKind(
     OwnData.load,
     titles={name: toy.label for name, toy in TOY.items()},
     faster_on="cpu",  # a step of networks this small is all launching of kernels
+    drawn=2**18,
 )
 
 
