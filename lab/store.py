@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import secrets
 import shutil
@@ -145,9 +146,12 @@ class Run:
         return not self.trouble()
 
     def own_data(self) -> Own | None:
-        """Return the user's data that it trains on, or ``None`` if that is a set of the lab."""
-        path = self.path / "data.npz"
-        return self.family.training.data.load(path) if path.exists() else None
+        """Return the user's data that it trains on, or ``None`` if that is a set of the lab.
+
+        What is not packed stays in the file until it is used; Windows could not delete that.
+        """
+        path, mapped = self.path / "data.npz", os.name == "posix"
+        return self.family.training.data.load(path, mapped=mapped) if path.exists() else None
 
     def data_name(self) -> str:
         """Return what the user's data that it trains on are called, without reading them."""

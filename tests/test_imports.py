@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from datasets.own import DataError
+from datasets.own_images import OwnImages
 from lab.driver import drive
 from lab.imports.run_import import import_run
 from lab.imports.unpacking import MAX_FILES
@@ -247,3 +249,16 @@ def test_a_run_that_unpacks_to_gigabytes_costs_the_lab_nothing(trained, store):
     with pytest.raises(DataError, match=r"too much memory|larger|damaged"):
         import_run(store, packed(trained, **{"data.npz": bomb.getvalue()}))
     assert not everything(store.root)
+
+
+def test_data_that_arrive_packed_stay_in_their_file_until_they_are_used(store):
+    family = FAMILIES["glow"]
+    images = np.random.default_rng(0).integers(0, 256, (100, 1, 32, 32), np.uint8)
+    classes = np.arange(100) % 2
+    own = OwnImages(images, classes, np.arange(100) // 2 % 5 == 0, ("a", "b"), "mine", ())
+    run = Run.create(store.root / "run", family, family.training.config(dataset="own"), own)
+    packed_data = io.BytesIO()
+    np.savez_compressed(packed_data, **dict(np.load(run.path / "data.npz")))
+    found = import_run(store, packed(run, **{"data.npz": packed_data.getvalue()})).own_data()
+    assert isinstance(found.images, np.memmap) == (os.name == "posix")
+    np.testing.assert_array_equal(found.images, images)

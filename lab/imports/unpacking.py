@@ -176,13 +176,16 @@ def _is_finite(file: IO[bytes], kind: str, size: int) -> bool:
 
 
 def check_data(loader: str, path: Path) -> None:
-    """Read the data that a run brings along, as ``module:Class.method`` does.
+    """Read the data that a run brings along, as ``module:Class.method`` does, and unpack them.
+
+    So pages need not hold them in memory: see :meth:`lab.store.Run.own_data`.
 
     Raises:
         DataError: it is not what that loads.
+        OSError: they cannot be written.
     """
     module, _, names = loader.partition(":")
     load = importlib.import_module(module)
     for name in names.split("."):
         load = getattr(load, name)
-    load(path, mapped=True)
+    load(path, mapped=True).save(path, packed=False)

@@ -67,7 +67,8 @@ class DataKind:
         own: what a person may bring of it: "a CSV of points or an image".
         read: reads that: ``read(config, path, **flags)``, where the path may be a folder. Raises
             ``DataError`` or ``OSError``.
-        load: reads what its ``save`` has written into the folder of a run, and checks it again.
+        load: reads what its ``save`` has written into the folder of a run, and checks it again:
+            ``load(path, mapped=False)``.
         flags: of the command line, for ``read``; a dash in a name becomes an underscore.
         paths: how many ``read`` takes at most.
         titles: of the known sets, by name.
@@ -85,7 +86,7 @@ class DataKind:
 
     own: str
     read: Callable[..., Own]
-    load: Callable[[Path], Own]
+    load: Callable[..., Own]
     flags: tuple[Flag, ...] = ()
     paths: int = 1
     titles: Mapping[str, str] = field(default_factory=dict)
