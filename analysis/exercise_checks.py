@@ -14,8 +14,8 @@ import torch
 
 from analysis.exercises import NUMBERS, Exercise
 from datasets.own import DataError
+from lab.imports.weights_import import model_of
 from lab.runs.files import RunError
-from lab.runs.safetensors_header import read_header
 from lab.store import Run
 from training.core.config import ConfigError
 from training.core.experiment import Experiment
@@ -111,15 +111,14 @@ def _measured(run: Run) -> dict[str, float]:
 def _step_of_weights(run: Run) -> int:
     """Return of which step the weights are; they have to be of the run's own settings."""
     try:
-        said = read_header(run.path / "model.safetensors").metadata
-    except (OSError, DataError) as error:
+        family, config, said, _ = model_of(run.weights.header())
+    except OSError as error:
         raise RunError(f"There are no weights in {run.path} that can be used.") from error
-    same = said.get("family") == run.family.stem
-    if not same or said.get("config") != run.config.model_dump_json():
+    if family is not run.family or config != run.config:
         raise Forged("Its weights are not of the settings in its config.json.")
     step = run.status().step
-    if said.get("step") != str(step):
-        raise Forged(f"It says that it did {step} steps; its weights are of {said.get('step')}.")
+    if said != step:
+        raise Forged(f"It says that it did {step} steps; its weights are of {said}.")
     return step
 
 

@@ -7,6 +7,7 @@ A header of lines ``name: value`` between two lines ``---``, then the task, and 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -220,8 +221,8 @@ def _number(head: Mapping[str, str]) -> tuple[str, tuple[float, float]]:
         low, high = (float(end) for end in head.get("guess", "").split(" to "))
     except ValueError:
         raise ExerciseError("guess must be two numbers, as in `guess: 0 to 3`.") from None
-    if not low < high:
-        raise ExerciseError("guess must begin with the smaller number.")
+    if not -math.inf < low < high < math.inf:
+        raise ExerciseError("guess must begin with the smaller number, and neither be infinite.")
     return number, (low, high)
 
 

@@ -30,7 +30,8 @@ class Answers:
             values = read_json(self._path)
         except (OSError, ValueError):
             return {}
-        return {k: v for k, v in values.items() if isinstance(v, dict)} if values else {}
+        named = values.items() if isinstance(values, dict) else ()
+        return {name: value for name, value in named if isinstance(value, dict)}
 
     def save(self, answers: dict[str, Any]) -> None:
         """Write them.

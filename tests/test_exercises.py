@@ -108,6 +108,7 @@ def test_what_is_claimed_of_an_exercise_was_measured(one: Exercise):
         ("number: kl_to_truth", "number: luck", "number must be one of kl_to_truth"),
         ("guess: 0 to 3", "guess: much", "as in `guess: 0 to 3`"),
         ("guess: 0 to 3", "guess: 3 to 0", "begin with the smaller"),
+        ("guess: 0 to 3", "guess: 0 to inf", "neither be infinite"),
         ("number: kl_to_truth\nguess: 0 to 3\n", "", "either number and guess, or choices"),
         ("number: kl_to_truth\nguess: 0 to 3\n", "choices: a | b\nright: c\n", "right must be one"),
         ("kl_to_truth < 2", "kl_to_truth ~ 2", "comparisons joined by `and`"),
@@ -226,6 +227,14 @@ def test_a_forged_run_is_refused(run, capsys, forge):
     forge(run)
     with pytest.raises(Forged):
         check(EASY, run)
+
+
+def test_a_run_of_an_earlier_version_is_not_taken_for_forged(run):
+    """Its weights do not say of which settings they are."""
+    path = run.path / "model.safetensors"
+    step = str(run.status().step)
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"step": step})
+    assert check(EASY, run).passed
 
 
 def test_checking_changes_neither_the_run_nor_the_random_numbers_of_others(run):

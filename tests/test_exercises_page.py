@@ -105,5 +105,6 @@ def test_answers_are_kept_for_each_person_and_nobody_reads_those_of_another(tmp_
     ann.save({"a": {"guess": 1.5, "passed": True}})
     assert Answers(tmp_path, Person("issuer ann")).load() == {"a": {"guess": 1.5, "passed": True}}
     assert bob.load() == {}
-    (tmp_path / ".answers").glob("*").__next__().write_text("[1, 2")
-    assert ann.load() == {}
+    for damaged in ("[1, 2", "[1, 2]", "7", "null", '{"a": 7}'):
+        (tmp_path / ".answers").glob("*").__next__().write_text(damaged)
+        assert ann.load() == {}
