@@ -238,6 +238,8 @@ def test_a_drawing_is_read() -> None:
         ({"strokes": [STROKE | {"at": [0, 10**400]}]}, "finite"),
         ({"strokes": [STROKE | {"radius": 0}]}, "radius"),
         ({"strokes": [STROKE | {"radius": 1e300}]}, "radius"),
+        ({"strokes": [STROKE | {"radius": 1e-300}]}, "radius"),
+        ({"strokes": [STROKE | {"weight": 1e-300}]}, "weight"),
         ({"strokes": [STROKE | {"weight": -1}]}, "weight"),
     ],
 )

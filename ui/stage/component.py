@@ -15,6 +15,7 @@ _HERE = Path(__file__).parent
 _STROKES = 200  # of a drawing
 _CORNERS = 2_000  # of a stroke
 _ALL = 20_000  # corners of a drawing
+_LEAST = 1e-6  # radius and weight: their product has to stay a number
 
 
 @functools.cache
@@ -98,7 +99,8 @@ def _stroke(value: Any) -> Stroke:
     at, radius, weight = value.get("at"), value.get("radius"), value.get("weight", 1)
     if not isinstance(at, list) or not 2 <= len(at) <= 2 * _CORNERS or len(at) % 2:
         raise ValueError(f"A stroke has between one and {_CORNERS:,} corners.")
-    if not all(map(_number, [*at, radius, weight])) or radius <= 0 or not 0 < weight <= 10:
+    numbers = all(map(_number, [*at, radius, weight]))
+    if not numbers or radius < _LEAST or not _LEAST <= weight <= 10:
         raise ValueError("A stroke has finite coordinates, a radius and a weight.")
     corners = tuple((float(x), float(y)) for x, y in zip(at[::2], at[1::2], strict=True))
     return Stroke(corners, float(radius), float(weight), value.get("erase") is True)
