@@ -186,3 +186,15 @@ def test_an_upload_is_laid_into_the_frame_that_the_flow_was_trained_with():
     assert laid.shape == (1, 1, 32, 32)
     assert np.array_equal(padded.shown(laid)[0], mine.pixels)
     assert laid.sum() == 7 * 28 * 28
+
+
+@pytest.mark.parametrize(("inner", "side"), [(8, 512), (512, 512), (100_000, 100_000), (-1, 8)])
+def test_a_run_that_forges_the_sides_of_its_images_has_none_made_of_them(tmp_path, inner, side):
+    """A set of thousands, brought to 512 pixels a side, would fill the server."""
+    settings = {"dataset": "digits8", "hidden": 32, "levels": 1, "steps": 4}
+    run = made(tmp_path / "run", "glow", **settings)
+    forged = {"shape": np.array([1, side, side]), "crop": np.array([inner, side])}
+    run.snapshots.save_target({**run.snapshots.target(), **forged})
+    tester = opened(run, "Explore")
+    assert not tester.exception
+    assert any("other sides than those" in info.value for info in tester.info)

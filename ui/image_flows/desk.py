@@ -23,7 +23,7 @@ from ui.common.cached import kept
 from ui.common.page import carried, theme
 from ui.common.trained import Bench, trained_model
 from ui.common.widgets import KEPT, among
-from ui.image_flows.model import images_of
+from ui.image_flows.model import OTHERS, images_of
 
 DIGITS = ("mnist", "digits", "digits8")
 MINE = "mine"  # among the classes to choose from: the visitor's own image
@@ -152,6 +152,8 @@ def _data_of(run: Run) -> tuple[tuple[str, ...], tuple[int, int], ImageSet, str]
     channels, height, width = (int(n) for n in target["shape"])
     inner, side = (int(n) for n in target.get("crop", (height, width)))
     images, stand_in = images_of(run, (channels, inner, inner))
+    if (channels, side, side) != run.config.padded(images.shape):
+        raise DataError(OTHERS)
     classes = tuple(str(name) for name in target["classes"])
     return classes, (inner, side), images.pad_to(side), stand_in
 
