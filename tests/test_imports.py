@@ -116,8 +116,16 @@ BAD = {
         "larger",
     ),
     "a target that fills the memory": (
-        {"target.npz": arrays(box=np.zeros(2**18, np.uint8))},
-        "larger",
+        {"target.npz": arrays(box=np.zeros((2**9, 2**9), np.uint8))},
+        "larger than 0.25 MB",
+    ),
+    "thousands of images of one pixel, each with a frame": (
+        {"snapshots/00000000.npz": arrays(samples=np.zeros((2000, 1, 1, 1), np.uint8))},
+        "more than a page draws",
+    ),
+    "no array, and a long one": (
+        {"target.npz": arrays(samples=np.zeros((0, 2**40), np.float32))},
+        "more than a page draws",
     ),
     "an image that is none": ({"snapshots/00000000.npz": b"not arrays"}, "damaged"),
     "weights that are a pickle": ({"model.safetensors": b"\x80\x04K\x01."}, "pickle"),

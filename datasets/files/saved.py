@@ -118,7 +118,7 @@ def check_saved(path: str | Path, limit: int) -> None:
     """Refuse an .npz file whose content takes more than ``limit`` bytes, with a `DataError`."""
     with open_zip(path, MAX_ARRAYS) as archive:
         if sum(member.file_size for member in archive.infolist()) > limit:
-            raise DataError(f"The saved data is larger than {limit // 2**20} MB.")
+            raise DataError(f"The saved data is larger than {limit / 2**20:g} MB.")
 
 
 def read_texts(saved: np.ndarray) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ __all__ = ["check_data", "unpack"]
 MAX_UNPACKED = 600 * 2**20
 _BLOCK = 2**20
 MAX_FILES = 140  # a hundred snapshots and more
+MAX_IMAGES, MAX_POINTS = 1000, 2**16  # along any side of what a page draws
 MAX_ROWS, MAX_COLUMNS = 60_000, 40  # of metrics.csv
 
 # The files of a run that are taken over, each with the bytes that it may have.
@@ -114,14 +115,22 @@ def _check_arrays(name: str, path: Path) -> None:
                 raise DataError("It is larger than that of any run.")
             for member in members:
                 with archive.open(member) as file:
-                    _check_array(file, member.file_size)
+                    shape = _check_array(file, member.file_size)
+                if name != "data.npz":
+                    _check_drawn(shape)
     except DataError as error:
         raise DataError(f"{name} cannot be used: {error}") from error
     except Exception as error:
         raise DataError(f"{name} cannot be read: it is damaged.") from error
 
 
-def _check_array(file: IO[bytes], size: int) -> None:
+def _check_drawn(shape: tuple[int, ...]) -> None:
+    """Refuse arrays out of which a page would make far more than they are: a frame a pixel, say."""
+    if max(shape, default=0) > (MAX_IMAGES if len(shape) > 2 else MAX_POINTS):
+        raise DataError("It holds more than a page draws.")
+
+
+def _check_array(file: IO[bytes], size: int) -> tuple[int, ...]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
     if version != (1, 0):
@@ -134,6 +143,7 @@ def _check_array(file: IO[bytes], size: int) -> None:
         count *= int(side)  # Python's numbers do not overflow
     if count * dtype.itemsize > size:
         raise DataError("It is cut off, or lies about its size.")
+    return shape
 
 
 # -- weights and data ----------------------------------------------------------------------------
