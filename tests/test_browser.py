@@ -277,8 +277,9 @@ def test_learning_rate_is_changed_while_it_runs(server, page) -> None:
     slider = page.get_by_role("slider", name="Learning rate, from now on")
     slider.focus()
     slider.press("ArrowLeft")
-    run = folder_of(server, page)
-    until(lambda: ",0.002," in (run / "metrics.csv").read_text(), message="the rate did not change")
+    done = folder_of(server, page) / "interventions.jsonl"
+    until(done.exists, message="the rate did not change")
+    until(lambda: '"learning_rate"' in done.read_text() and "0.002" in done.read_text())
     button(page, "Stop").click()
     expect(button(page, "Train")).to_be_enabled()
 
