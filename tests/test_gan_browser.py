@@ -78,7 +78,7 @@ def test_one_side_alone_then_another_loss_then_on(server, page) -> None:  # noqa
     here = step_of(page)
 
     page.get_by_test_id("stPopover").get_by_role("button").click()
-    page.get_by_role("combobox", name="Loss, now").click()
+    page.get_by_role("combobox", name="Loss, from now on").click()
     page.get_by_role("option", name="Hinge").click()
     expect(page.get_by_text("stops caring about examples beyond").first).to_be_visible()
     button(page, "Resume").click()
