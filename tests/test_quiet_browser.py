@@ -56,6 +56,7 @@ def looks_into_all(watched: Watched) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_a_training_is_quiet(server, watched, family: Family) -> None:  # noqa: F811
+    watched.tab.set_default_timeout(180_000)  # what was stopped is scored first: MAF takes a minute
     watched.tab.goto(server.url)
     go(watched, FAMILIES[family.page].title)
     if choice := CHOICE[family.stem]:
