@@ -58,6 +58,7 @@ nitpick_ignore_regex = [
         r"(abc|argparse|collections|pathlib|enum|typing|types|contextlib|multiprocessing|hashlib|zipfile)\..*",
     ),
     ("py:.*", r".*\._\w+"),  # private
+    ("py:.*", r"datasets\.files\.apart\.T"),  # a type variable
     ("py:class", r"(dict|list|tuple)\[.*|Tensor"),  # what a docstring writes out by itself
 ]
 

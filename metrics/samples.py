@@ -27,7 +27,9 @@ class Measure:
 
     Attributes:
         label: what it is, for people.
-        value, real, noise: the three numbers.
+        value: of the samples.
+        real: of other real examples.
+        noise: of noise.
         distance: whether it is a distance, of which less is better, or a fraction.
         limit: where bad begins.
     """

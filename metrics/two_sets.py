@@ -21,7 +21,8 @@ class TwoSets:
     It is solved for, not trained: the same every time, in a fraction of a second.
 
     Attributes:
-        mean, unit: of the features over the training images, ``(d,)``.
+        mean: of the features over the training images, ``(d,)``.
+        unit: their standard deviations, ``(d,)``.
         weights: of the three scores, ``(d + 1, 3)``; the last row alone.
     """
 

@@ -39,7 +39,7 @@ class Intervention:
 
     @property
     def matters(self) -> bool:
-        """Whether it changes what is learned: a pause does not."""
+        """Whether it changes what is learned, which a pause does not."""
         return self.what != "pause"
 
     def flag(self) -> str:
