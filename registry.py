@@ -250,5 +250,10 @@ FAMILIES |= {
             "VAE in 2-D",
             "Points through two latent units: a density of which only a bound is known.",
         ),
+        FAMILIES["flow_matching"].variant(
+            "flow_matching_images",
+            "Flow matching on images",
+            "A small U-Net that knows where each pixel of the noise has to go, class by class.",
+        ),
     )
 }

@@ -13,13 +13,14 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.functional import silu
 
 from models.flow import Flow
-from models.layers import Result, blank
+from models.image_layers import ImageShape
+from models.layers import Result, blank, given
 from models.ode import states
 from models.priors import Gaussian
+from models.unet import UNet
 
 FREQUENCIES = 8  # of the waves that tell a network the time
 EDGE = 1e-3  # times closer to an end than this are not asked for where a prediction is divided by
@@ -77,24 +78,6 @@ PATHS = {
     "variance_preserving": variance_preserving,
     "optimal_transport": straight,  # between pairs that are not drawn, but chosen
 }
-
-
-def paired(noise: Tensor, data: Tensor) -> Tensor:
-    """Return a batch of noise in the order that makes the ways to the data shortest in all.
-
-    Args:
-        noise: ``(B, ...)``.
-        data: ``(B, ...)``.
-
-    References:
-        Improving and generalizing flow-based generative models with minibatch optimal transport
-        (Tong et al., 2023), section 3.2.4. https://arxiv.org/abs/2302.00482
-    """
-    from scipy.optimize import linear_sum_assignment  # a second, that only this path has to wait
-
-    far = torch.cdist(data.flatten(1).double(), noise.flatten(1).double()).square()
-    _, order = linear_sum_assignment(far.cpu().numpy())
-    return noise[torch.from_numpy(order).to(noise.device)]
 
 
 # -- targets: what the network is asked for --------------------------------------------------------
@@ -187,7 +170,7 @@ class VelocityNet(nn.Module):
 class Transport(nn.Module):
     """An invertible layer that follows a velocity: from noise, time 0, to data, time 1.
 
-    Solver and number of steps are no weights: they can be changed at any time.
+    Solver, steps, guidance and probes are no weights: ``solved`` changes them without training.
 
     Args:
         network: predicts, of points and times, the target.
@@ -197,12 +180,18 @@ class Transport(nn.Module):
     Attributes:
         solver: a name in ``models.ode.SOLVERS``.
         steps: of it, from one end to the other.
+        guidance: how far beyond the velocity of any class to go towards that of the given one; 1
+            goes all the way, more makes it more typical. The density is then that of the velocity.
+        probes: of the divergence beyond ``EXACT`` dimensions.
+        probe_seed: of their source of randomness.
 
     References:
         Neural Ordinary Differential Equations (Chen, Rubanova, Bettencourt, Duvenaud, 2018),
         theorem 1: the change of the density. https://arxiv.org/abs/1806.07366
         FFJORD (Grathwohl et al., 2018), section 3.1: Hutchinson's estimate of the divergence.
         https://arxiv.org/abs/1810.01367
+        Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), equation 6.
+        https://arxiv.org/abs/2207.12598
     """
 
     def __init__(
@@ -213,83 +202,156 @@ class Transport(nn.Module):
         self.path = path
         self.target = target
         self.solver = "rk4"
-        self.steps = 16
+        self.steps = 12
+        self.guidance = 1.0
+        self.probes = 1
+        self.probe_seed = 0
 
-    def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Return the velocity of points ``(B, ...)`` at one time or at times ``(B,)``."""
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
+    def at(self, t: Tensor, like: Tensor) -> Weights:
+        """Return the weights of the path at times ``(B,)``, to multiply ``like``, ``(B, ...)``."""
+        return PATHS[self.path](t.view(-1, *[1] * (like.dim() - 1)))
+
+    def velocity(self, x: Tensor, t: float, context: Tensor | None = None) -> Tensor:
+        """Return the velocity of points ``(B, ...)`` at a time; ``context`` is ``(B, K)``."""
         if self.target != "velocity":
-            t = t.clamp(EDGE, 1 - EDGE)
-        weights = PATHS[self.path](t.view(-1, *[1] * (x.dim() - 1)))
-        return velocity_of(self.target, weights, x, self.network(x, t))
+            t = min(max(t, EDGE), 1 - EDGE)
+        times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+        said = self.network(x, times, **given(self.network, context))
+        if context is not None and self.guidance != 1:
+            free = self.network(x, times, torch.zeros_like(context))
+            said = free + self.guidance * (said - free)
+        return velocity_of(self.target, self.at(times, x), x, said)
 
-    def loss(self, noise: Tensor, data: Tensor, t: Tensor) -> Tensor:
-        """Return the squared error of what the network says on the way, a mean over all.
+    def loss(self, noise: Tensor, data: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the squared error of what the network says on the way, a mean for each, ``(B,)``.
 
         Args:
             noise: one end of each path, ``(B, ...)``.
             data: the other, of the same shape.
             t: times, ``(B,)``.
+            context: ``(B, K)``, all zeros where it is not told.
         """
-        weights = PATHS[self.path](t.view(-1, *[1] * (data.dim() - 1)))
-        x = weights.data * data + weights.noise * noise
-        said = self.network(x, t)
-        return (said - wanted(self.target, weights, noise, data)).square().mean()
+        at = self.at(t, data)
+        x = at.data * data + at.noise * noise
+        said = self.network(x, t, **given(self.network, context))
+        return (said - wanted(self.target, at, noise, data)).square().flatten(1).mean(1)
 
-    def divergence(self, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """Return the velocity of points ``(B, D)`` and its divergence, shape ``(B,)``, exactly.
+    def divergence(
+        self, x: Tensor, t: float, context: Tensor | None = None, probes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the velocity of points ``(B, ...)`` and its divergence, shape ``(B,)``.
 
-        A derivative along each coordinate, all at once: D times as many points go forward with it.
+        Args:
+            x: points.
+            t: time.
+            context: ``(B, K)``.
+            probes: directions ``(P, B, ...)`` whose entries are 1 or -1; what is expected of their
+                mean is the divergence. The exact one, coordinate by coordinate, if ``None``.
         """
-        count, features = x.shape
-        along = torch.eye(features, dtype=x.dtype, device=x.device)
-        along = along.repeat_interleave(count, dim=0)
-        velocity, change = self._derivative(x.repeat(features, 1), t, along)
-        diagonal = (change * along).sum(1).view(features, count)
-        return velocity[:count], diagonal.sum(0)
+        onward = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            velocity = self.velocity(x, t, context)
+            if probes is None:
+                units = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device)
+                along = units.view(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
+            else:
+                along = probes
+            parts = [
+                torch.autograd.grad(velocity, x, v, retain_graph=True, create_graph=onward)[0] * v
+                for v in along
+            ]
+        total = sum(part.flatten(1).sum(1) for part in parts)
+        divergence = total if probes is None else total / len(probes)
+        return (velocity, divergence) if onward else (velocity.detach(), divergence.detach())
 
-    def _derivative(self, x: Tensor, t: float, along: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the velocity, and its derivative along a direction of each point."""
-        with forward_ad.dual_level():
-            dual = self.velocity(forward_ad.make_dual(x, along), t)
-            velocity, change = forward_ad.unpack_dual(dual)
-        return velocity, change
-
-    def follow(self, x: Tensor, *, start: float = 0.0, end: float = 1.0) -> Tensor:
+    def follow(
+        self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
+    ) -> Tensor:
         """Return where points ``(B, ...)`` get to between two times."""
-        *_, (_, x) = self.way(x, start=start, end=end)
+        *_, (_, x) = self.way(x, context, start=start, end=end)
         return x
 
     def way(
-        self, x: Tensor, *, start: float = 0.0, end: float = 1.0
+        self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
     ) -> Iterator[tuple[float, Tensor]]:
         """Yield time and points ``(B, ...)`` at the start and after each step of the solver."""
         how = {"solver": self.solver, "steps": self.steps}
-        return states(lambda t, y: self.velocity(y, t), x, start=start, end=end, **how)
+        return states(lambda t, y: self.velocity(y, t, context), x, start=start, end=end, **how)
 
-    def forward(self, z: Tensor) -> Result:
-        """Map noise ``(B, D)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
-        *_, (_, x, log_det) = self.way_with_log_det(z)
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
+        """Map noise ``(B, ...)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
+        *_, (_, x, log_det) = self.way_with_log_det(z, context)
         return x, log_det
 
-    def inverse(self, x: Tensor) -> Result:
-        """Map data ``(B, D)`` to noise; also return ``log |det dz/dx|``, shape ``(B,)``."""
-        *_, (_, z, log_det) = self.way_with_log_det(x, start=1.0, end=0.0)
+    def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
+        """Map data ``(B, ...)`` to noise; also return ``log |det dz/dx|``, shape ``(B,)``."""
+        *_, (_, z, log_det) = self.way_with_log_det(x, context, start=1.0, end=0.0)
         return z, log_det
 
     def way_with_log_det(
-        self, x: Tensor, *, start: float = 0.0, end: float = 1.0
+        self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Yield time, points ``(B, D)`` and ``log |det|`` of the way so far, shape ``(B,)``."""
+        """Yield time, points ``(B, ...)`` and ``log |det|`` of the way so far, shape ``(B,)``.
+
+        Beyond ``EXACT`` dimensions the last one is an estimate without bias, by probes that stay
+        the same all the way.
+        """
+        shape, probes = x.shape, self._drawn_probes(x)
 
         def velocity(t: float, y: Tensor) -> Tensor:
-            change, divergence = self.divergence(y[:, :-1], t)
-            return torch.cat([change, divergence[:, None]], dim=1)
+            at = y[:, :-1].reshape(shape)
+            change, divergence = self.divergence(at, t, context, probes)
+            return torch.cat([change.flatten(1), divergence[:, None]], dim=1)
 
-        y = torch.cat([x, x.new_zeros(len(x), 1)], dim=1)
+        y = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], dim=1)
         how = {"solver": self.solver, "steps": self.steps}
         for t, state in states(velocity, y, start=start, end=end, **how):
-            yield t, state[:, :-1], state[:, -1]
+            yield t, state[:, :-1].reshape(shape), state[:, -1]
+
+    def _drawn_probes(self, x: Tensor) -> Tensor | None:
+        if x[0].numel() <= EXACT:
+            return None
+        source = torch.Generator().manual_seed(self.probe_seed)
+        signs = torch.randint(0, 2, (self.probes, *x.shape), generator=source)
+        return (2 * signs - 1).to(x)
+
+
+class Centred(nn.Module):
+    """Pixels in [0, 1] towards the data, in [-1, 1] towards the noise."""
+
+    def inverse(self, x: Tensor) -> Result:
+        """Map images ``(B, ...)``; also return the log-determinant, shape ``(B,)``."""
+        return 2 * x - 1, self._log_det(x)
+
+    def forward(self, z: Tensor) -> Result:
+        """Map back to images ``(B, ...)``; also return the log-determinant, shape ``(B,)``."""
+        return (z + 1) / 2, -self._log_det(z)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return x.new_full((len(x),), x[0].numel() * math.log(2))
+
+
+def solved(flow: Flow, **how: str | float) -> Flow:
+    """Return a flow with the same weights whose transport, its last layer, is followed otherwise.
+
+    Args:
+        flow: from ``flow_matching`` or ``flow_matching_images``.
+        how: attributes of :class:`Transport` that are other ones: ``solver``, ``steps``, and so on.
+
+    Examples:
+        >>> few = solved(flow_matching(), solver="euler", steps=2)
+        >>> few.chain[-1].steps
+        2
+    """
+    *before, old = flow.chain
+    transport = Transport(old.network, path=old.path, target=old.target)
+    for name in ("solver", "steps", "guidance", "probes", "probe_seed"):
+        setattr(transport, name, how.get(name, getattr(old, name)))
+    return Flow(flow.prior, [*before, transport], context=flow.context)
+
+
+# -- recipes ---------------------------------------------------------------------------------------
 
 
 def flow_matching(
@@ -316,3 +378,32 @@ def flow_matching(
     """
     network = VelocityNet(features, hidden, depth, generator=generator)
     return Flow(Gaussian(features), [Transport(network, path=path, target=target)])
+
+
+def flow_matching_images(
+    *,
+    shape: ImageShape,
+    channels: int = 32,
+    blocks: int = 1,
+    classes: int = 0,
+    path: str = "straight",
+    target: str = "velocity",
+    generator: torch.Generator | None = None,
+) -> Flow:
+    """Build a flow over images ``(B, C, H, W)`` with values in [0, 1] that is one transport.
+
+    Args:
+        shape: of the images; both sides are multiples of four.
+        channels: of the finer level of the U-Net.
+        blocks: in each of its levels.
+        classes: that it is told of; 0 for none.
+        path: a name in ``PATHS``.
+        target: a name in ``TARGETS``.
+        generator: source of the initial weights.
+
+    References:
+        Flow Matching for Generative Modeling. https://arxiv.org/abs/2210.02747
+    """
+    network = UNet(shape, channels, blocks, classes=classes, generator=generator)
+    transport = Transport(network, path=path, target=target)
+    return Flow(Gaussian(*shape), [Centred(), transport], context=classes)

@@ -18,13 +18,13 @@ from models.flow_matching import (
     Transport,
     VelocityNet,
     flow_matching,
-    paired,
     velocity_of,
     wanted,
 )
 from registry import FAMILIES
 from training.core.loop import train
 from training.core.plane_flow import grid_points
+from training.flow_matching import paired
 
 FIXED = [name for name, solver in ode.SOLVERS.items() if not solver.embedded]
 
@@ -257,7 +257,7 @@ def test_the_density_has_mass_one():
 def test_every_weight_gets_a_gradient_and_the_network_knows_the_time():
     layer = flow_matching(hidden=16, depth=2, generator=seeded()).chain[0]
     noise, data, t = points(32, 1), points(32, 2), torch.rand(32, generator=seeded())
-    layer.loss(noise, data, t).backward()
+    layer.loss(noise, data, t).mean().backward()
     assert all(p.grad.abs().sum() > 0 for p in layer.parameters())
     net = VelocityNet(2, 16, 2, generator=seeded())
     early, late = (net(data, torch.full((32,), t)) for t in (0.1, 0.9))
@@ -275,10 +275,10 @@ def built(**values):
 
 
 def test_it_learns():
-    experiment = built(batch=256, path="optimal_transport")
-    experiment.total, experiment.transport.steps = 400, 8
+    experiment = built(batch=128, noise=0.3, learning_rate=0.02)
+    experiment.total, experiment.transport.steps = 300, 8
     untrained = experiment.measure()
-    for _ in islice(train(experiment, snapshots=False, measure_every=999), 400):
+    for _ in islice(train(experiment, snapshots=False, measure_every=999), 300):
         pass
     assert experiment.measure()["kl_to_truth"] < 0.7 * untrained["kl_to_truth"]
 
@@ -287,7 +287,6 @@ def test_reflow_learns_from_its_own_samples_and_goes_on_where_it_was_stopped():
     once, again = built(reflow=1), built(reflow=1)
     assert once.total == 2000
     for experiment in (once, again):
-        experiment.config = experiment.config.model_copy(update={"iterations": 5})
         experiment.total = 10
     for _ in islice(train(once, snapshots=False, measure_every=99), 8):
         pass

@@ -1,0 +1,36 @@
+"""Flow matching: velocities from noise to data, in 2-D and on images (Lipman et al., 2022)."""
+
+from models.flow_matching import (
+    Transport,
+    VelocityNet,
+    flow_matching,
+    straight,
+    variance_preserving,
+    velocity_of,
+)
+from models.ode import Solver, states
+from training.flow_matching import PlaneFlowMatching, paired
+from ui.common.family_page import family_page
+from ui.common.page import begin_page
+from ui.flow_matching.plane import PLANE_MATCHING
+
+chosen = begin_page(
+    "flow_matching", {"In 2-D": "flow_matching", "On images": "flow_matching_images"}
+)
+family_page(
+    chosen,
+    PLANE_MATCHING,
+    feel=None,
+    code=(
+        flow_matching,
+        Transport,
+        straight,
+        variance_preserving,
+        paired,
+        velocity_of,
+        VelocityNet,
+        Solver,
+        states,
+        PlaneFlowMatching,
+    ),
+)
