@@ -117,6 +117,23 @@ def velocity_of(target: str, weights: Weights, x: Tensor, said: Tensor) -> Tenso
     return weights.data_rate * data + weights.noise_rate * noise
 
 
+def ends_of(weights: Weights, x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    """Return noise and data that a place and a velocity there belong to, ``(B, ...)`` each.
+
+    With a mean velocity they are means, too: what is expected of both ends, given the place. The
+    score is the first one over ``-weights.noise``.
+
+    Args:
+        weights: of the path, of a shape that spreads over that of ``x``.
+        x: points on their way, ``(B, ...)``.
+        velocity: of the same shape.
+    """
+    area = weights.data * weights.noise_rate - weights.data_rate * weights.noise
+    noise = (weights.data * velocity - weights.data_rate * x) / area
+    data = (weights.noise_rate * x - weights.noise * velocity) / area
+    return noise, data
+
+
 TARGETS = ("velocity", "noise", "data")
 
 

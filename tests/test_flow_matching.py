@@ -17,6 +17,7 @@ from models.flow_matching import (
     TARGETS,
     Transport,
     VelocityNet,
+    ends_of,
     flow_matching,
     velocity_of,
     wanted,
@@ -138,6 +139,7 @@ def test_whatever_is_predicted_the_same_velocity_follows(path, target):
     said = wanted(target, at, noise, data)
     velocity = velocity_of(target, at, x, said)
     torch.testing.assert_close(velocity, at.data_rate * data + at.noise_rate * noise)
+    torch.testing.assert_close(ends_of(at, x, velocity), (noise, data))
 
 
 def test_paired_ends_are_the_same_points_and_as_close_as_any_order_makes_them():
