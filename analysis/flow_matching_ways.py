@@ -157,7 +157,7 @@ def _check_divergence(flow: Flow, x: Tensor) -> Check:
             lambda v, t=t: transport.velocity(v, t).sum(0), x
         )
         exact = jacobian.diagonal(dim1=0, dim2=2).sum(1)
-        worst = max(worst, float((found - exact).abs().max() / exact.abs().max()))
+        worst = max(worst, float(((found - exact).abs().max() / exact.abs().max()).detach()))
     return Check(
         "Divergence against autograd",
         f"{worst:.2g}",

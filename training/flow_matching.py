@@ -60,7 +60,7 @@ class FlowMatchingConfig(PlaneConfig):
         group="Model",
     )
     iterations: int = knob(
-        10_000,
+        6000,
         bounds=(1000, 20_000, 500),
         label="Iterations",
         help="Optimiser steps of each round. The learning rate follows one cycle over them: up in "

@@ -67,12 +67,12 @@ def draw_flow_matching(moment: Moment) -> None:
 
 
 def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
-    """Return the panels of a flow in 2-D, and the ways of some samples, a frame per snapshot."""
+    """Return target, density, and the ways of some samples, with a frame per snapshot."""
     ways = np.stack([frame["ways"] for frame in frames]).astype(np.float32)  # (f, k, m, 2)
     reach = max(3.2, float(np.abs(moment.target["box"]).max()))
     colours = categories(ways[-1, 0])
     return [
-        *plane_panels(moment, frames),
+        *plane_panels(moment, frames)[:2],
         Panel(
             f"Ways of {ways.shape[2]} points from noise to data",
             (-reach, reach, -reach, reach),
