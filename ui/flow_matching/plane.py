@@ -59,8 +59,8 @@ def draw_flow_matching(moment: Moment) -> None:
     names, unit = {"matching": "training batch"}, "squared error"
     draw_curves(moment, loss, "matching", names, unit, "Matching loss")
     loss.caption(
-        "It does not come near zero: at one place and time many paths cross, and the network can "
-        "only learn their mean."
+        "In the first round it stays above zero: where paths cross, the network can only learn "
+        "their mean. The fewer cross, after a reflow or between matched pairs, the lower it is."
     )
     draw_kl(moment, distance)
     draw_plane_tenths(moment)
@@ -217,7 +217,7 @@ def _fixed() -> list[str]:
 def _few_block(run: Run, version: float, solver: str, shade: str) -> bytes:
     flow, box = trained_model(run, version), plane_of(run).box()
     panels = []
-    for count in (1, 2, 4, 8, 64):
+    for count in COUNTS:
         x = sampled(solved(flow, solver=solver, steps=count), 1500).numpy()
         words = f"{count} step" + "s" * (count > 1)
         panels.append(Panel(words, box, [Points("samples", x)], f"Samples by {words}"))
@@ -233,10 +233,9 @@ def _draw_by_steps(run: Run, found: dict[int, float]) -> None:
     rule = "|---" * (1 + len(COUNTS)) + "|\n"
     row = "| KL of 20,000 samples [nats] | " + " | ".join(f"{found[n]:.3f}" for n in COUNTS) + " |"
     st.markdown(head + rule + row)
-    st.caption(
-        "Of histograms, truth against samples. The smallest that 20,000 points of the truth itself "
-        "come to is not 0: see `kl_floor` in the run's numbers."
-    )
+    floor = run.metrics.summary().get("kl_floor")
+    words = f" 20,000 points of the truth itself come to {floor:.3f}." if floor else ""
+    st.caption(f"Of histograms, truth against samples.{words}")
 
 
 def _reflow(run: Run, shade: str) -> None:
@@ -247,7 +246,8 @@ def _reflow(run: Run, shade: str) -> None:
     if len(steps) < 2:
         return
     st.markdown("**Reflow.** The same noise, before and after each round:")
-    show_stage(painted(_reflow_block, (run.id, tuple(steps), shade), run, steps, shade), "reflow")
+    drawn = painted(_reflow_block, (run.id, tuple(steps), shade), run, steps, shade)
+    show_stage(drawn, key=f"{run.id}.reflow")
 
 
 def _reflow_block(run: Run, steps: Sequence[int], shade: str) -> bytes:
