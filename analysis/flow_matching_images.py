@@ -65,7 +65,7 @@ def denoised(flow: Flow, image: Tensor, labels: Tensor, t: float, seed: int = 0)
     Args:
         flow: as it is solved.
         image: uint8, ``(1, C, H, W)``.
-        labels: the class that the flow is told each time, ``(B,)``.
+        labels: the class that the flow is given each time, ``(B,)``.
         t: time on the path: 0 is noise alone, 1 is the image.
         seed: of the noise.
     """
@@ -114,8 +114,8 @@ def _check_probes(flow: Flow, images: ImageSet, t: float = 0.5) -> Check:
     source = torch.Generator().manual_seed(5)
     many = x.expand(PROBES, *x.shape[1:])
     signs = 2 * torch.randint(0, 2, (1, *many.shape), generator=source).float() - 1
-    told = None if context is None else context.expand(PROBES, -1)
-    _, found = transport.divergence(many, t, told, signs)
+    many_contexts = None if context is None else context.expand(PROBES, -1)
+    _, found = transport.divergence(many, t, many_contexts, signs)
     error = float(found.std() / math.sqrt(PROBES))
     off = abs(float(found.mean() - exact))
     return Check(

@@ -172,9 +172,9 @@ def followed(flow, z: Tensor) -> tuple[Callable[[], Tensor], int, Callable]:
     centred, transport = solved(flow, solver="rk4", steps=FINE).chain
 
     def back(x: Tensor) -> Tensor:
-        told = context_of(flow, labels)
-        there = transport.follow(centred.inverse(x)[0], told, start=1.0, end=0.0)
-        return centred.forward(transport.follow(there, told))[0]
+        context = context_of(flow, labels)
+        there = transport.follow(centred.inverse(x)[0], context, start=1.0, end=0.0)
+        return centred.forward(transport.follow(there, context))[0]
 
     return lambda: made_of(few, z, labels), flow.features, back
 

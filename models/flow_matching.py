@@ -143,7 +143,7 @@ TARGETS = ("velocity", "noise", "data")
 def waves(v: Tensor, count: int, unit: float) -> Tensor:
     """Return numbers ``(B, N)`` as cosines and sines, ``(B, 2 N count)``, finer and finer.
 
-    A network learns fine detail of what it is told in waves far sooner than of plain numbers.
+    A network learns fine detail of what comes in waves far sooner than of plain numbers.
 
     Args:
         v: numbers.
@@ -259,7 +259,7 @@ class Transport(nn.Module):
             noise: one end of each path, ``(B, ...)``.
             data: the other, of the same shape.
             t: times, ``(B,)``.
-            context: ``(B, K)``, all zeros where it is not told.
+            context: ``(B, K)``, all zeros where the class is hidden.
         """
         at = self.at(t, data)
         x = at.data * data + at.noise * noise
@@ -426,7 +426,7 @@ def flow_matching_images(
         shape: of the images; both sides are multiples of four.
         channels: of the finer level of the U-Net.
         blocks: in each of its levels.
-        classes: that it is told of; 0 for none.
+        classes: that it is given; 0 for none.
         path: a name in ``PATHS``.
         target: a name in ``TARGETS``.
         generator: source of the initial weights.

@@ -1,4 +1,4 @@
-"""A small U-Net: what an image should become, told of the time and the class."""
+"""A small U-Net that is given the time and the class."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ class Block(nn.Module):
     Args:
         channels: of the input.
         width: channels of the output.
-        told: width of the vector of time and class.
+        embedded: width of the embedding of time and class.
 
     References:
         Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), section 3.1: scale
         and shift. https://arxiv.org/abs/2105.05233
     """
 
-    def __init__(self, channels: int, width: int, told: int) -> None:
+    def __init__(self, channels: int, width: int, embedded: int) -> None:
         super().__init__()
         self.before = nn.GroupNorm(GROUPS, channels, device=torch.get_default_device())
         self.first = blank(nn.Conv2d, channels, width, 3, padding=1)
-        self.told = blank(nn.Linear, told, 2 * width)
+        self.embedded = blank(nn.Linear, embedded, 2 * width)
         self.between = nn.GroupNorm(GROUPS, width, device=torch.get_default_device())
         self.second = blank(nn.Conv2d, width, width, 3, padding=1)
         self.short = None if channels == width else blank(nn.Conv2d, channels, width, 1)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """Map ``(B, channels, H, W)`` and ``(B, told)`` to ``(B, width, H, W)``."""
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` and ``(B, embedded)`` to ``(B, width, H, W)``."""
         h = self.first(F.silu(self.before(x)))
-        scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.embedded(embedded)[:, :, None, None].chunk(2, dim=1)
         h = self.second(F.silu(self.between(h) * (1 + scale) + shift))
         return h + (x if self.short is None else self.short(x))
 
@@ -72,17 +72,17 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.context = classes
-        fine, coarse, told = channels, 2 * channels, 4 * channels
+        fine, coarse, embedded = channels, 2 * channels, 4 * channels
         pixels = shape[0] * PATCH**2
-        self.time = blank(nn.Linear, 2 * WAVES, told)
-        self.label = blank(nn.Linear, classes, told) if classes else None
-        self.told = blank(nn.Linear, told, told)
+        self.time = blank(nn.Linear, 2 * WAVES, embedded)
+        self.label = blank(nn.Linear, classes, embedded) if classes else None
+        self.embedded = blank(nn.Linear, embedded, embedded)
         self.enter = blank(nn.Conv2d, pixels, fine, 3, padding=1)
-        self.down = nn.ModuleList(Block(fine, fine, told) for _ in range(blocks))
+        self.down = nn.ModuleList(Block(fine, fine, embedded) for _ in range(blocks))
         self.shrink = blank(nn.Conv2d, fine, coarse, 3, stride=2, padding=1)
-        self.middle = nn.ModuleList(Block(coarse, coarse, told) for _ in range(2 * blocks))
+        self.middle = nn.ModuleList(Block(coarse, coarse, embedded) for _ in range(2 * blocks))
         self.grow = blank(nn.Conv2d, coarse, fine, 3, padding=1)
-        self.up = nn.ModuleList(Block(2 * fine, fine, told) for _ in range(blocks))
+        self.up = nn.ModuleList(Block(2 * fine, fine, embedded) for _ in range(blocks))
         self.after = nn.GroupNorm(GROUPS, fine, device=torch.get_default_device())
         self.leave = blank(nn.Conv2d, fine, pixels, 3, padding=1)
         _initialise(self, generator)
@@ -95,27 +95,27 @@ class UNet(nn.Module):
             t: times, ``(B,)``.
             context: the class of each as a one-hot vector ``(B, K)``; all zeros for any class.
         """
-        return self._predict(x, self._told(t, context))
+        return self._predict(x, self._embedded(t, context))
 
-    def _told(self, t: Tensor, context: Tensor | None) -> Tensor:
+    def _embedded(self, t: Tensor, context: Tensor | None) -> Tensor:
         turns = torch.pi * t[:, None] * torch.arange(1, WAVES + 1, device=t.device, dtype=t.dtype)
-        told = self.time(torch.cat([turns.cos(), turns.sin()], dim=1))
+        embedded = self.time(torch.cat([turns.cos(), turns.sin()], dim=1))
         if self.label is not None and context is not None:
-            told = told + self.label(context)
-        return F.silu(self.told(F.silu(told)))
+            embedded = embedded + self.label(context)
+        return F.silu(self.embedded(F.silu(embedded)))
 
-    def _predict(self, x: Tensor, told: Tensor) -> Tensor:
+    def _predict(self, x: Tensor, embedded: Tensor) -> Tensor:
         h = self.enter(F.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last))
         seen = []
         for block in self.down:
-            h = block(h, told)
+            h = block(h, embedded)
             seen.append(h)
         h = self.shrink(h)
         for block in self.middle:
-            h = block(h, told)
+            h = block(h, embedded)
         h = self.grow(F.interpolate(h, scale_factor=2.0))
         for block in self.up:
-            h = block(torch.cat([h, seen.pop()], dim=1), told)
+            h = block(torch.cat([h, seen.pop()], dim=1), embedded)
         return F.pixel_shuffle(self.leave(F.silu(self.after(h))), PATCH)
 
 

@@ -27,7 +27,7 @@ from training.core.images import IMAGE_DATA, ImageDataConfig, dequantise, quanti
 from training.core.optimiser import one_cycle
 from training.flow_matching import times
 
-UNTOLD = 0.1  # of the images, whose class is not told, so that there is a velocity of any class
+DROPPED = 0.1  # of the images, whose class is not told, so that there is a velocity of any class
 STEPS = 10  # of Euler's method behind the samples of a snapshot
 MEASURED = 512  # test images behind each measurement
 LIKELY = 100  # test images whose bits/dim are estimated, once, at the end
@@ -143,10 +143,10 @@ class ImageFlowMatching(ImageFlowTraining):
         x, labels = self._batch(self.config.batch)
         noise = torch.randn(x.shape, generator=self.generator, device=self.device)
         t = times(len(x), self.generator)
-        told = torch.rand(len(x), generator=self.generator, device=self.device) >= UNTOLD
-        x, labels, noise, t, told = collectives.shard(x, labels, noise, t, told)
+        kept = torch.rand(len(x), generator=self.generator, device=self.device) >= DROPPED
+        x, labels, noise, t, kept = collectives.shard(x, labels, noise, t, kept)
         context = self.context(labels)
-        context = None if context is None else context * told[:, None]
+        context = None if context is None else context * kept[:, None]
         errors = self.transport.loss(noise, 2 * x - 1, t, context)
         loss = collectives.mean(errors, of=self.config.batch)
         rate = self.live["learning_rate"] * one_cycle(self.step / self.total)

@@ -111,7 +111,7 @@ def _guidance(desk: Desk) -> float:
         1.0,
         0.25,
         key=desk.key("guidance"),
-        help="At 0 the class is not told, at 1 it is. Above, samples are more typical of their "
+        help="At 0 the class is not given, at 1 it is. Above, samples are more typical of their "
         "class and less varied.",
         **KEPT,
     )

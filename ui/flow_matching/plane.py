@@ -92,7 +92,7 @@ def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
 def follow(view: View, version: float) -> None:
     """Show points on their way from noise to data, by a solver that the visitor chooses."""
     st.markdown(
-        "**Follow the velocity.** The slider below the pictures is the time, from 0, noise, to 1, "
+        "**Follow the velocity.** The slider below the images is the time, from 0, noise, to 1, "
         "data. Solver and steps act at once: nothing is trained again."
     )
     _followed(view.run, version)
@@ -196,7 +196,7 @@ def few_steps(view: View, version: float) -> None:
     """Show samples by few and by many steps side by side, before and after a reflow."""
     run = view.run
     st.markdown(
-        "**How few steps are enough?** Each picture has the same noise, followed in another number "
+        "**How few steps are enough?** Each image has the same noise, followed in another number "
         "of steps. A straight way needs one; wherever ways bend, few steps leave them."
     )
     solver = choice("Solver", _fixed(), f"{run.id}.few.solver", format_func=_title)
