@@ -22,6 +22,7 @@ RATED = 100  # test images whose bits/dim are estimated
 RATED_STEPS = 16  # of the midpoint method on their ways
 JUDGED = 200  # samples that the classifier is shown
 JUDGED_STEPS = 16  # of Euler's method behind them
+GUIDED = 2.0  # guidance of the guided ones
 PROBES = 200  # that estimate one divergence, to be compared with the exact one
 AT_ONCE = 50  # images that are followed together
 
@@ -161,14 +162,17 @@ def _check_bits(flow: Flow, images: ImageSet, dims: int) -> Check:
 
 
 def _check_sure(flow: Flow, images: ImageSet, dims: int, classifier: Classifier) -> Check:
-    right = sure_of(flow, images.shape, dims, classifier, steps=JUDGED_STEPS)
+    plain, guided = (
+        sure_of(flow, images.shape, dims, classifier, steps=JUDGED_STEPS, guidance=guidance)
+        for guidance in (1.0, GUIDED)
+    )
     return Check(
         "Samples that the classifier is sure of",
-        f"{right:.1%}",
+        f"{plain:.1%}; guided {guided:.1%}",
         "",
         None,
-        f"Of {JUDGED} samples, {JUDGED_STEPS} steps of Euler's method: more than {SURE:.0%} for "
-        "the class that was asked for.",
+        f"Of {JUDGED} samples, {JUDGED_STEPS} steps of Euler's method, without guidance and with "
+        f"{GUIDED:g}: more than {SURE:.0%} for the class that was asked for.",
     )
 
 

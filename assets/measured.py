@@ -47,7 +47,7 @@ FILE = HERE / "measured.json"
 WORDS = ["compare", "--families", *ENTRANTS, "--dataset", "ring", "--seeds", "3", "--steps", "1000"]
 COLUMNS = ("nll_test", "tight_bound", "kl_to_truth", "kl_samples", "modes", "good", "parameters")
 BATCH, ROUNDS = 64, 15
-EULER, FINE = 16, 48  # steps of solvers: behind samples, and on the way to latents and back
+EULER, FINE = 16, 96  # steps of solvers: behind samples, and on the way to latents and back
 
 # Whose shipped run stands for a family, and what it makes.
 SHIPPED = {
