@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import filelock
 
 from datasets.own import DataError
+from lab.memory import is_out_of_memory
 from lab.pace import Pace, Rate, Stopwatch
 from lab.record import Record
 from lab.runs.interventions import Intervention
@@ -109,6 +110,8 @@ def _held(run: Run):
 def _sentence(error: Exception) -> str:
     if isinstance(error, RunError | ConfigError | DataError):
         return str(error)
+    if is_out_of_memory(error):
+        return "It needed more memory than there is for it: choose a smaller model or batch."
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

@@ -220,7 +220,10 @@ class Workers(Mapping[str, Worker]):
         """
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=wait_for_run, args=(self.place.work, theirs), name="genlab-worker", daemon=True
+            target=wait_for_run,
+            args=(self.place.work, self.place.memory, theirs),
+            name="genlab-worker",
+            daemon=True,
         )
         try:
             with _no_main_module():
@@ -312,11 +315,13 @@ class Place:
         devices: one entry per training that may run at the same time.
         work: what a process does; see :func:`lab.worker.work`.
         cores: of a cluster; 0 for this machine.
+        memory: megabytes that a run may take on this machine; 0 for no limit.
     """
 
     devices: list[str]
     work: Callable[..., None]
     cores: int = 0
+    memory: int = 0
 
 
 def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
@@ -334,7 +339,8 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
 
 def _find_place(rules: Rules, devices: list[str] | None) -> Place:
     if not os.environ.get("GENLAB_RAY_ADDRESS"):
-        return Place(devices or slots(this_machine(), rules.slots_cpu, rules.slots_gpu), work)
+        devices = devices or slots(this_machine(), rules.slots_cpu, rules.slots_gpu)
+        return Place(devices, work, memory=rules.run_memory_mb)
     from lab.ray.cluster import find_cluster
     from lab.ray.worker import work as work_on_the_cluster
 

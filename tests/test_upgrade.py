@@ -1,4 +1,4 @@
-"""Runs that earlier versions of the lab left behind are opened, resumed and imported by this one."""
+"""Runs that earlier versions of the lab left behind open, go on and are imported."""
 
 from __future__ import annotations
 

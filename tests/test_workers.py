@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import wait_until
 
 from benchmarks.kills import is_alive
 from lab import workers
 from lab.lab import Lab
+from lab.memory import is_out_of_memory
+from lab.rules import Rules
 from registry import FAMILIES
 
 NICE = FAMILIES["nice"]
@@ -76,6 +79,32 @@ def test_a_closed_lab_leaves_none(lab):
     pid = spare_of(lab).process.pid
     lab.close()
     wait_until(lambda: not is_alive(pid))
+
+
+def test_a_run_that_asks_for_more_memory_than_allowed_ends_alone(tmp_path):
+    lab = Lab(tmp_path / "runs", ["cpu", "cpu"], Rules(run_memory_mb=150))
+    try:
+        greedy = FAMILIES["realnvp"].training.config(blocks=12, hidden=256, batch=2048)
+        large, small = lab.submit(FAMILIES["realnvp"], greedy), lab.submit(NICE, LONG)
+        wait_until(lambda: not lab.view(large).status.active)
+        status = lab.view(large).status
+        assert status.state == "failed"
+        assert "more memory than there is for it" in status.message
+        seen = lab.view(small).status.step
+        wait_until(lambda: lab.view(small).status.step > seen)
+        assert lab.view(small).status.state == "running"
+    finally:
+        lab.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")],
+    ids=["python", "device"],
+)
+def test_an_error_that_means_memory_is_told_as_one(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def _imported_by_a_worker() -> list[str]:
