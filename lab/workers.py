@@ -122,6 +122,9 @@ class Workers(Mapping[str, Worker]):
         heard: called with a worker and each of its reports.
         gone: called with a worker whose process has ended.
         tick: called twice a second or more.
+
+    Attributes:
+        warm: whether processes can be started at once.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class Workers(Mapping[str, Worker]):
         self._lock, self._heard, self._gone, self._tick = lock, heard, gone, tick
         self._workers: dict[str, Worker] = {}
         self._spare: Spare | None = None
-        self._warm = False  # the fork server is up
+        self.warm = False  # the fork server is up
         self._closed = False
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -148,7 +151,8 @@ class Workers(Mapping[str, Worker]):
             self._context.set_forkserver_preload(PRELOAD)
         self._wake_out, self._wake_in = self._context.Pipe(duplex=False)
         threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
-        threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
+        self._pumping = threading.Thread(target=self._pump, name="lab-pump", daemon=True)
+        self._pumping.start()
 
     def __getitem__(self, run_id: str) -> Worker:
         return self._workers[run_id]
@@ -158,6 +162,11 @@ class Workers(Mapping[str, Worker]):
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    @property
+    def listens(self) -> bool:
+        """Whether what workers send is read."""
+        return self._pumping.is_alive()
 
     def views(self) -> list[View]:
         """Return the views of the runs at work."""
@@ -237,7 +246,7 @@ class Workers(Mapping[str, Worker]):
         with suppress(OSError, RuntimeError):
             spare = self._hire()
             with self._lock:
-                self._spare, self._warm = spare, True
+                self._spare, self.warm = spare, True
                 if self._closed:
                     self._dismiss_spare()
 
@@ -245,7 +254,7 @@ class Workers(Mapping[str, Worker]):
         """Have a process ready for the next run, once those at work have shown something."""
         with self._lock, suppress(OSError):
             begun = all(worker.view.snapshot is not None for worker in self._workers.values())
-            if self._warm and self._spare is None and begun and self.free():
+            if self.warm and self._spare is None and begun and self.free():
                 self._spare = self._hire()
 
     def _take_spare(self) -> Spare | None:
