@@ -13,9 +13,10 @@ from test_lab import NICE, is_training, long, short
 from lab.lab import Lab
 
 REMOVED = 1  # exit status of tar when a file has changed or vanished under it
+TAR = shutil.which("tar")
 
 
-@pytest.mark.skipif(not shutil.which("tar"), reason="no tar on this machine")
+@pytest.mark.skipif(not TAR, reason="no tar on this machine")
 def test_a_backup_taken_while_two_train_opens_elsewhere_and_goes_on(tmp_path):
     lab = Lab(tmp_path / "runs", ["cpu", "cpu"])
     try:
@@ -47,12 +48,12 @@ def _copy(folder: Path, into: Path) -> Path:
     """Archive a folder with what backs folders up, and unpack it."""
     archive = into.with_suffix(".tar")
     done = subprocess.run(
-        ["tar", "--create", "--file", archive, "--directory", folder, "."],
+        [TAR, "--create", "--file", archive, "--directory", folder, "."],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode in (0, REMOVED), done.stderr
     into.mkdir()
-    subprocess.run(["tar", "--extract", "--file", archive, "--directory", into], check=True)
+    subprocess.run([TAR, "--extract", "--file", archive, "--directory", into], check=True)
     return into
