@@ -30,7 +30,6 @@ STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
 PRELOAD = [
     "torch",
     "torch._dynamo",
-    "normflows",
     "safetensors.torch",
     "tensorboardX.record_writer",
     "tensorboardX.proto.event_pb2",
