@@ -32,7 +32,6 @@ TRAINS = ("models", "datasets", "metrics", "training", "lab")  # folders of what
 PRELOAD = [
     "torch",
     "torch._dynamo",
-    "normflows",
     "safetensors.torch",
     "tensorboardX.record_writer",
     "tensorboardX.proto.event_pb2",
