@@ -67,6 +67,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "vae-conv": ("vae", {"network": "conv", "likelihood": "continuous_bernoulli"}),
     "vae-gaussian": ("vae", {"likelihood": "gaussian", "beta": 2.0, "warm_up": 1}),
     "vae-mixed": ("vae", {"precision": "mixed", "depth": 2}),
+    "vae-weighted": ("vae", {"draws": 3, "binarised": True, "ema": 50}),
+    "vae-residual": ("vae", {"network": "residual", "free_bits": 0.2, "beta": 0.5}),
     "maf": ("maf", {}),
     "maf-image": ("maf", {"model": "image", "image_size": 8}),
     "cyclegan": ("cyclegan", {}),

@@ -21,11 +21,9 @@ from training.core.gan_losses import (
     realness,
     slope_at,
 )
-from training.core.optimiser import Optimiser, follow
+from training.core.optimiser import RISE, Optimiser, follow
 
 PARTS = ("discriminator", "generator")
-RISE = 0.05  # of the steps so far: the longest half-life of an average, so that it has no memory
-#              of the first weights
 
 
 def discriminator_rate_knob(default: float, bounds: tuple[float, float]) -> Any:

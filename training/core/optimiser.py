@@ -12,6 +12,9 @@ from training.core import collectives
 
 # Devices whose fused kernels skip a step by themselves; on others the host has to ask.
 FUSED = ("cpu", "cuda")
+# Half-life of an average of weights, in fractions of the steps so far, at most: it forgets the
+# first weights soon.
+RISE = 0.05
 
 
 class Optimiser:
