@@ -26,6 +26,8 @@ SMALL: dict[str, dict[str, object]] = {
     "cyclegan": {"image_size": 32, "width": 8, "discriminator_width": 8},
 }
 
+TRANSPOSED = {"upsampling": "transposed"}  # as everywhere at first
+
 # Name of the file, and of the test: family, then what is switched.
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "nice": ("nice", {}),
@@ -71,7 +73,12 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "vae-residual": ("vae", {"network": "residual", "free_bits": 0.2, "beta": 0.5}),
     "maf": ("maf", {}),
     "maf-image": ("maf", {"model": "image", "image_size": 8}),
-    "cyclegan": ("cyclegan", {}),
-    "cyclegan-plain": ("cyclegan", {"jitter": False, "identity": 0.0, "batch": 2, "decay": 0.0}),
-    "cyclegan-mixed": ("cyclegan", {"width": 32}),
+    "cyclegan": ("cyclegan", TRANSPOSED),
+    "cyclegan-plain": (
+        "cyclegan",
+        {**TRANSPOSED, "jitter": False, "identity": 0.0, "batch": 2, "decay": 0.0},
+    ),
+    "cyclegan-mixed": ("cyclegan", {**TRANSPOSED, "width": 32}),
+    "cyclegan-resize": ("cyclegan", {}),
+    "cyclegan-contrast": ("cyclegan", {"tie": "contrast", "batch": 2}),
 }
