@@ -40,7 +40,6 @@ LOSSES: dict[str, dict[str, Any]] = {
     "relativistic, R1 + R2": {"loss": "relativistic", **FAST},
     "non-saturating": {},
     "non-saturating, R1": {"penalty": "r1", **FAST},
-    "non-saturating, rates 0.005": FAST,
     "relativistic, no penalty": {"loss": "relativistic", "penalty": "none", **FAST},
     "original": {"loss": "original"},
     "least squares": {"loss": "least-squares"},

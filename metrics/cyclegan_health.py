@@ -141,11 +141,11 @@ def _won(recent: Rows) -> Health | None:
 def _balanced(recent: Rows, last: Rows, taken: Yardsticks) -> Health:
     sides = [side for side in "ab" if f"discriminator_{side}" in recent[-1]]
     means = (fmean(row[f"discriminator_{side}"] for row in recent) for side in sides)
-    told = " and ".join(
+    words_of = " and ".join(
         f"{mean:.2f} ({side.upper()})" for mean, side in zip(means, sides, strict=True)
     )
     losses = "the discriminators' losses are" if len(sides) > 1 else "the discriminator's loss is"
-    losses += f" {told}; at 0.25 real cannot be told from translated, near 0 it always can"
+    losses += f" {words_of}; at 0.25 real cannot be told from translated, near 0 it always can"
     found = [_reached(last, taken, way) for way, (_, side) in WAYS.items() if side in sides]
     if None in found:
         why = "nobody measured whether translations reach the other set; *Check* does"

@@ -76,7 +76,7 @@ class CUT(nn.Module):
     def contrast(
         self, queries: Sequence[Tensor], keys: Sequence[Tensor], generator: torch.Generator
     ) -> Tensor:
-        """Return how badly patches of translations are told to be of their place, a scalar.
+        """Return how badly patches of translations find their own place, a scalar.
 
         Args:
             queries: features of translations at each depth, ``(B, C, h, w)``.

@@ -244,7 +244,7 @@ def with_free_bits(units: Tensor, floor: float) -> Tensor:
         floor: nats that a unit may say without a charge; below it, its KL has no gradient.
 
     References:
-        Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
         appendix C.8. https://arxiv.org/abs/1606.04934
     """
     return units.clamp(min=floor).sum()

@@ -27,8 +27,8 @@ class CUTTraining(Translation):
     def update(self) -> Mapping[str, Tensor]:
         a, b = self.batch()
         rate = self.live["learning_rate"] * self.rate_factor()
-        told, fake = self.move_generator(a, b, rate)
-        return told | {"discriminator_b": self.move_discriminator(b, fake, rate)}
+        logged, fake = self.move_generator(a, b, rate)
+        return logged | {"discriminator_b": self.move_discriminator(b, fake, rate)}
 
     def move_generator(self, a: Tensor, b: Tensor, rate: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take the generator's step; return its losses and the translations, detached.

@@ -247,12 +247,12 @@ class VAETraining(Experiment):
         several = (draws,) if draws > 1 else ()
         shape = *several, count, self.config.latent
         noise = torch.randn(shape, generator=self.generator, device=self.device)
-        told = self._weighted(x, noise, count) if several else self._elbo(x, noise, count)
+        logged = self._weighted(x, noise, count) if several else self._elbo(x, noise, count)
         rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
-        self.optimisers["adam"].step(told["loss"], rate)
+        self.optimisers["adam"].step(logged["loss"], rate)
         if self.learner is not self.model:
             follow(self.model, self.learner, min(self.config.ema, RISE * self.step))
-        return {name: value.detach() for name, value in told.items()}
+        return {name: value.detach() for name, value in logged.items()}
 
     def _elbo(self, x: Tensor, noise: Tensor, count: int) -> dict[str, Tensor]:
         """Return the terms of the negative ELBO of a batch ``(B, ...)``, and what is minimised."""

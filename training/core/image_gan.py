@@ -76,7 +76,7 @@ class ImageDuelConfig(DuelConfig, ImageDataConfig):
         label="Augmentation",
         help="Random changes of all images that the discriminator sees, real and fake, through "
         "which the generator's gradient flows. With a few hundred images it keeps a discriminator "
-        "from learning them by heart; the generator learns the images as they are.",
+        "from overfitting them; the generator learns the images as they are.",
         live=True,
     )
     epochs: int = epochs_knob(25)

@@ -232,33 +232,39 @@ def compared(
     """
     found: dict[str, dict[str, float]] = {}
     kinds = pairs.domains if pairs.masks_a is not None else (None, None)
-    sides = (
-        ("a", "ab", pairs.test_a, pairs.test_b, pairs.masks_a, kinds[1]),
-        ("b", "ba", pairs.test_b, pairs.test_a, pairs.masks_b, kinds[0]),
-    )
-    for side, way, images, others, masks, kind in sides:
-        if way not in ways:
-            continue
+    sides = {
+        "ab": (pairs.test_a, pairs.test_b, pairs.masks_a, kinds[1]),
+        "ba": (pairs.test_b, pairs.test_a, pairs.masks_b, kinds[0]),
+    }
+    for way in ways:
+        images, others, masks, kind = sides[way]
         x = images[:count]
         there = torch.cat([carry(part, way == "ab") for part in x.split(CHUNK)])
         numbers = {}
         if len(ways) == 2:
             back = torch.cat([carry(part, way == "ba") for part in there.split(CHUNK)])
-            numbers[f"cycle_error_{side}"] = float((back.float() - signed(x)).abs().mean() / 2)
+            error = float((back.float() - signed(x)).abs().mean() / 2)
+            numbers[f"cycle_error_{way[0]}"] = error
         numbers |= {
             f"likeness_{way}": likeness(signed(x), there),
             f"variety_{way}": diversity(there, signed(others[:count])),
             f"taken_{way}": classifier_of(pairs).taken_for(bytes_of_signed(there), way == "ab"),
         }
         if kind is not None:
-            painted = bytes_of_signed(there).cpu().numpy()
-            inside = masks[:count].numpy()
-            numbers[f"hue_{way}"] = float(is_kind(kind, painted, inside).mean())
-            numbers[f"iou_{way}"] = float(overlap(inside, found_masks(painted)).mean())
+            numbers |= _of_fruits(there, masks[:count].numpy(), kind, way)
         found[way] = numbers
     # One number of either direction after the other.
     numbers_of_ways = zip(*(found[way].items() for way in ways), strict=True)
     return dict(number for either in numbers_of_ways for number in either)
+
+
+def _of_fruits(there: Tensor, inside: np.ndarray, kind: str, way: str) -> dict[str, float]:
+    """Return the hue of translations ``(n, 3, S, S)`` inside masks, and their overlap with these."""
+    painted = bytes_of_signed(there).cpu().numpy()
+    return {
+        f"hue_{way}": float(is_kind(kind, painted, inside).mean()),
+        f"iou_{way}": float(overlap(inside, found_masks(painted)).mean()),
+    }
 
 
 @lru_cache(maxsize=1)

@@ -119,11 +119,11 @@ def _of_fruits(last: Mapping[str, float], names: list[str], places: list) -> Non
 def _curves(moment: Moment, names: Sequence[str]) -> None:
     a, b = map(_short, names)
     losses = LOSSES if moment.run.config.tie == "cycle" else ONE_WAY
-    for place, (kind, told) in zip(st.columns(4), losses.items(), strict=False):
-        half = len(told) // 2
-        words = [word.format(a=a, b=b) for word in told[half:]]
+    for place, (kind, columns) in zip(st.columns(4), losses.items(), strict=False):
+        half = len(columns) // 2
+        words = [word.format(a=a, b=b) for word in columns[half:]]
         alt = f"The {kind} losses over the training"
-        lines = dict(zip(told[:half], words, strict=True))
+        lines = dict(zip(columns[:half], words, strict=True))
         draw_curves(moment, place, kind, lines, f"{kind} loss", alt, dots=False, height=200)
 
 

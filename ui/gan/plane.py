@@ -26,6 +26,7 @@ from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
 from ui.gan.health import samples_of, show_light, show_look
 from ui.gan.inside import HALF, belief_of, loss_of, see_inside
+from ui.gan.losses import losses
 from ui.gan.model import WITHOUT, choose_average
 from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
@@ -278,7 +279,12 @@ def figure_of(run: Run, _shade: str) -> bytes:
 DUEL = Parts(
     data=own_or_drawn,
     draw=draw_duel,
-    sections={"See inside": see_inside, "Explore": explore, "Check": checks},
+    sections={
+        "See inside": see_inside,
+        "Explore": explore,
+        "Check": checks,
+        "Losses": losses,
+    },
     files={
         "gif": ("Film of the training (GIF)", film_of),
         "png": ("Figure, 200 dpi (PNG)", figure_of),
