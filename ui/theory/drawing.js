@@ -12,10 +12,10 @@ export const normal = (z) => Math.exp(-0.5 * z * z) / Math.sqrt(2 * Math.PI);
 const SCENES = {}; // by the data-map of their element; the file that follows this one fills it in
 const scenes = new WeakMap(); // by the element they live in
 
-export default function ({ parentElement, data }) {
+export default function ({ parentElement, data, setStateValue }) {
   const root = parentElement.querySelector(".formula");
   if (!scenes.has(root)) scenes.set(root, new SCENES[root.dataset.map](root));
-  scenes.get(root).paint(data);
+  scenes.get(root).paint(data, setStateValue);
 }
 
 /** Sliders, numbers and drawings of one map; the sliders hold all that can be changed. */
@@ -126,21 +126,22 @@ function shape(name, parent, attributes) {
 
 /** Call what ``begin`` returns for each place that the pointer is dragged to.
  *
- * A finger drags only what it takes hold of, and a tap moves it: elsewhere it scrolls the page.
+ * A finger drags only what it takes hold of, and a tap moves it: elsewhere it scrolls the page, if not all of it is
+ * to draw on.
  */
-function dragged(svg, begin) {
+function dragged(svg, begin, all = () => false) {
   let move = null;
   const place = (event) => {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     return [x, y];
   };
   svg.addEventListener("pointerdown", (event) => {
-    if (event.button || (event.pointerType === "touch" && !event.target.closest(".handle"))) return;
+    if (event.button || (event.pointerType === "touch" && !all() && !event.target.closest(".handle"))) return;
     svg.setPointerCapture(event.pointerId);
     move = begin(place(event));
     move(place(event));
   });
   svg.addEventListener("pointermove", (event) => move && move(place(event)));
   for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => { move = null; });
-  svg.addEventListener("click", (event) => event.pointerType === "touch" && begin(place(event))(place(event)));
+  svg.addEventListener("click", (event) => event.pointerType === "touch" && !all() && begin(place(event))(place(event)));
 }
