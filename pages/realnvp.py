@@ -8,8 +8,8 @@ from models.layers import ActNorm, AffineCoupling, Coupling, Split
 from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
 from models.splines import SplineCoupling, rational_quadratic
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.image_flows.masks import feel_masks
 from ui.plane_flows.coupling_demo import feel_coupling

@@ -14,9 +14,10 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from analysis.exercises import ExerciseError, exercises
 from lab.health import faults
 from lab.lab import get_lab
-from lab.rules import RulesError, load_rules
+from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunError
 from lab.telemetry import serve_as_ruled
 from ui.server.secrets import auth_section, check_secrets
@@ -36,11 +37,17 @@ def open_lab() -> None:
     served and no run of before marked as interrupted.
     """
     try:
-        if load_rules().sign_in:
+        allowed = load_rules()
+        if allowed.sign_in:
             check_secrets()
+        if allowed.exercises:
+            exercises(allowed.exercises)
         get_lab(serve_as_ruled)
     except RulesError as error:
         sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_SETTINGS)
+    except ExerciseError as error:
+        sys.stderr.write(f"The exercises of this class cannot be used. {error}\n")
         sys.exit(WRONG_SETTINGS)
     except RunError as error:  # another lab in this folder, say: pages show it, and try again
         logger.error("%s", error)
@@ -78,7 +85,7 @@ def health() -> JSONResponse:
 
 
 class Guard:
-    """Marks cookies *Secure* behind TLS, closes Streamlit's metrics, says how the lab is.
+    """Marks cookies *Secure* under TLS, closes Streamlit's metrics, says who may frame a class.
 
     Behind a web server every request comes from this machine, so none can be told by its address.
     """
@@ -88,6 +95,9 @@ class Guard:
         auth = auth_section()
         uri = auth.get("redirect_uri") if isinstance(auth, Mapping) else None
         self.tls = str(uri).startswith("https://")
+        allowed = load_rules()
+        # Who works alone may look at their lab in the window of an editor; a class names its sites.
+        self.frames = frames_of(allowed) if allowed.is_class else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that there is no such page."""
@@ -98,20 +108,26 @@ class Guard:
         elif scope["path"] == f"{_base()}{HEALTH}":
             await health()(scope, receive, send)
         else:
-            await self.app(scope, receive, self._sealed(send) if self._by_tls(scope) else send)
+            await self.app(scope, receive, self._sealed(send, self._by_tls(scope)))
 
     def _by_tls(self, scope: Scope) -> bool:
         forwarded = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
         return self.tls or scope["scheme"] == "https" or forwarded.strip() == b"https"
 
-    @staticmethod
-    def _sealed(send: Send) -> Send:
+    def _sealed(self, send: Send, tls: bool) -> Send:
         async def seal(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [_secure(*header) for header in message["headers"]]
+                headers = [_secure(*header) if tls else header for header in message["headers"]]
+                frames = [(b"content-security-policy", self.frames)] if self.frames else []
+                message["headers"] = [*headers, *frames]
             await send(message)
 
         return seal
+
+
+def frames_of(allowed: Rules) -> bytes:
+    """Return the header that says which sites may show the lab in a frame (CSP level 2)."""
+    return " ".join(["frame-ancestors 'self'", *allowed.frame_sites]).encode()
 
 
 def _secure(name: bytes, value: bytes) -> tuple[bytes, bytes]:
