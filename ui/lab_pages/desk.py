@@ -8,24 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from datasets.own import DataError
-from figures.charts import overlay
 from lab.imports.run_import import import_run
 from lab.lab import LabFull
 from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
-from lab.view import thin
 from registry import FAMILIES, Family
 from ui.common.data import data_title
 from ui.common.downloads import deferred, say_what_becomes_of, show_command
 from ui.common.lab import lab, rules
-from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 from ui.common.uploads import take, uploads
+from ui.lab_pages.side_by_side import draw_curve, setting, side_by_side
 
-COMPARED = 8  # runs in one chart, at most
-SHOWN = 8  # things done to a run that are named, at most
-NO_RESULTS = {"step", "seconds", "learning_rate", "learning_rate_d"}  # columns of the metrics
 ALL = "All families"
 TICKED = "runs.ticked"
 
@@ -64,7 +59,7 @@ def desk() -> None:
     if len(ticked) == 1:
         _one(ticked[0], statuses[ticked[0].id])
     elif ticked:
-        _several(ticked[:COMPARED], len(ticked))
+        side_by_side(ticked)
     _keep_fresh(drawn, at_work)
 
 
@@ -194,7 +189,7 @@ def _one(run: Run, status: Status) -> None:
         st.markdown("**Settings** that differ from the defaults")
         _settings_table(family, run)
     with right:
-        _curve([run])
+        draw_curve([run])
 
 
 def _buttons(run: Run, status: Status, mine: bool) -> None:
@@ -246,7 +241,7 @@ def _sharing(run: Run, mine: bool) -> None:
 
 def _settings_table(family: Family, run: Run) -> None:
     rows = [
-        {"setting": knob.label, "value": _value(run, knob.name), "default": str(knob.default)}
+        {"setting": knob.label, "value": setting(run, knob.name), "default": str(knob.default)}
         for knob in family.training.config.knobs()
         if getattr(run.config, knob.name) != knob.default
     ]
@@ -255,13 +250,6 @@ def _settings_table(family: Family, run: Run) -> None:
     else:
         st.caption("None: it was trained as the page offers it.")
     show_command(run)
-
-
-def _value(run: Run, name: str) -> str:
-    value = getattr(run.config, name, None)
-    if value is None:
-        return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _resume(run_id: str) -> None:
@@ -285,56 +273,6 @@ def _delete(run_id: str) -> None:
         for family in FAMILIES:  # its page must not look for it
             if st.session_state.get(f"{family}.run") == run_id:
                 st.session_state[f"{family}.run"] = None
-
-
-# -- several runs ------------------------------------------------------------------------------
-
-
-def _several(runs: Sequence[Run], ticked: int) -> None:
-    st.subheader(f"{len(runs)} runs side by side", anchor=False)
-    if ticked > len(runs):
-        st.caption(f"The first {len(runs)} of the {ticked} that are ticked.")
-    _curve(runs)
-    st.markdown("**Settings in which they differ**")
-    names = list(dict.fromkeys(n for run in runs for n in type(run.config).model_fields))
-    rows = {name: [_value(run, name) for run in runs] for name in names}
-    rows["while it trained"] = [_done_to(run) for run in runs]
-    differing = {name: values for name, values in rows.items() if len(set(values)) > 1}
-    if not differing:
-        st.caption("In none: the same settings throughout.")
-        return
-    frame = pd.DataFrame.from_dict(differing, orient="index", columns=_labels(runs))
-    st.dataframe(frame)
-
-
-def _done_to(run: Run) -> str:
-    """Return what was done to a run while it trained."""
-    done = run.interventions.load()
-    words = [f"step {one.step:,}: {one.words()}" for one in done[:SHOWN]]
-    words += [f"{len(done) - SHOWN:,} more"] if len(done) > SHOWN else []
-    return "; ".join(words) or "nothing was changed"
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return a name for each run; equal ones get the end of their id."""
-    names = [run.notes.name() or run.id for run in runs]
-    return [f"{n} ({r.id[-4:]})" if names.count(n) > 1 else n for n, r in zip(names, runs)]
-
-
-def _curve(runs: Sequence[Run]) -> None:
-    """Draw a column that all runs have, over steps or seconds."""
-    rows = {name: thin(run.metrics.rows()) for name, run in zip(_labels(runs), runs)}
-    columns = [{name for row in part for name in row} - NO_RESULTS for part in rows.values()]
-    shared = sorted(set.intersection(*columns))
-    if not shared:
-        st.info("There is no number that all of them measured, so there is no curve to compare.")
-        return
-    what, over, scale = st.columns([2, 1.4, 1], vertical_alignment="bottom")
-    column = what.selectbox("Curve", shared, key="runs.curve")
-    axis = over.segmented_control("Over", ["step", "seconds"], default="step", required=True)
-    log = scale.toggle("Log scale")
-    chart = overlay(rows, column, over=axis, unit=column, theme=theme(), log=log)
-    st.vega_lite_chart(*chart, alt=f"{column} of {len(runs)} runs")
 
 
 # -- import ------------------------------------------------------------------------------------
