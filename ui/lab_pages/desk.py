@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 
 import pandas as pd
@@ -13,15 +14,30 @@ from lab.lab import LabFull
 from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
 from registry import FAMILIES, Family
-from ui.common.data import data_title
+from ui.common.data import data_title, run_title, special_settings
 from ui.common.downloads import deferred, say_what_becomes_of, show_command
 from ui.common.lab import lab, rules
+from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 from ui.common.uploads import take, uploads
-from ui.lab_pages.side_by_side import draw_curve, setting, side_by_side
+from ui.lab_pages.side_by_side import draw_curve, picture, setting, side_by_side
 
 ALL = "All families"
+THUMBNAIL, ROW = 64, 44  # pixels along a small image, and of a row that shows it
+# The column of the metrics that tells most of a run, the first that it has.
+RESULTS = {
+    "kl_to_truth": "KL {:.3f} nats",
+    "auroc_validation": "AUROC {:.3f}",
+    "bits_per_dim_test": "{:.3f} bits/dim",
+    "elbo_test": "ELBO {:.1f} nats",
+    "bound_test": "-ELBO {:.3f} nats",
+    "nll_test": "NLL {:.3f} nats",
+    "taken_ab": "{:.0%} taken for B",
+    "diversity": "diversity {:.2f}",
+    "cycle_error_a": "cycle error {:.3f}",
+}
+RESULT_HELP = "As measured last, on held-out data or samples; of different families not the same."
 TICKED = "runs.ticked"
 
 
@@ -50,7 +66,8 @@ def desk() -> None:
         selection_mode="multi-row",
         key=f"{TICKED}.{len(runs)}.{chosen}",
         column_config=_columns(),
-        height=min(420, 38 + 36 * len(runs)),
+        row_height=ROW,
+        height=min(420, 38 + ROW * len(runs)),
     )
     total = sum(_size(run.id, run.weights.version(), run) for run in runs)
     st.caption(f"{counted(len(runs), 'run')}, {size_words(total)} in all. {_whose()}")
@@ -117,7 +134,7 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
     going = {run: at for run in runs if (at := run.notes.leaves()) is not None}
     if going:
         first = clock(min(going.values()))
-        names = ", ".join(plain(run.notes.name() or run.id) for run in going)
+        names = ", ".join(plain(run_title(run)) for run in going)
         st.warning(
             f"Room is short, so the oldest runs leave from {first} on: {names}. "
             "Download what you want to keep, or delete others."
@@ -127,7 +144,9 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
 def _cells(run: Run, status: Status) -> dict[str, object]:
     word, _ = STATE_WORDS.get(status.state, (status.state, ""))
     return {
-        "name": run.notes.name() or run.id,
+        "look": _look(run.id, run.weights.version(), theme(), run),
+        "name": run.notes.name() or ", ".join(special_settings(run)) or "default settings",
+        "result": _result(run.id, run.weights.version(), status.step, run),
         "family": run.family.title,
         "data": data_title(run),
         **({"owner": run.notes.access().name} if lab().signed_in else {}),
@@ -143,7 +162,9 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
 def _columns() -> dict[str, object]:
     column = st.column_config
     return {
+        "look": column.ImageColumn("", width="small"),
         "name": column.TextColumn("Name", width="large"),
+        "result": column.TextColumn("Result", help=RESULT_HELP),
         "family": "Family",
         "data": "Data",
         "owner": "Owner",
@@ -161,13 +182,29 @@ def _size(run_id: str, version: float, _run: Run) -> int:
     return _run.size()
 
 
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _result(run_id: str, version: float, step: int, _run: Run) -> str:
+    """Return the number that tells most of a run, as it was measured last."""
+    last = {name: value for row in _run.metrics.rows() for name, value in row.items()}
+    name = next((name for name in RESULTS if name in last), None)
+    return RESULTS[name].format(last[name]) if name else ""
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _look(run_id: str, version: float, shade: str, _run: Run) -> str | None:
+    """Return the newest snapshot as a small image, as an address that holds it."""
+    steps = _run.snapshots.steps()
+    image = picture(_run, steps[-1], THUMBNAIL) if steps else None
+    return f"data:image/png;base64,{b64encode(image).decode()}" if image else None
+
+
 # -- one run -----------------------------------------------------------------------------------
 
 
 def _one(run: Run, status: Status) -> None:
     family = run.family
     mine = lab().may_change(run.id)
-    st.subheader(plain(run.notes.name() or run.id), anchor=False)
+    st.subheader(plain(run_title(run)), anchor=False)
     st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
     _buttons(run, status, mine)
     key = f"{run.id}.name"
@@ -307,5 +344,5 @@ def _import() -> None:
     except (DataError, LabFull, RunError) as error:
         st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return
-    words = f"{plain(run.notes.name() or run.id)} is in the table above."
+    words = f"{plain(run_title(run))} is in the table above."
     st.session_state["runs.imported"] = True, words
