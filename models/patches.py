@@ -107,11 +107,11 @@ class PatchAutoregressive(nn.Module):
         caches: list = [[] for _ in contexts]
         found, log_det, x = [], z.new_zeros(len(z)), None
         for now in self._ordered(z).unbind(1):
-            told = []
+            towards = []
             for i, given in enumerate(contexts):
                 out, caches[i] = self.net.step(x, given, caches[i], len(z))
-                told.append(self._shift_and_scale(out))
-            shift, log_scale = self._towards(told)
+                towards.append(self._shift_and_scale(out))
+            shift, log_scale = self._towards(towards)
             x = torch.addcmul(shift, now, log_scale.exp())
             found.append(x)
             log_det = log_det + log_scale.sum(1)
@@ -130,11 +130,11 @@ class PatchAutoregressive(nn.Module):
     def _guided(self, context: Tensor | None) -> bool:
         return self.guidance != 0 and context is not None and self.net.context > 0
 
-    def _towards(self, told: list[Result]) -> Result:
+    def _towards(self, towards: list[Result]) -> Result:
         """Return shift and log-scale, pushed away from what they are without a context."""
-        if len(told) == 1:
-            return told[0]
-        (shift, log_scale), (free_shift, free_log_scale) = told
+        if len(towards) == 1:
+            return towards[0]
+        (shift, log_scale), (free_shift, free_log_scale) = towards
         return (
             shift + self.guidance * (shift - free_shift),
             log_scale + self.guidance * (log_scale - free_log_scale),

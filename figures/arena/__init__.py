@@ -1,1 +1,1 @@
-"""The arena in pictures."""
+"""The charts and figures of the arena."""
