@@ -197,7 +197,7 @@ def sure_of(
         classifier: of these images.
         steps: of the solver.
         guidance: see :class:`models.flow_matching.Transport`.
-        solver: a name in ``models.ode.SOLVERS``.
+        solver: a name in ``models.blocks.ode.SOLVERS``.
         count: samples.
     """
     labels = torch.arange(count) % flow.context

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import Result, blank, given
+from models.blocks.ode import states
+from models.blocks.priors import Gaussian
+from models.blocks.unet import UNet
 from models.flow import Flow
-from models.image_layers import ImageShape
-from models.layers import Result, blank, given
-from models.ode import states
-from models.priors import Gaussian
-from models.unet import UNet
 
 TIMES, PLACES = 8, 4  # frequencies of the waves that tell a network the time, and the place
 EDGE = 1e-3  # times closer to an end than this are not asked for where a prediction is divided by
@@ -208,7 +208,7 @@ class Transport(nn.Module):
         target: a name in ``TARGETS``.
 
     Attributes:
-        solver: a name in ``models.ode.SOLVERS``.
+        solver: a name in ``models.blocks.ode.SOLVERS``.
         steps: of it, from one end to the other.
         guidance: how far beyond the velocity of any class to go towards that of the given one; 1
             goes all the way, more makes it more typical. The density is then that of the velocity.

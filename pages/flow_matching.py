@@ -1,5 +1,9 @@
 """Flow matching: velocities from noise to data, in 2-D and on images (Lipman et al., 2022)."""
 
+from ui.common.family_page import family_page
+
+from models.blocks.ode import Solver, states
+from models.blocks.unet import Block, UNet
 from models.flow_matching import (
     Transport,
     VelocityNet,
@@ -10,11 +14,8 @@ from models.flow_matching import (
     variance_preserving,
     velocity_of,
 )
-from models.ode import Solver, states
-from models.unet import Block, UNet
 from training.flow_matching import PlaneFlowMatching, paired
 from training.flow_matching_images import ImageFlowMatching
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.flow_matching.images import IMAGE_MATCHING
 from ui.flow_matching.plane import PLANE_MATCHING

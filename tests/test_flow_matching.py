@@ -11,7 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from models import ode
+from models.blocks import ode
 from models.flow_matching import (
     PATHS,
     TARGETS,

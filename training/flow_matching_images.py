@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from datasets.own_images import OwnImages
+from models.blocks.image_layers import ImageShape
 from models.flow import Flow
 from models.flow_matching import TARGETS, Transport, flow_matching_images, solved
-from models.image_layers import ImageShape
 from training.core import collectives
 from training.core.config import knob, rate_knob, seed_knob
 from training.core.experiment import Snapshot

@@ -15,8 +15,8 @@ from analysis.plane_checks import Check
 from figures.image_figures import labelled_rows, tile
 from figures.images import png
 from lab.view import View
+from models.blocks.ode import SOLVERS
 from models.flow_matching import solved
-from models.ode import SOLVERS
 from training.core.image_flow import COLUMNS
 from training.flow_matching_images import STEPS as SNAPSHOT_STEPS
 from ui.common.curves import draw_curves, last_with, pace

@@ -24,9 +24,9 @@ from analysis.plane_checks import Check
 from figures.images import categories, peak_of
 from lab.store import Run
 from lab.view import View
+from models.blocks.ode import SOLVERS
 from models.flow import Flow
 from models.flow_matching import solved
-from models.ode import SOLVERS
 from ui.common.cached import kept, painted
 from ui.common.curves import draw_curves
 from ui.common.history import Arrays, Moment, live

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.image_layers import ImageShape
-from models.layers import blank
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import blank
 
 GROUPS = 8  # of channels that are normalised together
 PATCH = 2  # pixels along each side that the finest level takes as one place
