@@ -4,10 +4,10 @@ from models.gan import GAN, dcgan, image_gan, plane_gan
 from models.layers import MLP
 from training.core.adversarial import Duel
 from training.core.gan_losses import Loss, gradient_penalty, slope_at
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
 from ui.gan.images import IMAGE_DUEL
 from ui.gan.plane import DUEL
+from ui.guide.family_page import family_page
 
 chosen = begin_page(
     "gan", {"In 2-D": "gan", "Images, fully connected": "gan_images", "Images, DCGAN": "dcgan"}

@@ -15,8 +15,8 @@ from models.vae import (
     with_free_bits,
 )
 from training.vae_plane import PlaneVAE
-from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import Parts, family_page
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import film_of, sheet_of
 from ui.vae.anomalies import anomalies

@@ -183,6 +183,10 @@ class RunConfig(BaseModel):
             sentences.append(f"{len(problems) - MAX_PROBLEMS:,} more are wrong.")
         return sentences
 
+    def live_values(self) -> dict[str, Any]:
+        """Return those that can be changed while a training runs, by name."""
+        return {knob.name: getattr(self, knob.name) for knob in self.knobs() if knob.live}
+
     def replace(self, **values: Any) -> Self:
         """Return a validated copy with some values changed."""
         return self.parse({**self.model_dump(), **values})

@@ -39,7 +39,7 @@ class Experiment:
         self.device = torch.device(device)
         self.total = total
         self.step = 0
-        self.live = {k.name: getattr(config, k.name) for k in config.knobs() if k.live}
+        self.live = config.live_values()
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(getattr(config, "seed", 0))
         self.model: torch.nn.Module

@@ -19,7 +19,6 @@ from metrics.samples import Look
 from training.core.gan_losses import LOSSES
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
-from ui.common.family_page import Parts
 from ui.common.history import Arrays, Moment, last_snapshot, live
 from ui.common.page import theme
 from ui.common.plain import markdown
@@ -28,6 +27,7 @@ from ui.gan.health import samples_of, show_light, show_look
 from ui.gan.inside import HALF, belief_of, loss_of, see_inside
 from ui.gan.losses import losses
 from ui.gan.model import WITHOUT, choose_average
+from ui.guide.family_page import Parts
 from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,
