@@ -43,6 +43,7 @@ class Rules(BaseModel):
     runs: int = Field(0, ge=0, description="runs kept of one person")
     person_gb: float = Field(0, ge=0, description="gigabytes that one person's runs may take")
     run_hours: float = Field(0, ge=0, description="hours that one run may train")
+    run_memory_mb: int = Field(0, ge=0, description="megabytes of memory that one run may hold")
     run_mb: float = Field(0, ge=0, description="megabytes that one run may take on disk")
     disk_gb: float = Field(0, ge=0, description="gigabytes that all runs may take")
     warning_hours: float = Field(DAY, ge=0, description="hours from warning to deletion")

@@ -15,9 +15,10 @@ from models.image_layers import (
     Squeeze,
     Unsqueeze,
 )
-from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
+from models.layers import MLP, ActNorm, AffineCoupling, Coupling
 from models.levels import BOUND, REACH, multi_scale
 from models.priors import Gaussian
+from models.splines import SplineCoupling, parameters_of
 
 
 def realnvp(
@@ -52,7 +53,7 @@ def realnvp(
 
     def build(flip: bool) -> Coupling:
         passive, active = (second, first) if flip else (first, second)
-        per_coordinate = 2 if coupling == "affine" else 3 * bins - 1
+        per_coordinate = 2 if coupling == "affine" else parameters_of(bins)
         net = MLP(passive, *[hidden] * depth, active * per_coordinate, generator=generator)
         if coupling == "affine":
             return AffineCoupling(net, flip=flip)

@@ -1,5 +1,6 @@
 """CycleGAN: two worlds without pairs, translated into each other (Zhu et al., 2017)."""
 
+from models.cut import CUT, patch_nce
 from models.cyclegan import (
     CycleGAN,
     PatchDiscriminator,
@@ -9,6 +10,7 @@ from models.cyclegan import (
     cyclegan,
 )
 from training.core.unpaired import ImagePool
+from training.cut import CUTTraining
 from training.cyclegan import CycleGANTraining
 from ui.common.page import begin_page
 from ui.cyclegan.data import pair_data
@@ -46,5 +48,8 @@ family_page(
         CycleGAN,
         CycleGANTraining,
         ImagePool,
+        CUT,
+        patch_nce,
+        CUTTraining,
     ),
 )

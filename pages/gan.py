@@ -3,7 +3,7 @@
 from models.gan import GAN, dcgan, image_gan, plane_gan
 from models.layers import MLP
 from training.core.adversarial import Duel
-from training.core.gan_losses import Loss, gradient_penalty
+from training.core.gan_losses import Loss, gradient_penalty, slope_at
 from ui.common.page import begin_page
 from ui.gan.images import IMAGE_DUEL
 from ui.gan.plane import DUEL
@@ -13,9 +13,10 @@ from ui.theory.other_families import play_the_duel
 chosen = begin_page(
     "gan", {"In 2-D": "gan", "Images, fully connected": "gan_images", "Images, DCGAN": "dcgan"}
 )
+shared = (Duel, Loss, gradient_penalty, slope_at)
 if chosen.stem == "gan":
-    parts, code = DUEL, (plane_gan, GAN, MLP, Duel, Loss, gradient_penalty)
+    parts, code = DUEL, (plane_gan, GAN, MLP, *shared)
 else:
     made = dcgan if chosen.stem == "dcgan" else image_gan
-    parts, code = IMAGE_DUEL, (made, GAN, Duel, Loss, gradient_penalty)
+    parts, code = IMAGE_DUEL, (made, GAN, *shared)
 family_page(chosen, parts, feel=play_the_duel, code=code)

@@ -4,9 +4,10 @@ from functools import partial
 
 from models.flow import Flow
 from models.image_layers import ConvNet, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
+from models.layers import ActNorm, AffineCoupling, Coupling, Split
 from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
+from models.splines import SplineCoupling, rational_quadratic
 from ui.common.page import begin_page
 from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS
@@ -20,7 +21,7 @@ if chosen.stem == "realnvp":
         chosen,
         PLANE,
         feel=partial(feel_coupling, chosen.stem, affine=True),
-        code=(realnvp, Coupling, AffineCoupling, SplineCoupling, ActNorm, Flow),
+        code=(realnvp, Coupling, AffineCoupling, SplineCoupling, rational_quadratic, ActNorm, Flow),
     )
 else:
     family_page(

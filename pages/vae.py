@@ -1,5 +1,6 @@
 """VAE: an encoder, a decoder and a latent space to walk in (Kingma, Welling, 2013)."""
 
+from models.residual import Residual, residual_decoder, residual_encoder
 from models.vae import (
     VAE,
     Bernoulli,
@@ -11,6 +12,7 @@ from models.vae import (
     kl_to_prior,
     plane_vae,
     vae,
+    with_free_bits,
 )
 from training.vae_plane import PlaneVAE
 from ui.common.page import begin_page
@@ -46,11 +48,15 @@ if chosen.stem == "vae":
             VAE,
             kl_to_prior,
             importance_bound,
+            with_free_bits,
             Bernoulli,
             ContinuousBernoulli,
             GaussianLikelihood,
             ConvEncoder,
             ConvDecoder,
+            residual_encoder,
+            residual_decoder,
+            Residual,
         ),
     )
 else:

@@ -102,10 +102,10 @@ def sources(thing: object) -> str:
 
 def test_layers_and_models_name_their_papers() -> None:
     """Each flow layer, recipe and loss says where it is from, with a link."""
-    from models import cyclegan, gan, glow, layers, made, maf, nice, realnvp, vae
+    from models import cyclegan, gan, glow, layers, made, maf, nice, realnvp, splines, vae
 
     recipes = [
-        *(layers.AdditiveCoupling, layers.AffineCoupling, layers.SplineCoupling, layers.ActNorm),
+        *(layers.AdditiveCoupling, layers.AffineCoupling, splines.SplineCoupling, layers.ActNorm),
         *(nice.nice, nice.nice_images, realnvp.realnvp, realnvp.realnvp_images, glow.glow),
         *(maf.maf, made.MADE, gan.plane_gan, gan.image_gan, gan.dcgan, vae.vae, cyclegan.cyclegan),
     ]

@@ -22,13 +22,13 @@ from models.layers import (
     AdditiveCoupling,
     AffineCoupling,
     Coupling,
-    SplineCoupling,
     given,
 )
 from models.maf import maf
 from models.nice import nice
 from models.priors import PRIORS, Gaussian
 from models.realnvp import realnvp
+from models.splines import SplineCoupling
 
 HIDDEN = 16
 

@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from analysis.exercises import ExerciseError, exercises
+from lab.health import faults
 from lab.lab import get_lab
 from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunError
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 WRONG_SETTINGS = 2  # exit status, as that of the command line
 METRICS = "/_stcore/metrics"  # Streamlit's own: sessions, memory, caches
+HEALTH = "/healthz"
 
 
 def open_lab() -> None:
@@ -64,12 +67,25 @@ async def life(_: st.App) -> AsyncIterator[None]:
 
 
 def _address() -> str:
-    base = st.get_option("server.baseUrlPath").strip("/")
-    return f"http://{st.get_option('browser.serverAddress')}:{st.get_option('server.port')}/{base}"
+    port = st.get_option("server.port")
+    return f"http://{st.get_option('browser.serverAddress')}:{port}{_base()}/"
+
+
+def _base() -> str:
+    """Return the path below which the lab is reached: empty, or with a slash in front."""
+    path = st.get_option("server.baseUrlPath").strip("/")
+    return f"/{path}" if path else ""
+
+
+def health() -> JSONResponse:
+    """Say whether the lab does its work, for a monitor: 200, or 503 and what is wrong."""
+    found = faults(sys.__dict__.get("_generative_lab"))
+    answer = {"status": "unwell" if found else "ok", "problems": found}
+    return JSONResponse(answer, 503 if found else 200, {"Cache-Control": "no-store"})
 
 
 class Guard:
-    """Marks cookies *Secure* under TLS, says who may frame a class, and closes Streamlit's metrics.
+    """Marks cookies *Secure* under TLS, closes Streamlit's metrics, says who may frame a class.
 
     Behind a web server every request comes from this machine, so none can be told by its address.
     """
@@ -88,8 +104,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif scope["path"].rstrip("/").endswith(METRICS):
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body"})
+            await Response(status_code=404)(scope, receive, send)
+        elif scope["path"] == f"{_base()}{HEALTH}":
+            await health()(scope, receive, send)
         else:
             await self.app(scope, receive, self._sealed(send, self._by_tls(scope)))
 
