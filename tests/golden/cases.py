@@ -70,6 +70,10 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
         "dcgan",
         {"precision": "float32", "loss": "relativistic", "augment": "translation-cutout"},
     ),
+    "dcgan-residual": (
+        "dcgan",
+        {"precision": "float32", "network": "residual", "loss": "relativistic"},
+    ),
     "vae": ("vae", {}),
     "vae-conv": ("vae", {"network": "conv", "likelihood": "continuous_bernoulli"}),
     "vae-gaussian": ("vae", {"likelihood": "gaussian", "beta": 2.0, "warm_up": 1}),
