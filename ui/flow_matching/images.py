@@ -9,7 +9,12 @@ import numpy as np
 import streamlit as st
 import torch
 
-from analysis.flow_matching_images import check_image_flow_matching, denoised, made_of
+from analysis.flow_matching_images import (
+    GUIDED,
+    check_image_flow_matching,
+    denoised,
+    made_of,
+)
 from analysis.frechet import NoClassifier, classifier_path, load_classifier
 from analysis.plane_checks import Check
 from figures.image_figures import labelled_rows, tile
@@ -75,7 +80,8 @@ def samples(view: View, version: float) -> None:
         return
     controls, shown = st.columns([1, 2.2])
     with controls:
-        solver = choice("Solver", list(SOLVERS), desk.key("solver"), format_func=_title)
+        key = desk.key("solver")
+        solver = st.selectbox("Solver", list(SOLVERS), format_func=_title, key=key, **KEPT)
         steps = st.select_slider(
             "Steps",
             STEPS,
@@ -108,7 +114,7 @@ def _guidance(desk: Desk) -> float:
         "Guidance",
         0.0,
         4.0,
-        1.0,
+        GUIDED,
         0.25,
         key=desk.key("guidance"),
         help="At 0 the class is not given, at 1 it is. Above, samples are more typical of their "
