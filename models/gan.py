@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm
 
-from models.image_layers import ImageShape
-from models.layers import MLP, blank
-from models.residual import residual_decoder, residual_encoder, start_residual
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import MLP, blank
+from models.blocks.residual import residual_decoder, residual_encoder, start_residual
 
 Noise = Literal["uniform", "gaussian"]
 

@@ -385,11 +385,12 @@ def _desk_of_one() -> None:
     import streamlit as st
 
     from ui.common.lab import lab
-    from ui.lab_pages.desk import _settings_table, _several
+    from ui.lab_pages.desk import _settings_table
+    from ui.lab_pages.side_by_side import side_by_side
 
     runs = [run for run in lab().runs() if run.id in st.session_state["ids"]]
     _settings_table(runs[0].family, runs[0])
-    _several(runs, 2)
+    side_by_side(runs)
 
 
 def test_a_seed_is_shown_whole():

@@ -25,10 +25,10 @@ from test_lab import NICE, short
 from websockets.asyncio.client import connect
 
 from benchmarks.serving import server
-from lab.health import faults
 from lab.lab import Lab
 from lab.rules import Rules
 from lab.store import RunStore
+from lab.telemetry import faults
 
 ROOT = Path(__file__).parent.parent
 CLASS = 'sign_in = true\nadmins = ["teacher@school.edu"]\n'
