@@ -16,8 +16,8 @@ import torch
 from normflows.utils.splines import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
 
-from models.layers import Result
-from models.splines import SplineCoupling
+from models.blocks.layers import Result
+from models.blocks.splines import SplineCoupling
 
 Sampler = Callable[[], Tensor]
 LabelledSampler = Callable[[], tuple[Tensor, Tensor]]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from models.blocks.layers import blank
 from models.cyclegan import PatchDiscriminator, ResNetGenerator, start
-from models.layers import blank
 
 PATCHES = 256  # of an image that are compared, at each depth
 PROJECTED = 64  # numbers that a patch is compared by; the paper has 256

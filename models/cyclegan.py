@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import blank
+from models.blocks.layers import blank
 
 SLOPE = 0.2  # of a leaky ReLU in a discriminator
 SPREAD = 0.02  # standard deviation of the initial weights

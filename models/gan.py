@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm
 
-from models.image_layers import ImageShape
-from models.layers import MLP, blank
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import MLP, blank
 
 Noise = Literal["uniform", "gaussian"]
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.flow import Flow
-from models.image_layers import (
+from models.blocks.image_layers import (
     ConvNet,
     ImageShape,
     Squeeze,
     Unsqueeze,
 )
-from models.layers import MLP, ActNorm, AffineCoupling, Coupling
+from models.blocks.layers import MLP, ActNorm, AffineCoupling, Coupling
+from models.blocks.priors import Gaussian
+from models.blocks.splines import SplineCoupling, parameters_of
+from models.flow import Flow
 from models.levels import BOUND, REACH, multi_scale
-from models.priors import Gaussian
-from models.splines import SplineCoupling, parameters_of
 
 
 def realnvp(
@@ -87,7 +87,7 @@ def realnvp_images(
         couplings: number of couplings of either kind in each level.
         hidden: channels inside each coupling's network.
         classes: width of the one-hot class that couplings see; 0 for none.
-        alpha: see :class:`~models.image_layers.Logit`.
+        alpha: see :class:`~models.blocks.image_layers.Logit`.
         generator: source of the initial weights.
 
     Raises:

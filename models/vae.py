@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.image_layers import ImageShape
-from models.layers import blank
-from models.residual import residual_decoder, residual_encoder, start_residual
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import blank
+from models.blocks.residual import residual_decoder, residual_encoder, start_residual
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LOG_VARIANCE = 30.0  # largest size of a log-variance of the encoder, in nats

@@ -1,7 +1,7 @@
 """GAN: a duel in 2-D and on images (Goodfellow et al., 2014; Radford et al., 2015)."""
 
+from models.blocks.layers import MLP
 from models.gan import GAN, dcgan, image_gan, plane_gan
-from models.layers import MLP
 from training.core.adversarial import Duel
 from training.core.gan_losses import Loss, gradient_penalty, slope_at
 from ui.common.page import begin_page

@@ -1,7 +1,7 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
+from models.blocks.made import MADE, MaskedLinear
 from models.flow import Flow
-from models.made import MADE, MaskedLinear
 from models.maf import MaskedAutoregressive, maf
 from training.core.defect_flow import DefectFlow
 from training.maf import PatchFlow

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from models.blocks.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.flow import Flow
-from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.nice import nice, nice_images
 from ui.common.page import begin_page
 from ui.guide.family_page import family_page

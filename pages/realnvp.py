@@ -2,12 +2,12 @@
 
 from functools import partial
 
+from models.blocks.image_layers import ConvNet, Logit, Squeeze
+from models.blocks.layers import ActNorm, AffineCoupling, Coupling, Split
+from models.blocks.splines import SplineCoupling, rational_quadratic
 from models.flow import Flow
-from models.image_layers import ConvNet, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling, Coupling, Split
 from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
-from models.splines import SplineCoupling, rational_quadratic
 from ui.common.page import begin_page
 from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS

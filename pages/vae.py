@@ -1,6 +1,6 @@
 """VAE: an encoder, a decoder and a latent space to walk in (Kingma, Welling, 2013)."""
 
-from models.residual import Residual, residual_decoder, residual_encoder
+from models.blocks.residual import Residual, residual_decoder, residual_encoder
 from models.vae import (
     VAE,
     Bernoulli,

@@ -16,7 +16,7 @@ from datasets.own import OwnData
 from datasets.own_images import OwnImages, fixed_fifth
 from datasets.rendered.shapes import CLASSES, render_shapes
 from lab.store import Run
-from models.augmentation import KINDS, augmented
+from models.blocks.augmentation import KINDS, augmented
 from models.fast.by_hand import ByHand
 from models.gan import GAN, dcgan, dcgan_side, image_gan, plane_gan
 from registry import FAMILIES

@@ -7,10 +7,10 @@ import torch
 from normflows.utils.splines import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
 
+from models.blocks.layers import MLP
+from models.blocks.priors import Gaussian
+from models.blocks.splines import _SLOPE_ONE, SplineCoupling, parameters_of, rational_quadratic
 from models.flow import Flow
-from models.layers import MLP
-from models.priors import Gaussian
-from models.splines import _SLOPE_ONE, SplineCoupling, parameters_of, rational_quadratic
 
 BINS, TAIL = 8, 4.0
 TAILS = ["linear", "circular"]

@@ -25,10 +25,10 @@ from test_lab import NICE, short
 from websockets.asyncio.client import connect
 
 from benchmarks.serving import server
-from lab.health import faults
 from lab.lab import Lab
 from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunStore
+from lab.telemetry import faults
 from ui.server.start import Guard, open_lab
 
 ROOT = Path(__file__).parent.parent

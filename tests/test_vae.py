@@ -39,7 +39,7 @@ from metrics.vae import (
     scaled,
     to_bytes,
 )
-from models.residual import Residual
+from models.blocks.residual import Residual
 from models.vae import (
     LIKELIHOODS,
     VAE,

@@ -40,7 +40,7 @@ class Student:
 
     def move(self, name: str, steps: int) -> None:
         """Move a slider."""
-        self.reach(self.page.get_by_role("slider", name=name, exact=True).first)
+        self.reach(self.page.get_by_role("slider", name=name).first)
         for _ in range(abs(steps)):
             self.page.keyboard.press("ArrowRight" if steps > 0 else "ArrowLeft")
             self.page.wait_for_timeout(30)

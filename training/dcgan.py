@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models.blocks.image_layers import ImageShape
 from models.gan import GAN, CriticNorm, dcgan, dcgan_side
-from models.image_layers import ImageShape
 from training.core.adversarial import with_average
 from training.core.config import ConfigError, knob
 from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel

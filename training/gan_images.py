@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from models.blocks.image_layers import ImageShape
 from models.gan import GAN, image_gan
-from models.image_layers import ImageShape
 from training.core.adversarial import with_average
 from training.core.config import knob
 from training.core.image_gan import ImageDuelConfig, epochs_knob, image_duel, veil_knob

@@ -23,7 +23,7 @@ from metrics.vae import (
     scaled,
     to_bytes,
 )
-from models.image_layers import ImageShape
+from models.blocks.image_layers import ImageShape
 from models.vae import LIKELIHOODS, VAE, importance_bound, vae, with_free_bits
 from training.core import collectives
 from training.core.config import ConfigError, knob, rate_knob, seed_knob

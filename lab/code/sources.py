@@ -53,6 +53,7 @@ class Source:
 
     @cached_property
     def lines(self) -> list[str]:
+        """The lines of the text, without their ends."""
         return self.text.splitlines()
 
     def place(self, line: int, column: int) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import MLP
+from models.blocks.layers import MLP
 
 
 class ByHand:

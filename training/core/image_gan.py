@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from metrics.plane import diversity
-from models.augmentation import augmented
+from models.blocks.augmentation import augmented
 from models.gan import GAN
 from training.core.adversarial import (
     PARTS,

@@ -15,11 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from analysis.exercises import ExerciseError, exercises
-from lab.health import faults
 from lab.lab import get_lab
 from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunError
-from lab.telemetry import serve_as_ruled
+from lab.telemetry import faults, serve_as_ruled
 from ui.server.secrets import auth_section, check_secrets
 from ui.server.uploads import Uploads
 

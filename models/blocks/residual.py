@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from models.image_layers import ImageShape
-from models.layers import blank
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import blank
 
 WIDTHS = (32, 64)  # channels at half and at a quarter of the side
 NARROW = 16  # channels between the images' places and the fully connected layer

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import Coupling, Result
+from models.blocks.layers import Coupling, Result
 
 Tails = Literal["linear", "circular"]
 
@@ -26,7 +26,7 @@ class SplineCoupling(Coupling):
 
     Args:
         conditioner: network with :func:`parameters_of` outputs per active coordinate.
-        flip: see :class:`~models.layers.Coupling`.
+        flip: see :class:`~models.blocks.layers.Coupling`.
         bins: pieces of the spline.
         tail: half the width of the interval that is bent, in standardised units.
         tails: see :func:`rational_quadratic`.
