@@ -1,7 +1,5 @@
 """Flow matching: velocities from noise to data, in 2-D and on images (Lipman et al., 2022)."""
 
-from ui.common.family_page import family_page
-
 from models.blocks.ode import Solver, states
 from models.blocks.unet import Block, UNet
 from models.flow_matching import (
@@ -19,6 +17,7 @@ from training.flow_matching_images import ImageFlowMatching
 from ui.common.page import begin_page
 from ui.flow_matching.images import IMAGE_MATCHING
 from ui.flow_matching.plane import PLANE_MATCHING
+from ui.guide.family_page import family_page
 
 chosen = begin_page(
     "flow_matching", {"In 2-D": "flow_matching", "On images": "flow_matching_images"}
