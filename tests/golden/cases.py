@@ -56,6 +56,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "realnvp_images-no-classes": ("realnvp_images", {"conditional": False, "levels": 2}),
     "glow": ("glow", {"precision": "float32"}),
     "glow-mixed": ("glow", {"conditional": False, "levels": 2}),
+    "glow-variational": ("glow", {"precision": "float32", "dequantisation": "variational"}),
     "maf_images": ("maf_images", {"precision": "float32"}),
     "maf_images-no-classes": ("maf_images", {"precision": "float32", "conditional": False}),
     "gan_images": ("gan_images", {}),

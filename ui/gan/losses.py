@@ -12,8 +12,8 @@ from ui.common.plain import markdown
 def losses(_view: View, _version: float) -> None:
     """Draw a table for each task: losses, how many seeds kept all modes, and what it took."""
     st.markdown(
-        "**Which loss loses modes?** One training says little: seeds differ more than losses. Each "
-        "line is as many trainings as it says, each with a seed of its own; none was left out."
+        "**Which loss loses modes?** One training says little, for seeds differ. Each line is as "
+        "many trainings as it says, each with a seed of its own; none was left out."
     )
     found = measured()
     for name, task in found.items():
