@@ -370,7 +370,8 @@ def solved(flow: Flow, **how: str | float) -> Flow:
         how: attributes of :class:`Transport` that are other ones: ``solver``, ``steps``, and so on.
 
     Examples:
-        >>> few = solved(flow_matching(), solver="euler", steps=2)
+        >>> flow = flow_matching(generator=torch.Generator().manual_seed(0))
+        >>> few = solved(flow, solver="euler", steps=2)
         >>> few.chain[-1].steps
         2
     """

@@ -6,11 +6,14 @@ import copy
 import math
 from itertools import islice, pairwise, permutations
 
+import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
+from analysis.flow_matching_images import denoised
+from analysis.flow_matching_ways import bend, trails_of, ways_of
 from models.blocks import ode
 from models.flow_matching import (
     PATHS,
@@ -19,6 +22,8 @@ from models.flow_matching import (
     VelocityNet,
     ends_of,
     flow_matching,
+    flow_matching_images,
+    solved,
     velocity_of,
     wanted,
 )
@@ -300,3 +305,103 @@ def test_reflow_learns_from_its_own_samples_and_goes_on_where_it_was_stopped():
         experiment.step = 7
         experiment.update()
     assert torch.equal(once.optimisers["adam"].flat, again.optimisers["adam"].flat)
+
+
+# -- ways, as pages draw them ----------------------------------------------------------------------
+
+
+def test_ways_begin_at_the_noise_end_at_the_samples_and_grow_with_time():
+    flow, times = flow_matching(hidden=16, depth=2, generator=seeded()), np.linspace(0, 1, 5)
+    few = solved(flow, solver="euler", steps=2)
+    assert few.chain[-1].network is flow.chain[-1].network
+    assert flow.chain[-1].steps != 2, "the flow itself is followed as before"
+    z = points(7)
+    ways = ways_of(few, z, times)
+    np.testing.assert_allclose(ways[0], z.numpy())
+    np.testing.assert_allclose(ways[-1], few.chain[-1].follow(z).detach().numpy(), atol=1e-6)
+    # Two steps of Euler: straight up to the middle.
+    np.testing.assert_allclose(ways[1], (ways[0] + ways[2]) / 2, atol=1e-6)
+    trails = trails_of(ways)
+    assert trails.shape == (5, 7, 5, 2)
+    assert np.isfinite(trails[2, :, :3]).all()
+    assert np.isnan(trails[2, :, 3:]).all()
+    assert bend(np.stack([ways[0], ways[0] + 1, ways[0] + 2])) == pytest.approx(0, abs=1e-6)
+    corner = np.stack([ways[0], ways[0] + [1, 0], ways[0] + [1, 1]])
+    assert bend(corner) == pytest.approx(2 / math.sqrt(2) - 1, abs=1e-6)
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def image_flow(**settings):
+    flow = flow_matching_images(
+        shape=(1, 8, 8), channels=16, classes=3, generator=seeded(), **settings
+    )
+    with torch.no_grad():  # at first all is zero
+        for p in flow.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=seeded(2)))
+    return flow.requires_grad_(False)
+
+
+def test_probes_of_the_divergence_are_right_on_average():
+    transport = image_flow().chain[1]
+    x, context = torch.randn(1, 1, 8, 8, generator=seeded(3)), torch.eye(3)[:1]
+    exact = transport.divergence(x, 0.3, context)[1].detach()
+    many, contexts = x.expand(400, -1, -1, -1), context.expand(400, -1)
+    signs = 2 * torch.randint(0, 2, (1, *many.shape), generator=seeded(4)).float() - 1
+    with torch.no_grad():
+        _, found = transport.divergence(many, 0.3, contexts, signs)
+    error = float(found.std()) / 20
+    assert error > 0
+    assert abs(float(found.mean() - exact)) < 4 * error
+
+
+def test_a_density_of_images_is_the_same_each_time_and_changes_with_the_probes():
+    flow, x = image_flow(), torch.rand(2, 1, 8, 8, generator=seeded(5))
+    few = solved(flow, solver="euler", steps=2)
+    first, again = few.log_prob(x, torch.eye(3)[:2]), few.log_prob(x, torch.eye(3)[:2])
+    assert torch.equal(first, again)
+    assert not torch.equal(first, solved(few, probe_seed=1).log_prob(x, torch.eye(3)[:2]))
+    z, log_det = flow.chain[0].inverse(x)
+    torch.testing.assert_close(z, 2 * x - 1)
+    torch.testing.assert_close(log_det, torch.full((2,), 64 * math.log(2)))
+    torch.testing.assert_close(flow.chain[0].forward(z), (x, -log_det))
+
+
+def test_guidance_goes_from_any_class_to_the_given_one_and_beyond():
+    flow, x = image_flow(), torch.randn(4, 1, 8, 8, generator=seeded(6))
+    context = torch.eye(3)[[0, 1, 2, 0]]
+
+    def velocity(guidance: float) -> Tensor:
+        return solved(flow, guidance=guidance).chain[1].velocity(x, 0.4, context)
+
+    free = flow.chain[1].velocity(x, 0.4, torch.zeros_like(context))
+    torch.testing.assert_close(velocity(0.0), free)
+    torch.testing.assert_close(velocity(3.0) - free, 3 * (velocity(1.0) - free), atol=1e-5, rtol=0)
+    assert not torch.allclose(velocity(1.0), free, atol=1e-3)
+
+
+def test_what_little_noise_was_added_to_is_found_again():
+    flow = solved(image_flow(), solver="euler", steps=4)
+    image = torch.randint(0, 256, (1, 1, 8, 8), generator=seeded(7), dtype=torch.uint8)
+    found = denoised(flow, image, torch.tensor([1, 1]), 0.999)
+    for made in (found.noisy, found.guess, found.followed):
+        torch.testing.assert_close(made, image.expand(2, -1, -1, -1) / 256, atol=0.02, rtol=0)
+    assert not torch.equal(found.score[0], found.score[1])
+
+
+def test_images_train_and_their_evaluation_changes_nothing():
+    training = FAMILIES["flow_matching_images"].training
+    one, two = (
+        training.build(training.config(dataset="digits8", channels=16, batch=32)) for _ in range(2)
+    )
+    for experiment in (one, two):
+        experiment.total = 12
+    start = one.measure()["matching_test"]
+    for experiment in (one, two):
+        for experiment.step in range(12):
+            experiment.update()
+            if experiment is one and experiment.step == 5:
+                assert experiment.snapshot()["samples"].shape == (60, 1, 8, 8)
+    assert torch.equal(one.optimisers["adam"].flat, two.optimisers["adam"].flat)
+    assert one.measure()["matching_test"] < start
