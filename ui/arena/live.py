@@ -26,7 +26,7 @@ from figures.arena.figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.runs.repeat import PROGRAM, flags_of
 from lab.view import View
-from ui.arena.terms import Pairs, title_of, views_of
+from ui.arena.terms import Pairs, ships, title_of, views_of
 from ui.common.downloads import deferred, say_what_becomes_of
 from ui.common.history import POLL
 from ui.common.lab import lab
@@ -59,7 +59,8 @@ def _board(comparison: Comparison, drawn: bool) -> None:
     pairs = views_of(comparison)
     if _active(pairs) != drawn:
         st.rerun()  # the buttons change, and the ticking stops
-    st.markdown(f"**{title_of(comparison)}**")
+    ship = " It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
+    st.markdown(f"**{title_of(comparison)}**{ship}")
     _progress(pairs)
     states = tuple(view.status.state if view is not None else "" for _, view in pairs)
     rows = _rows(comparison.id, states, comparison)
@@ -216,8 +217,9 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
     say_what_becomes_of(*(label for label, *_ in buttons))
     st.markdown("The same comparison from the command line, in the folder of the lab:")
     st.code(command_of(comparison.terms), language="bash", wrap_lines=True)
-    with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):
-        _trainings(pairs)
+    if not ships(comparison):  # those have no page to be opened on
+        with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):
+            _trainings(pairs)
 
 
 def _figure(comparison: Comparison, name: str, form: str) -> bytes:
