@@ -82,7 +82,8 @@ class Student:
     def trains(self) -> None:
         """Train to the end."""
         self.press("Train")
-        expect(self.page.get_by_text("Training", exact=True).first).to_be_visible()
+        pause = self.page.get_by_role("button", name="Pause", exact=True)
+        expect(pause).to_be_enabled(timeout=PATIENT)
         check = self.page.get_by_role("button", name="Check my run")
         expect(check).to_be_enabled(timeout=TRAINED)
 
