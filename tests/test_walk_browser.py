@@ -46,6 +46,13 @@ class Student:
             self.page.keyboard.press("ArrowRight" if steps > 0 else "ArrowLeft")
             self.page.wait_for_timeout(30)
 
+    def sets(self, slider: str, steps: int, one: Exercise, name: str, value: int) -> None:
+        """Move a slider of the form, and wait until the form has it: a key is reported later."""
+        self.move(slider, steps)
+        default = getattr(one.family.training.config(), name)
+        wanted = f"{name}={value}" if value != default else f"^(?!.*[?&]{name}=)"
+        expect(self.page).to_have_url(re.compile(wanted), timeout=PATIENT)
+
     def open(self, one: Exercise) -> None:
         """Go to the list of exercises, and open one there."""
         self.press("Theory", "link")
@@ -82,7 +89,8 @@ class Student:
     def trains(self) -> None:
         """Train to the end."""
         self.press("Train")
-        expect(self.page.get_by_text("Training", exact=True).first).to_be_visible()
+        pause = self.page.get_by_role("button", name="Pause", exact=True)
+        expect(pause).to_be_enabled(timeout=PATIENT)
         check = self.page.get_by_role("button", name="Check my run")
         expect(check).to_be_enabled(timeout=TRAINED)
 
@@ -133,7 +141,7 @@ def test_six_exercises_by_keyboard_alone(server, page) -> None:  # noqa: F811
     expect(page.get_by_text(re.compile(r"KL to the truth is 1\.\d+; asked is"))).to_be_visible(
         timeout=PATIENT
     )
-    student.move("Coupling layers", 6)
+    student.sets("Coupling layers", 6, one, "layers", 8)
     student.trains()
     student.passes()
 
@@ -144,7 +152,7 @@ def test_six_exercises_by_keyboard_alone(server, page) -> None:  # noqa: F811
 
     one = known["realnvp-1-two-blocks"]
     student.open(one)
-    student.move("Coupling blocks", 6)
+    student.sets("Blocks", 6, one, "blocks", 8)
     student.trains()
     student.passes()
 

@@ -60,7 +60,7 @@ def _board(comparison: Comparison, drawn: bool) -> None:
     pairs = views_of(comparison)
     if _active(pairs) != drawn:
         st.rerun()  # the buttons change, and the ticking stops
-    ship = " It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
+    ship = ". It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
     st.markdown(f"**{title_of(comparison)}**{ship}")
     _progress(pairs)
     states = tuple(view.status.state if view is not None else "" for _, view in pairs)

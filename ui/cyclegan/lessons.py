@@ -68,12 +68,12 @@ LESSONS = (
         "error; shape and hue are in *Check*, to be compared with those of this run.",
     ),
     Lesson(
-        "Without a checkerboard",
+        "Against the checkerboard",
         {"upsampling": "resize"},
         "A transposed convolution of 3 x 3 with stride 2 reaches some pixels with one weight and "
         "others with four. The network can learn to even that out, and never quite does.",
         "*Check* has the peak in the spectrum: how far the frequencies of a checkerboard stand "
-        "out, beside real images. Pixels that are repeated first and convolved then leave none. If "
+        "out, beside real images. Pixels that are repeated first and convolved then leave less. If "
         "this run does that already, choose *Transposed* to see what it avoids.",
     ),
 )
