@@ -14,7 +14,7 @@ from test_browser import Server, chromium, expect, free_port, page  # noqa: F401
 from analysis.exercises import exercises
 from ui.guide.known import address
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 ONE = exercises()["nice-1-too-few-layers"]
 QUERY = "&".join(f"{key}={value}" for key, value in address(ONE).items())
@@ -50,7 +50,7 @@ def test_an_exercise_works_in_a_frame_of_a_site_that_the_class_names(course, pag
     _, allowed, _ = course
     page.goto(f"{allowed}/lesson.html")
     frame = page.frame_locator("iframe")
-    expect(frame.get_by_text(ONE.question)).to_be_visible()
+    expect(frame.get_by_text(ONE.question)).to_be_visible(timeout=180_000)
     predict = frame.get_by_role("button", name="Predict", exact=True)
     predict.click()
     expect(frame.get_by_role("button", name="Start over", exact=True)).to_be_visible()

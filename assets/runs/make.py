@@ -42,6 +42,8 @@ COMMANDS = {
     "glow_plane": "glow_plane --dataset pinwheel --iterations 3000",
     "maf_plane": "maf_plane --dataset pinwheel --iterations 3000",
     "vae_plane": "vae_plane --dataset ring --iterations 3000",
+    "flow_matching": "flow_matching --reflow 1",
+    "flow_matching_images": "flow_matching_images --dataset mnist --iterations 2000 --batch 32",
 }
 # Of runs that were trained elsewhere: what their pages have to say about it.
 STORIES = {

@@ -38,6 +38,7 @@ TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at on
 FILES = {"nll": "NLL curves", "samples": "Samples"}
 MIME = {"pdf": "application/pdf", "svg": "image/svg+xml"}
 NOTE = "Mean ± standard deviation over seeds. Samples of the truth have a KL of {floor}. {speed}"
+SHARED = "These trainings shared two cores with much other work: their seconds say little."
 TOGETHER = (
     "{count} trainings share this machine at a time: their seconds say less than those of the "
     "command line, which trains one after the other."
@@ -59,7 +60,7 @@ def _board(comparison: Comparison, drawn: bool) -> None:
     pairs = views_of(comparison)
     if _active(pairs) != drawn:
         st.rerun()  # the buttons change, and the ticking stops
-    ship = " It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
+    ship = ". It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
     st.markdown(f"**{title_of(comparison)}**{ship}")
     _progress(pairs)
     states = tuple(view.status.state if view is not None else "" for _, view in pairs)
@@ -70,7 +71,7 @@ def _board(comparison: Comparison, drawn: bool) -> None:
         _who_wins(rows, drawn)
     _curves(comparison, pairs, over, left, right)
     _samples(comparison, pairs)
-    _table(rows)
+    _table(rows, ships(comparison))
 
 
 def _progress(pairs: Pairs) -> None:
@@ -158,7 +159,7 @@ def _who_wins(rows: list[Row], active: bool) -> None:
         st.markdown("The winner is named when two models with a likelihood have ended a seed.")
 
 
-def _table(rows: list[Row]) -> None:
+def _table(rows: list[Row], shipped: bool) -> None:
     """Draw a column per model, a row per number: so it fits on narrow screens, too."""
     lines = table(rows)
     names = [line.pop("Model") for line in lines]
@@ -168,6 +169,7 @@ def _table(rows: list[Row]) -> None:
     floor = f"{floors[0]:.3f}" if floors else "a little above zero"
     count = len(lab().devices)
     speed = TOGETHER.format(count=count) if count > 1 else ""
+    speed = SHARED if shipped else speed
     st.caption(NOTE.format(floor=floor, speed=speed))
 
 
