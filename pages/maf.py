@@ -1,12 +1,12 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
+from models.blocks.made import MADE, MaskedLinear
 from models.flow import Flow
-from models.made import MADE, MaskedLinear
 from models.maf import MaskedAutoregressive, maf
 from training.core.defect_flow import DefectFlow
 from training.maf import PatchFlow
-from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import Parts, family_page
 from ui.maf.data import maf_data
 from ui.maf.inside import feel_made, inside
 from ui.maf.live import draw_maf, film_of

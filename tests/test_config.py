@@ -226,7 +226,7 @@ def test_labels_are_not_used_twice():
 
 
 def test_only_the_learning_rate_is_live_but_for_duels():
-    weights = {"cyclegan": {"cycle", "identity"}}  # of its losses
+    weights = {"cyclegan": {"cycle", "identity", "contrast"}}  # of its losses
     for stem, config in CONFIGS.items():
         if issubclass(config, DuelConfig):
             continue

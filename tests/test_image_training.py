@@ -17,9 +17,9 @@ from datasets.images import load_images
 from datasets.own_images import OwnImages
 from lab.driver import drive
 from lab.store import Run
+from models.blocks.image_layers import ConvNet, Logit, Vectorise
+from models.blocks.priors import Logistic
 from models.flow import Flow
-from models.image_layers import ConvNet, Logit, Vectorise
-from models.priors import Logistic
 from registry import FAMILIES
 from training.core import image_flow
 from training.core.config import ConfigError

@@ -53,7 +53,7 @@ class Source:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines of the text."""
+        """The lines of the text, without their ends."""
         return self.text.splitlines()
 
     def place(self, line: int, column: int) -> int:

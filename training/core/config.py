@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -123,6 +123,17 @@ class RunConfig(BaseModel):
     """Base of all configs: frozen, no unknown fields, bounds enforced here and nowhere else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    BEFORE: ClassVar[Mapping[str, Any]] = {}  # fields that came later: what settings of old meant
+
+    @classmethod
+    def of_run(cls, values: Mapping[str, Any]) -> Self:
+        """Validate the settings that a run was made with, perhaps by an earlier version.
+
+        Raises:
+            ConfigError: as :meth:`parse` does.
+        """
+        return cls.parse({**cls.BEFORE, **values})
 
     @classmethod
     def knobs(cls) -> list[Knob]:

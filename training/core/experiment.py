@@ -112,7 +112,7 @@ class Experiment:
     def load_state_dict(self, state: Mapping) -> None:
         """Take over what ``state_dict`` returned, perhaps on another device."""
         self.step = state["step"]
-        self.live = dict(state["live"])
+        self.live |= state["live"]  # knobs that its version did not know stay as configured
         self.model.load_state_dict(current_weights(state["model"], self.model))
         optimisers = current_names(state["optimisers"])
         for name, optimiser in self.optimisers.items():

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
+from models.blocks.image_layers import ConvNet, ImageShape
 from models.flow import Flow
-from models.image_layers import ConvNet, ImageShape
 from training.core import collectives
 from training.core.config import ConfigError, knob
 from training.core.devices import knows_bfloat16
