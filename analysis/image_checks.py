@@ -280,6 +280,8 @@ _KINDS = {
     "AffineCoupling": "Affine couplings",
     "SplineCoupling": "Spline couplings",
     "DiagonalScale": "Scales of latents",
+    "MarginalSplines": "Splines of single pixels",
+    "PatchAutoregressive": "Autoregressive blocks",
     "AdditiveCoupling": "Additive couplings: none, they keep the volume",
 }
 

@@ -56,26 +56,32 @@ def curves(
     behind = _long(ghost, names, positive=log)
     colours = palette(theme)
     lowest = floor[0] if floor else math.inf
-    dots = len(names) == 1 if dots is None else dots
     seen = pd.concat([frame, behind]) if len(behind) else frame
     scale = {"type": "log", "nice": True} if log else _linear_scale(seen, total, lowest)
     if domain is not None:
         scale = {"domain": list(domain)}
-    lines = {
-        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
-        "encoding": {
-            "x": quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False}),
-            "y": quantity("value", unit, scale=scale, axis={"tickCount": 5}),
-            "color": nominal(
-                "curve", names.values(), (colours.model, colours.data), len(names) > 1
-            ),
-            "tooltip": [{"field": "curve"}, number("step", ",d"), number("value", ".4f")],
-        },
-    }
+    lines = _lines(list(names.values()), unit, scale, total, theme)
+    lines["mark"]["point"] = len(names) == 1 if dots is None else dots
     layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
     layers += [_behind(lines, behind)] if len(behind) else []
     layers += [_marks(marks, colours.muted)] if marks else []
     return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
+
+
+def _lines(
+    names: Sequence[str], unit: str, scale: Mapping[str, Any], total: int, theme: str
+) -> dict[str, Any]:
+    """Return the lines of named curves over the optimiser steps."""
+    colours = palette(theme)
+    return {
+        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True},
+        "encoding": {
+            "x": quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False}),
+            "y": quantity("value", unit, scale=scale, axis={"tickCount": 5}),
+            "color": nominal("curve", names, (colours.model, colours.data), len(names) > 1),
+            "tooltip": [{"field": "curve"}, number("step", ",d"), number("value", ".4f")],
+        },
+    }
 
 
 def _behind(lines: dict[str, Any], behind: pd.DataFrame) -> dict[str, Any]:
@@ -123,35 +129,34 @@ def overlay(
         if column in row and over in row and (not log or row[column] > 0)
     ]
     frame = pd.DataFrame(table, columns=["x", "value", "run"])
+    encoding = _of_runs(list(curves), over, unit, theme)
+    encoding["y"]["scale"] = {"type": "log"} if log else {"zero": False}
+    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
+    layers = [{"mark": mark, "encoding": encoding}]
+    layers += _marks_of_runs(curves, marks or {}, over, encoding)
+    return frame, {"height": 320, "layer": layers}
+
+
+def _of_runs(names: list[str], over: str, unit: str, theme: str) -> dict[str, Any]:
+    """Return how the curves of runs of these names are drawn."""
     title = "optimiser step" if over == "step" else "seconds of training"
     colours = palette(theme).categorical
     # More runs than colours: the colours come round again with another dash.
-    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(curves))]
-    names = list(curves)
-    encoding = {
+    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(names))]
+    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
+    colour = nominal("run", names, (colours * len(names))[: len(names)], True)
+    return {
         "x": quantity("x", title, scale={"nice": False}),
-        "y": quantity(
-            "value", unit, scale={"type": "log"} if log else {"zero": False}, axis={"tickCount": 5}
-        ),
-        "color": nominal("run", names, (colours * len(names))[: len(names)], True),
+        "y": quantity("value", unit, axis={"tickCount": 5}),
+        "color": {**colour, "legend": legend if len(names) > 1 else None},
         "strokeDash": {
             "field": "run",
             "type": "nominal",
             "scale": {"domain": names, "range": dashes},
             "legend": None,
         },
-        "tooltip": [
-            {"field": "run"},
-            number("x", ",.6~r", title=title),
-            number("value", ".4f"),
-        ],
+        "tooltip": [{"field": "run"}, number("x", ",.6~r", title=title), number("value", ".4f")],
     }
-    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
-    encoding["color"]["legend"] = legend if len(names) > 1 else None
-    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
-    layers = [{"mark": mark, "encoding": encoding}]
-    layers += _marks_of_runs(curves, marks or {}, over, encoding)
-    return frame, {"height": 320, "layer": layers}
 
 
 def _marks_of_runs(

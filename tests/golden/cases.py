@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, object]] = {
     "gan": {"batch": 16, "hidden": 16, "depth": 1},
     "nice_images": {**IMAGES, "layers": 2, "hidden": 100, "depth": 1},
     "realnvp_images": {**IMAGES, "levels": 1, "couplings": 2, "hidden": 32},
+    "maf_images": {**IMAGES, "blocks": 2, "layers": 1, "width": 32},
     "glow": {**IMAGES, "levels": 1, "steps": 4, "hidden": 32},
     "gan_images": {**IMAGES, "hidden": 64, "latent": 8},
     "dcgan": {**IMAGES, "maps": 8, "latent": 8},
@@ -53,6 +54,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "realnvp_images-no-classes": ("realnvp_images", {"conditional": False, "levels": 2}),
     "glow": ("glow", {"precision": "float32"}),
     "glow-mixed": ("glow", {"conditional": False, "levels": 2}),
+    "maf_images": ("maf_images", {"precision": "float32"}),
+    "maf_images-no-classes": ("maf_images", {"precision": "float32", "conditional": False}),
     "gan_images": ("gan_images", {}),
     "gan_images-wasserstein": ("gan_images", {"loss": "wasserstein", "veil": 0.0}),
     "gan_images-relativistic": (

@@ -21,7 +21,7 @@ from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 from ui.common.uploads import take, uploads
-from ui.lab_pages.side_by_side import draw_curve, picture, setting, side_by_side
+from ui.lab_pages.side_by_side import draw_curve, setting, side_by_side, small_image
 
 ALL = "All families"
 THUMBNAIL, ROW = 64, 44  # pixels along a small image, and of a row that shows it
@@ -194,7 +194,7 @@ def _result(run_id: str, version: float, step: int, _run: Run) -> str:
 def _look(run_id: str, version: float, shade: str, _run: Run) -> str | None:
     """Return the newest snapshot as a small image, as an address that holds it."""
     steps = _run.snapshots.steps()
-    image = picture(_run, steps[-1], THUMBNAIL) if steps else None
+    image = small_image(_run, steps[-1], THUMBNAIL) if steps else None
     return f"data:image/png;base64,{b64encode(image).decode()}" if image else None
 
 

@@ -18,7 +18,7 @@ from ui.common.page import show_image, theme
 from ui.common.plain import plain
 
 COMPARED = 8  # runs in one chart, at most
-PICTURES, PICTURE = 4, 320  # runs whose images are drawn, at most, and pixels along their sides
+IMAGES, IMAGE = 4, 320  # runs whose images are drawn, at most, and pixels along their sides
 SHOWN = 8  # things done to a run that are named, at most
 NO_RESULTS = {"step", "seconds", "learning_rate", "learning_rate_d"}  # columns of the metrics
 
@@ -30,7 +30,7 @@ def side_by_side(ticked: Sequence[Run]) -> None:
     if len(ticked) > len(runs):
         st.caption(f"The first {len(runs)} of the {len(ticked)} that are ticked.")
     draw_curve(runs)
-    _history(runs[:PICTURES])
+    _history(runs[:IMAGES])
     st.markdown("**Settings in which they differ**")
     differing = _differing(runs)
     done = [_done_to(run) for run in runs]
@@ -66,22 +66,22 @@ def _history(runs: Sequence[Run]) -> None:
     )
     for place, run, name in zip(st.columns(len(runs)), runs, _labels(runs)):
         step = max((step for step in steps[run.id] if step <= chosen), default=None)
-        image = None if step is None else picture(run, step, PICTURE)
+        image = None if step is None else small_image(run, step, IMAGE)
         if image is None:
             place.caption(f"{plain(name)}: nothing to see at that step")
         else:
             show_image(place, image, f"{name}, step {step}", f"{plain(name)}: step {step:,}")
 
 
-def picture(run: Run, step: int, side: int) -> bytes | None:
+def small_image(run: Run, step: int, side: int) -> bytes | None:
     """Return a snapshot as a PNG, or ``None`` where it cannot be drawn."""
     try:
-        return painted(_picture, (run.id, step, theme(), side), run, step, side)
+        return painted(_painted, (run.id, step, theme(), side), run, step, side)
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError):
         return None  # of a run from a file; its own page says why
 
 
-def _picture(run: Run, step: int, side: int) -> bytes | None:
+def _painted(run: Run, step: int, side: int) -> bytes | None:
     target = run.snapshots.target() or {}
     image = thumbnail(run.snapshots.load(step), target, theme(), side)
     return None if image is None else png(image)
