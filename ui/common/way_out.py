@@ -38,8 +38,8 @@ def way_out(run: Run, state: str) -> None:
     else:
         words = [f"{name.replace('_', ' ')} {getattr(found.config, name)}" for name in changed]
         words[NAMED:] = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
-        label = f"Set up the nearest settings known to train well: {', '.join(words)}"
-        _link(run, found.config, changed, label, "healing")
+        st.caption(f"The nearest settings known to train well have {', '.join(words)}.")
+        _link(run, found.config, changed, "Set up those settings", "healing")
         _link(run, run.config, changed, "Back to the settings of this run", "undo")
     with st.expander("What was measured", icon=":material/table:"):
         _table(found, known(run.family))
@@ -66,11 +66,11 @@ def _table(found: Known, all_of_them: Sequence[Known]) -> None:
     ]
     st.markdown(markdown(("changed", "measured", "trained well"), rows))
     if found.name == SHIPPED:
-        st.caption("Of this family nothing else was measured; the numbers are of its last step.")
+        st.caption("Nothing else was measured of this family; the numbers are of the last step.")
     else:
         st.caption(
-            "One number per seed, by `python -m benchmarks healthy`; all else as in the settings of "
-            "the link. In bold, the nearest one."
+            "One number per seed, by `python -m benchmarks healthy`; all else as in the settings "
+            "of the link. In bold, the nearest one."
         )
 
 
