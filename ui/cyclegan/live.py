@@ -59,7 +59,7 @@ def draw_cyclegan(moment: Moment) -> None:
         taken = {way: tuple(target[f"taken_{way}"]) for way in WAYS if f"taken_{way}" in target}
         found = translation_health(view.rows, view.status.total, taken)
         states = {"collapse": "Collapse", "far": "Not translated"}
-        show_light(found, discriminator="A discriminator", **states)
+        show_light(moment.run, found, discriminator="A discriminator", **states)
     with right:
         _numbers(moment, names)
     _curves(moment, names)
