@@ -14,9 +14,9 @@ import safetensors
 import torch
 
 from datasets import defects
-from datasets.capsules import rendered_test_image
 from datasets.defects import DefectSet, read_test_image
 from datasets.files import write_atomic
+from datasets.rendered_sets import rendered_test_image
 from lab.runs.files import write_json
 from lab.store import Run
 from metrics import detection
@@ -282,5 +282,5 @@ def image_of(run: Run, found: Evaluation, place: int, own: DefectSet | None = No
         return own.test[place], own.masks[place]
     folder = find(run.config)
     if folder is None:
-        return rendered_test_image(place, side)
+        return rendered_test_image(run.config.dataset, place, side)
     return read_test_image(folder, found.names[place], side)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from datasets import capsules as drawing
 from datasets import defects
-from datasets.capsules import KINDS, render, rendered_capsules, write_capsules
+from datasets.capsules import render
 from datasets.defects import (
     GOOD,
     DefectSet,
@@ -36,7 +36,16 @@ from datasets.files import sources
 from datasets.files.images import Limits
 from datasets.mvtec import MVTEC_CAPSULE, Source, download
 from datasets.own import DataError
+from datasets.rendered.capsule_defects import KINDS
 from datasets.rendered.synthetic import synthetic_defects
+from datasets.rendered_sets import (
+    PARTS,
+    TEST_GOOD,
+    rendered_capsules,
+    rendered_set,
+    rendered_test_image,
+    write_capsules,
+)
 
 
 @pytest.fixture(scope="module")
@@ -547,6 +556,23 @@ def test_good_capsules_vary_and_are_neither_black_nor_white(capsules):
     assert capsules.train.std(0).mean() > 1
     assert 100 < capsules.train.mean() < 220
     assert (capsules.train == 255).mean() < 0.02
+
+
+# -- the other rendered parts -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rendered_bottle", "rendered_textile"])
+def test_other_parts_are_drawn_with_masks_of_what_changed(name):
+    one, same_again = (rendered_set(name, 48, train=4, good=2, each=2) for _ in range(2))
+    same(one, same_again)
+    assert len(one.defects) == len(PARTS[name].kinds)
+    assert one.masks[one.defective].any((1, 2)).all()
+    assert not one.masks[~one.defective].any()
+    assert one.masks.mean() < 0.1
+    assert one.train.std(0).mean() > 1, "no two lie alike"
+    image, mask = rendered_test_image(name, TEST_GOOD, 48)
+    assert np.array_equal(image, one.test[2])
+    assert np.array_equal(mask, one.masks[2])
 
 
 # -- synthetic defects ------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from analysis.maf_scores import (
 )
 from cli.train import main
 from datasets import capsules
-from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_image, save_layout
 from datasets.own import DataError
+from datasets.rendered_sets import rendered_capsules, rendered_test_image
 from figures import detection_charts, maf_images
 from lab.imports.weights_import import read_weights
 from lab.store import Run, Status
@@ -108,7 +108,7 @@ def test_an_evaluation_is_kept_for_its_weights_alone(run):
 def test_a_test_image_comes_without_the_others(tmp_path, data):
     whole = rendered_capsules(16)
     for place in (0, capsules.TEST_GOOD - 1, capsules.TEST_GOOD, len(whole.test) - 1):
-        image, mask = rendered_test_image(place, 16)
+        image, mask = rendered_test_image("rendered", place, 16)
         np.testing.assert_array_equal(image, whole.test[place])
         np.testing.assert_array_equal(mask, whole.masks[place])
     read = read_folder(save_layout(data, tmp_path / "set"), 16)

@@ -15,9 +15,9 @@ import torch
 
 from analysis.maf_scores import evaluate, write_scores
 from datasets import defects
-from datasets.capsules import rendered_capsules
 from datasets.defects import DefectSet
 from datasets.own import DataError
+from datasets.rendered_sets import rendered_capsules
 from figures import maf_figures
 from metrics import anomaly_map, detection
 from models.layers import ActNorm

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import capsules, defects
+from datasets import defects, rendered_sets
 from datasets.defects import DefectSet
 from datasets.own import DataError
+from datasets.plane import OWN
 from metrics import anomaly_map
 from models.flow import Flow
 from models.maf import log_prob_terms, maf, position_features
@@ -34,12 +35,14 @@ PRESETS: dict[str, dict[str, object]] = {
 class MAFConfig(RunConfig):
     """What can be set on a MAF training."""
 
-    dataset: Literal["rendered", "mvtec_capsule", "own"] = knob(
-        "rendered",
-        label="Dataset",
-        help="Good images to learn from. `rendered` draws capsules here and now; "
-        "`mvtec_capsule` is the real set, from a data folder; `own` is a folder or zip of yours.",
-        group="Data",
+    dataset: Literal["rendered", "rendered_bottle", "rendered_textile", "mvtec_capsule", "own"] = (
+        knob(
+            "rendered",
+            label="Dataset",
+            help="Good images to learn from. Rendered ones are drawn here and now; `mvtec_capsule` is "
+            "a real set, from a data folder; `own` is a folder or zip of yours.",
+            group="Data",
+        )
     )
     model: Literal["patches", "image"] = knob(
         "patches",
@@ -131,8 +134,8 @@ def load(config: MAFConfig, own: DefectSet | None = None) -> DefectSet:
     folder = find(config)
     if folder is not None:
         return defects.read_folder(folder, config.side)
-    if config.dataset == "rendered":
-        return capsules.rendered_capsules(config.side)
+    if config.dataset in rendered_sets.PARTS:
+        return rendered_sets.rendered_set(config.dataset, config.side)
     if own is None:
         raise DataError("The data set own needs a folder or a zip in MVTec's layout.")
     return own.resized(config.side)
@@ -144,7 +147,7 @@ def find(config: MAFConfig) -> Path | None:
     Raises:
         DataError: it is not there.
     """
-    if config.dataset in ("rendered", "own"):
+    if config.dataset == OWN or config.dataset in rendered_sets.PARTS:
         return None
     folder = defects.find_sets().get(config.dataset)
     if folder is None:
@@ -336,7 +339,7 @@ DEFECT_DATA = DataKind(
     read,
     DefectSet.load,
     titles=defects.SETS,
-    fetched=frozenset(defects.SETS) - {"rendered"},
+    fetched=frozenset(defects.SETS) - set(rendered_sets.PARTS),
     fits=lambda config, _own: find(config),
 )
 TRAINING = Training(MAFConfig, model, build, data=DEFECT_DATA)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
-from datasets.defects import GOOD, DefectSet, find_sets, read_folder
+from datasets.defects import GOOD, SETS, DefectSet, find_sets, read_folder
 from datasets.files.sources import folder_state
 from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
 from datasets.plane import OWN
+from datasets.rendered_sets import PARTS, TEST_EACH, TEST_GOOD, TRAIN
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
@@ -36,11 +36,11 @@ def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]
     if config.dataset == OWN:
         own = _own_set(config.side)
         return own, own is not None
-    if config.dataset == "rendered":
+    if part := PARTS.get(config.dataset):
         st.caption(
-            "**Rendered capsules**: drawn by this lab, not photographed, in the layout of MVTec AD "
-            f"and with its five kinds of defects. {TRAIN} good ones to learn from, "
-            f"{TEST_GOOD} good and {5 * TEST_EACH} defective ones to test on, with exact masks."
+            f"**{SETS[config.dataset]}**: drawn by this lab, not photographed. {TRAIN} good images "
+            f"to learn from, {TEST_GOOD} good and {len(part.kinds) * TEST_EACH} defective ones to "
+            f"test on ({', '.join(part.kinds).replace('_', ' ')}), with exact masks."
         )
         return None, True
     folder = find_sets().get(config.dataset)
