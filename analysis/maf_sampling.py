@@ -16,7 +16,7 @@ from models.layers import given
 from models.made import MADE
 from models.maf import MaskedAutoregressive
 from models.priors import Gaussian
-from training.core.defect_flow import DefectFlow
+from training.defects.experiment import DefectFlow
 
 FRAMES = 40  # images of a sampling, about
 

@@ -22,7 +22,7 @@ from lab.store import Run
 from metrics import detection
 from metrics.anomaly_map import Calibration, half, stretched
 from training.core.config import current_names
-from training.core.defect_flow import CHUNK, DefectFlow
+from training.defects.experiment import CHUNK, DefectFlow
 from training.maf import MAFConfig, find
 
 FILE = "scores.npz"

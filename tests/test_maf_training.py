@@ -23,7 +23,7 @@ from metrics import anomaly_map, detection
 from models.layers import ActNorm
 from training import maf
 from training.core.config import ConfigError
-from training.core.defect_flow import SCORED, DefectFlow
+from training.defects.experiment import SCORED, DefectFlow
 from training.core.loop import TrainingDiverged, Wishes, train
 from training.maf import MAFConfig, build
 

@@ -18,7 +18,7 @@ from metrics import anomaly_map
 from models.flow import Flow
 from models.maf import log_prob_terms, maf, position_features
 from training.core.config import RunConfig, knob, rate_knob, seed_knob
-from training.core.defect_flow import SCORED, DefectFlow
+from training.defects.experiment import SCORED, DefectFlow
 from training.core.family import DataKind, Training
 
 PATCHES = 64  # patches of each image in a step

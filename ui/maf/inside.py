@@ -11,7 +11,7 @@ from figures.images import png
 from figures.maf_images import matrix_image
 from lab.view import View
 from models.maf import MaskedAutoregressive
-from training.core.defect_flow import DefectFlow
+from training.defects.experiment import DefectFlow
 from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT

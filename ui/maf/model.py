@@ -13,7 +13,7 @@ from datasets.own import DataError
 from figures.maf_figures import write_results
 from lab.store import Run
 from lab.view import View
-from training.core.defect_flow import DefectFlow
+from training.defects.experiment import DefectFlow
 from ui.common.cached import kept, painted
 from ui.common.trained import trained_experiment
 

@@ -9,7 +9,7 @@ from figures.images import png
 from figures.maf_images import enlarged, film, sheet
 from lab.store import Run
 from lab.view import View
-from training.core.defect_flow import DefectFlow
+from training.defects.experiment import DefectFlow
 from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
 from ui.maf.model import trained
