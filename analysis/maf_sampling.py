@@ -16,7 +16,7 @@ from models.layers import given
 from models.made import MADE
 from models.maf import MaskedAutoregressive
 from models.priors import Gaussian
-from training.defects.experiment import DefectFlow
+from training.defects.flows import DefectFlow
 
 FRAMES = 40  # images of a sampling, about
 

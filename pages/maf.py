@@ -3,8 +3,7 @@
 from models.flow import Flow
 from models.made import MADE, MaskedLinear
 from models.maf import MaskedAutoregressive, maf
-from training.defects.experiment import DefectFlow
-from training.maf import PatchFlow
+from training.defects.flows import DefectFlow, PatchFlow
 from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
 from ui.maf.data import maf_data

@@ -119,6 +119,21 @@ def folder_sources(root: Path, skipped: list[str], most: int = MAX_BYTES) -> lis
     return _bounded([(place, _file_reader(file, most)) for place, file in found])
 
 
+def image_files(path: Path) -> list[Path]:
+    """Return the images in a folder and below, sorted; of a single file, that.
+
+    Raises:
+        DataError: there are none.
+    """
+    if path.is_file():
+        return [path]
+    inside = (Path(at, name) for at, _, names in os.walk(path) for name in names if is_image(name))
+    found = sorted(file for file in inside if not is_junk(*file.relative_to(path).parts))
+    if not found:
+        raise DataError(f"There are no images in {path}.")
+    return found
+
+
 def folder_state(path: Path) -> str:
     """Return a text that changes with the names, sizes and times of the files of a folder.
 

@@ -23,7 +23,14 @@ from ui.common.uploads import Upload, read_apart, read_once, take
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
-NAMES = {"patches": "Patches: where it is anomalous", "image": "Whole image: one density of all"}
+# What the models are called; the last two need no training.
+NAMES = {
+    "sum": "Patches and nearest",
+    "patches": "Patches",
+    "image": "Whole image",
+    "nearest": "Nearest good image",
+    "gaussian": "Gaussian per pixel",
+}
 
 
 def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]:
