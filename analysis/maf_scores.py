@@ -194,10 +194,13 @@ class Scoring:
         """Return the calibration, and scores of the test images: all, and if several, by part."""
         calibration = yield from experiment.calibrating()
         data, found = experiment.data, []
-        for some in np.split(data.test, range(CHUNK, len(data.test), CHUNK)):
+        for first in range(0, len(data.test), CHUNK):
+            some = data.test[first : first + CHUNK]
             found.append(experiment.score_all(some, calibration))
-            if len(some):
-                yield len(some)
+            yield len(some)
+        if not found:  # good images to learn from, and none to test on
+            none = [Scores(np.zeros(0, np.float32), np.zeros((0, 1, 1), np.float32))]
+            return calibration, none * (1 + len(calibration.references))
         columns = zip(*found, strict=True)
         return calibration, [_joined(column) for column in columns]
 

@@ -103,4 +103,4 @@ def test_the_model_brings_its_preset_and_an_unknown_set_names_the_flag(tmp_path,
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (config["blocks"], config["hidden"], config["learning_rate"]) == (7, 32, 1e-4)
     assert main(["maf", "--dataset", "mvtec_bottle", "--out", str(tmp_path / "no")]) == 2
-    assert "--data with a folder" in capsys.readouterr().err
+    assert "--data with a folder or zip" in capsys.readouterr().err

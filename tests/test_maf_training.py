@@ -385,6 +385,36 @@ def test_an_image_without_a_mask_is_left_out_of_the_pixel_auroc(capsules):
     assert wanted != pytest.approx(whole.pixel_auroc, abs=1e-6)
 
 
+def part_of(data: DefectSet, which: slice) -> DefectSet:
+    names = data.files[which] if data.files else ()
+    return replace(
+        data, test=data.test[which], kinds=data.kinds[which], masks=data.masks[which],
+        known=data.known[which], files=names,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["no test", "good alone", "defective alone", "all equal"])
+def test_good_images_alone_and_odd_sets_give_a_threshold(case, variant, capsules, tmp_path):
+    data = {
+        "no test": part_of(capsules, slice(0)),
+        "good alone": part_of(capsules, slice(6)),
+        "defective alone": part_of(capsules, slice(6, None)),
+        "all equal": replace(capsules, train=np.repeat(capsules.train[:1], 30, 0)),
+    }[case]
+    found = evaluate(make(variant, data))
+    assert math.isfinite(found.threshold)
+    assert np.isfinite(found.score).all()
+    assert len(found.held_out) == 6
+    assert math.isnan(found.auroc.value) == (case != "all equal")
+    write_scores(found, tmp_path)
+    numbers = json.loads((tmp_path / "detection.json").read_text())
+    assert numbers["held_out"] == 6
+    maf_figures.write_figures(
+        found, tmp_path, steps=np.arange(2), nll=np.ones(2), nll_held_out=np.ones(2)
+    )
+    assert (tmp_path / "roc_curve.png").exists() == (case == "all equal")
+
+
 def test_figures_are_written(capsules, tmp_path):
     found = evaluate(make("image", capsules))
     steps, nll = np.arange(0, 50, 10), np.linspace(900, 500, 5)

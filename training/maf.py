@@ -245,7 +245,7 @@ def read(config: MAFConfig, path: Path) -> DefectSet:
 
 
 DEFECT_DATA = DataKind(
-    "a folder or zip in MVTec's layout",
+    "a folder or zip of good images, or in MVTec's layout",
     read,
     DefectSet.load,
     titles=defects.SETS,

@@ -101,9 +101,11 @@ def _offer(family: Family) -> None:
 def _own_set(side: int) -> DefectSet | None:
     with st.container(border=True):
         st.markdown(
-            "**Your own set**, in MVTec's layout: `train/good`, `test/good`, one folder in `test` "
-            "per kind of defect, and, if there are masks, `ground_truth/<kind>/<name>_mask.png`. "
-            "As a zip, or as a folder under a path named in `GENLAB_DATA`."
+            "**Your own set**: good images alone are enough. To know how well it does, bring "
+            "defective ones, too: in MVTec's layout (`train/good`, `test/good`, one folder "
+            "in `test` per kind of defect, and, if there are masks, "
+            "`ground_truth/<kind>/<name>_mask.png`), or `good` beside a folder per kind. As a zip, "
+            "or as a folder under a path named in `GENLAB_DATA`."
         )
         folders = find_sets()
         chosen = st.selectbox("From", [UPLOAD, *folders], key="own_defects.from")
@@ -123,10 +125,6 @@ def _own_set(side: int) -> DefectSet | None:
 
 
 def _describe(data: DefectSet) -> None:
-    good = int((~data.defective).sum())
-    masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
-    if data.masked and not data.known.all():
-        masks = f"with masks but for {int((~data.known).sum())}, whose pixels are not evaluated"
     kinds = np.array(data.kinds)
     tested = [
         (kind, data.test, np.flatnonzero(kinds == kind), data.masks)
@@ -134,17 +132,33 @@ def _describe(data: DefectSet) -> None:
     ]
     preview(
         [("train", data.train, np.arange(len(data.train)), None), *tested],
-        f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
-        f"{good:,} good and {len(data.kinds) - good:,} defective "
-        f"({plain(', '.join(data.defects))}), {masks}.",
-        f"squeezed into {data.size} x {data.size} pixels, true masks outlined",
+        f"{len(data.train):,} good images to learn from in {plain(data.name)}{_tested(data)}.",
+        f"squeezed into {data.size} x {data.size} pixels"
+        + (", true masks outlined" if data.masked else ""),
         data.skipped,
     )
 
 
+def _tested(data: DefectSet) -> str:
+    """Return what there is to test on, in words."""
+    good, bad = int((~data.defective).sum()), int(data.defective.sum())
+    if not good + bad:
+        return ", none to test on: they give a threshold for new ones, and no AUROC"
+    words = f"; to test on {good:,} good and {bad:,} defective"
+    if not bad:
+        return f"{words}, so there is no AUROC"
+    words += f" ({plain(', '.join(data.defects))})"
+    if not data.masked:
+        return f"{words}, without masks, so no pixel is evaluated"
+    unknown = int((~data.known).sum())
+    if unknown:
+        return f"{words}, with masks but for {unknown}, whose pixels are not evaluated"
+    return f"{words}, with masks"
+
+
 def _uploaded(side: int) -> DefectSet | None:
     files = take(
-        "A zip in MVTec's layout",
+        "A zip of images",
         ["zip"],
         "own_defects.file",
         advice="Unpack a larger set into a folder under `GENLAB_DATA`.",
