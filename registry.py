@@ -225,6 +225,13 @@ FAMILIES |= {
             "The same step without pixels: actnorm, a linear map and a coupling bend the plane.",
         ),
         FAMILIES["maf"].variant(
+            "maf_images",
+            "MAF on patches",
+            "A causal transformer reads an image patch by patch: exact likelihoods, whole digits.",
+            paper="Normalizing Flows are Capable Generative Models (Zhai et al., 2024)",
+            arxiv="2412.06329",
+        ),
+        FAMILIES["maf"].variant(
             "maf_plane",
             "MAF in 2-D",
             "One coordinate after the other: an autoregressive density of two dimensions.",

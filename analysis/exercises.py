@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.runs.files import read_json
 from paths import ASSETS
@@ -41,8 +42,18 @@ NUMBERS = {
     "steps": ("optimiser steps", ""),
     "steps_alone": ("steps of one network alone", ""),
 }
+# Losses that a prediction can be drawn of: what the curve measures, and its unit.
+CURVES = {
+    "nll": ("NLL of the training batch", "nats"),
+    "d_loss": ("loss of the discriminator", ""),
+    "g_loss": ("loss of the generator", ""),
+    "bound": ("negative ELBO of the training batch", "nats"),
+}
+COLUMNS = 17  # heights of a sketched curve, from the first step to the last
+THEORY = "theory"  # the page that is of no family
 NEEDED = ("family", "title", "question")
-KNOWN = {*NEEDED, "settings", "number", "guess", "choices", "right", "passes", "solution"}
+ASKED = ("number", "curve", "guess", "choices", "right")
+KNOWN = {*NEEDED, *ASKED, "settings", "passes", "solution", "look", "page"}
 COMPARED = re.compile(r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*")
 
 
@@ -88,11 +99,15 @@ class Exercise:
         question: what one is to predict.
         settings: what its link sets in the form; the rest keeps its default.
         number: what the question asks for, one of ``NUMBERS``; empty if it asks for a choice.
-        guess: ends of the slider for a prediction of it.
-        choices: possible answers, where it asks for no number.
+        curve: in place of a number the loss whose curve is to be sketched, one of ``CURVES``.
+        guess: ends of the slider for a prediction of it, or of the vertical axis of the sketch.
+        choices: possible answers, where it asks for neither.
         right: which of them is right.
         passes: what a run has to satisfy; empty if there is nothing that a run could show.
         solution: settings that pass, beside ``settings``.
+        own: whether it is somebody's own, and none that comes with the lab.
+        look: where on the page to look: a section, and a part of it if it has parts.
+        page: stem of the page on which it takes place.
         do: the task, Markdown.
         hint: Markdown.
         answer: Markdown.
@@ -104,11 +119,15 @@ class Exercise:
     question: str
     settings: Mapping[str, object]
     number: str
+    curve: str
     guess: tuple[float, float]
     choices: tuple[str, ...]
     right: str
     passes: tuple[Term, ...]
     solution: Mapping[str, object]
+    look: tuple[str, ...]
+    page: str
+    own: bool
     do: str
     hint: str
     answer: str
@@ -118,13 +137,33 @@ class Exercise:
         chosen = {**self.settings, **(self.solution if solved else {}), **values}
         return self.family.training.config.parse(chosen)
 
+    def done(self, answer: Mapping[str, object]) -> bool:
+        """Return whether it is done: passed, or predicted and, where one trains, seen."""
+        if self.passes:
+            return bool(answer.get("passed"))
+        return "guess" in answer and (not self.curve or "mine" in answer)
+
 
 @functools.cache
-def exercises() -> dict[str, Exercise]:
-    """Return those that come with the lab by name, easy ones of a family first."""
-    found = [load(path) for path in sorted(FOLDER.glob("*.md"))]
+def exercises(own: str = "") -> dict[str, Exercise]:
+    """Return the exercises by name, easy ones of a family first.
+
+    Args:
+        own: a folder of exercises beside those that come with the lab.
+
+    Raises:
+        ExerciseError: there is no such folder, or one of its files is none.
+    """
+    shipped, more = sorted(FOLDER.glob("*.md")), []
+    if own:
+        more = sorted(Path(own).glob("*.md"))
+        if not more:
+            raise ExerciseError(f"there is no Markdown file (.md) in the folder {own}.")
+    if twice := {path.stem for path in more} & {path.stem for path in shipped}:
+        raise ExerciseError(f"{min(twice)}: an exercise of the lab is called so already.")
+    found = [load(path) for path in (*shipped, *more)]
     pages = list(FAMILIES)
-    found.sort(key=lambda one: (pages.index(one.family.page), one.name))
+    found.sort(key=lambda one: (pages.index(one.family.page), one.own, one.name))
     return {one.name: one for one in found}
 
 
@@ -137,44 +176,82 @@ def load(path: Path) -> Exercise:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ExerciseError(f"{path.name} is larger than {MAX_BYTES // 2**10} kB.")
-        return parse(path.stem, path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return parse(path.stem, text, own=path.parent != FOLDER)
     except OSError as error:
         raise ExerciseError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError:
         raise ExerciseError(f"{path.name} is not a text in UTF-8.") from None
 
 
-def parse(name: str, text: str) -> Exercise:
+def parse(name: str, text: str, *, own: bool = True) -> Exercise:
     """Return the exercise in a text.
 
     Args:
         name: what it is called.
         text: as in the file.
+        own: whether it is somebody's own.
 
     Raises:
         ExerciseError: naming what is wrong.
     """
     try:
-        return _parsed(name, text)
+        return _parsed(name, text, own)
     except (ExerciseError, ConfigError) as error:
         raise ExerciseError(f"{name}: {error}") from None
 
 
-def _parsed(name: str, text: str) -> Exercise:
+def _parsed(name: str, text: str, own: bool) -> Exercise:
     head, body = _split(text)
     family = _family(head)
-    settings, solution = (_settings(family, head, which) for which in ("settings", "solution"))
-    number, guess = _number(head)
-    choices = tuple(part.strip() for part in head.get("choices", "").split("|") if part.strip())
-    right = head.get("right", "")
-    if bool(number) == bool(choices):
-        raise ExerciseError("it needs either number and guess, or choices and right.")
-    if choices and right not in choices:
-        raise ExerciseError(f"right must be one of its choices; {right!r} is not.")
-    passes = _predicate(head.get("passes", ""), family)
     do, hint, answer = _sections(body)
-    values = settings, number, guess, choices, right, passes, solution, do, hint, answer
-    return Exercise(name, family, head["title"], head["question"], *values)
+    if head.get("curve") and "iterations" not in family.training.config.model_fields:
+        raise ExerciseError(f"a curve needs iterations, which {family.stem} does not have.")
+    return Exercise(
+        name=name,
+        family=family,
+        title=head["title"],
+        question=head["question"],
+        settings=_settings(family, head, "settings"),
+        solution=_settings(family, head, "solution"),
+        **_asked(head),
+        passes=_predicate(head.get("passes", ""), family),
+        look=_listed(head, "look"),
+        page=_page(family, head),
+        own=own,
+        do=do,
+        hint=hint,
+        answer=answer,
+    )
+
+
+def _asked(head: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is to be predicted: a number, a curve or one of some choices."""
+    choices, right = _listed(head, "choices"), head.get("right", "")
+    if sum(name in head for name in ("number", "curve", "choices")) != 1:
+        raise ExerciseError("it needs either number or curve, with guess, or choices and right.")
+    if "choices" in head and right not in choices:
+        raise ExerciseError(f"right must be one of its choices; {right!r} is not.")
+    asked = {"number": _known(head, "number", NUMBERS), "curve": _known(head, "curve", CURVES)}
+    ends = (0.0, 0.0) if choices else _guess(head)
+    return {**asked, "guess": ends, "choices": choices, "right": right}
+
+
+def _listed(head: Mapping[str, str], which: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in head.get(which, "").split("|") if part.strip())
+
+
+def _known(head: Mapping[str, str], which: str, known: Mapping[str, object]) -> str:
+    if (name := head.get(which, "")) and name not in known:
+        raise ExerciseError(f"{which} must be one of {', '.join(known)}.")
+    return name
+
+
+def _page(family: Family, head: Mapping[str, str]) -> str:
+    page = head.get("page", family.page)
+    if page not in (family.page, THEORY):
+        raise ExerciseError(f"page must be {family.page} or {THEORY}.")
+    return page
 
 
 def _split(text: str) -> tuple[dict[str, str], str]:
@@ -211,19 +288,14 @@ def _settings(family: Family, head: Mapping[str, str], which: str) -> dict[str, 
     return {name: getattr(config, name) for name in values}
 
 
-def _number(head: Mapping[str, str]) -> tuple[str, tuple[float, float]]:
-    number = head.get("number", "")
-    if number and number not in NUMBERS:
-        raise ExerciseError(f"number must be one of {', '.join(NUMBERS)}.")
-    if not number:
-        return "", (0.0, 0.0)
+def _guess(head: Mapping[str, str]) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in head.get("guess", "").split(" to "))
     except ValueError:
         raise ExerciseError("guess must be two numbers, as in `guess: 0 to 3`.") from None
     if not -math.inf < low < high < math.inf:
         raise ExerciseError("guess must begin with the smaller number, and neither be infinite.")
-    return number, (low, high)
+    return low, high
 
 
 def _predicate(text: str, family: Family) -> tuple[Term, ...]:
@@ -278,11 +350,29 @@ def measured_values(exercise: Exercise, *, solved: bool = False) -> list[float]:
     Empty if nothing was measured with the settings that the exercise has now.
     """
     try:
-        entry = read_json(MEASURED)[key_of(exercise, solved=solved)]
-        same = entry["config"] == exercise.config(solved=solved).model_dump(exclude={"seed"})
-        return [float(value) for value in entry["values"]] if same else []
-    except (OSError, ValueError, TypeError, KeyError):
+        return [float(value) for value in _measured(exercise, solved)["values"]]
+    except (TypeError, ValueError, KeyError):
         return []
+
+
+def measured_curves(exercise: Exercise) -> list[list[tuple[float, float]]]:
+    """Return the curves of seeds, each as steps and values; empty as ``measured_values`` is."""
+    try:
+        found = _measured(exercise, False)
+        steps = [float(step) for step in found["steps"]]
+        return [list(zip(steps, map(float, curve), strict=True)) for curve in found["curves"]]
+    except (TypeError, ValueError, KeyError):
+        return []
+
+
+def _measured(exercise: Exercise, solved: bool) -> Mapping[str, Any]:
+    try:
+        entry = read_json(MEASURED)[key_of(exercise, solved=solved)]
+        config = exercise.config(solved=solved)
+        same = config.of_run({**entry["config"], "seed": config.seed}) == config
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return entry if same else {}
 
 
 def key_of(exercise: Exercise, *, solved: bool) -> str:

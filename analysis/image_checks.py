@@ -22,9 +22,9 @@ from analysis.image_latents import (
 from analysis.plane_checks import Check
 from datasets.images import ImageSet, is_here, load_images
 from datasets.own import DataError
+from models.blocks.image_layers import ConvNet, Logit
+from models.blocks.priors import Gaussian
 from models.flow import Flow
-from models.image_layers import ConvNet, Logit
-from models.priors import Gaussian
 from training.core.devices import knows_bfloat16
 from training.core.image_flow import bits_per_dim, mixed_precision
 from training.core.images import crop, dequantise
@@ -280,6 +280,8 @@ _KINDS = {
     "AffineCoupling": "Affine couplings",
     "SplineCoupling": "Spline couplings",
     "DiagonalScale": "Scales of latents",
+    "MarginalSplines": "Splines of single pixels",
+    "PatchAutoregressive": "Autoregressive blocks",
     "AdditiveCoupling": "Additive couplings: none, they keep the volume",
 }
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.blocks.layers import given
+from models.blocks.made import MADE
+from models.blocks.priors import Gaussian
 from models.flow import Flow
-from models.layers import given
-from models.made import MADE
 from models.maf import MaskedAutoregressive
-from models.priors import Gaussian
 from training.defects.flows import DefectFlow
 
 FRAMES = 40  # images of a sampling, about

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.plane_checks import Check
 from analysis.vae_latents import log_likelihood
-from metrics.vae import active_units, elbo_terms, scaled
+from metrics.vae import active_units, elbo_terms, grey_entropy, scaled
 from models.vae import (
     VAE,
     Bernoulli,
@@ -107,7 +107,7 @@ def _check_likelihood(model: VAE, images: Tensor) -> list[Check]:
         return [_check_normaliser(model.output(model.encode(x)[0]))]
     if not isinstance(kind, Bernoulli):
         raise TypeError(f"There is no check of a {type(kind).__name__} yet.")
-    floor = float(-(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).flatten(1).sum(1).mean())
+    floor = float(grey_entropy(x).mean())
     return [
         Check(
             "Floor of the reconstruction",

@@ -20,7 +20,7 @@ BENCHMARKS = {
     "capsules": ("maf_capsules", False, "MAF on MVTec's capsules, three seeds; hours"),
     "vae": ("vae", False, "a VAE beside the DataLoader example: images/s, nats; 25 minutes"),
     "gan": ("gan_speed", False, "DCGAN beside the PyTorch tutorial, the duel's steps/s; 6 minutes"),
-    "gan_quality": ("gan_quality", False, "modes and good samples over seeds, collapse; an hour"),
+    "gan_quality": ("gan_quality", False, "modes, good samples, collapse; a day of 50 seeds"),
     "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 22 minutes"),
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
     "exercises": ("exercises", False, "what the exercises come to, three seeds; 30 minutes"),

@@ -17,7 +17,7 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached
 from benchmarks.turns import log_progress
 from training.core.loop import train
-from training.cyclegan import CycleGANConfig, CycleGANTraining
+from training.cyclegan import CycleGANConfig, build
 
 SEEDS = (0, 1, 2)
 HUE_GOAL, SHAPE_GOAL, MINUTES_GOAL = 0.95, 0.9, 15.0
@@ -46,7 +46,7 @@ def _trained(config: CycleGANConfig, name: str) -> dict[str, float]:
     start = time.perf_counter()
     numbers: dict[str, float] = {}
     with torch_threads(DEFAULT_THREADS):
-        experiment = CycleGANTraining(config)
+        experiment = build(config)
         for event in train(experiment, snapshots=False, measure_every=1 << 40):
             numbers |= event.metrics
             if event.losses:

@@ -28,8 +28,8 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
 from models.cyclegan import CycleGAN
-from training.core.unpaired import ImagePool
-from training.cyclegan import BETAS, CycleGANConfig, CycleGANTraining, gains_by_bfloat16
+from training.core.unpaired import BETAS, ImagePool, gains_by_bfloat16
+from training.cyclegan import CycleGANConfig, CycleGANTraining, build
 
 FASTER_GOAL, EQUAL_GOAL = 1.3, 1e-3
 FLOAT32, STANDARD = "the lab, float32", "standard order, float32"
@@ -226,7 +226,8 @@ def run(options: Options) -> Iterator[Table]:
 
 
 def training_of(name: str, **changed) -> CycleGANTraining:
-    return CycleGANTraining(CycleGANConfig(**{"precision": "float32", **SETTINGS[name], **changed}))
+    values = {"precision": "float32", "upsampling": "transposed", **SETTINGS[name], **changed}
+    return build(CycleGANConfig(**values))
 
 
 # -- equality -----------------------------------------------------------------------------------
@@ -312,7 +313,7 @@ def _apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 def _default(name: str) -> str:
     """Return which of the ways is the one that the lab takes by itself on this machine."""
-    config = CycleGANConfig(**SETTINGS[name])
+    config = CycleGANConfig(upsampling="transposed", **SETTINGS[name])
     return MIXED if gains_by_bfloat16(config, torch.device("cpu")) else FLOAT32
 
 

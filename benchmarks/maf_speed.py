@@ -30,8 +30,8 @@ from benchmarks.machine import DEFAULT_THREADS, load, peak_memory, torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached, spread
 from benchmarks.turns import Contestant, log_progress, ratios, take_turns
+from models.blocks.made import MADE
 from models.flow import Flow
-from models.made import MADE
 from models.maf import MaskedAutoregressive, maf
 from paths import ROOT
 from training.core.loop import train

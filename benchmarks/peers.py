@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterator
 import normflows as nf
 import numpy as np
 import torch
+from normflows.utils.splines import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
+
+from models.blocks.layers import Result
+from models.blocks.splines import SplineCoupling
 
 Sampler = Callable[[], Tensor]
 LabelledSampler = Callable[[], tuple[Tensor, Tensor]]
@@ -94,6 +98,27 @@ def normflows_glow_loop(
             optimizer.step()
         loss_hist = np.append(loss_hist, loss.detach().to("cpu").numpy())
         yield step
+
+
+def normflows_spline(couplings: int, hidden: int = 64) -> nf.NormalizingFlow:
+    """Return normflows' own neural spline flow: eight pieces, two residual blocks each."""
+    flows: list[nn.Module] = []
+    for _ in range(couplings):
+        flows.append(nf.flows.CoupledRationalQuadraticSpline(2, 2, hidden, tail_bound=4))
+        flows.append(nf.flows.Permute(2, mode="swap"))
+    return nf.NormalizingFlow(nf.distributions.base.DiagGaussian(2), flows)
+
+
+class NormflowsSpline(SplineCoupling):
+    """The lab's coupling around normflows' spline: what the spline alone makes of a step."""
+
+    def _spline(self, active: Tensor, parameters: Tensor, *, inverse: bool) -> Result:
+        parameters = parameters.view(*active.shape, 3 * self.bins - 1)
+        widths, heights, slopes = parameters.tensor_split([self.bins, 2 * self.bins], dim=-1)
+        moved, log_slope = unconstrained_rational_quadratic_spline(
+            active, widths, heights, slopes, inverse=inverse, tail_bound=self.tail
+        )
+        return moved, log_slope.sum(1)
 
 
 def zuko_realnvp(transforms: int, hidden: int = 64) -> nn.Module:

@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from analysis.exercises import ExerciseError
-from cli import check, compare, detect, torchrun
+from cli import check, code, compare, detect, torchrun
 from cli.schedule import HELP, schedule_of
 from datasets.files.errors import DataError
 from datasets.plane import OWN
@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.word == "check":
             return _check(options)
+        if options.word == "code":
+            print(code.carry_out(options))
+            return 0
         if options.word == "compare":
             return _compare(options, _device(options.device, POINT_DATA))
         if options.word in ("score", "export"):
@@ -123,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     _common(sub)
     _common(compare.add_to(words))
     check.add_to(words)
+    code.add_to(words)
     _common(detect.add_to(words))
     return parser
 

@@ -168,7 +168,7 @@ def load_plane(name: str, noise: float | None = None, own: OwnData | None = None
         DataError: the user's data is asked for, and there is none.
     """
     if name == OWN:
-        return _own_plane(own, noise)
+        return own_plane(own, noise)
     if name not in TOY:
         raise ValueError(f"name must be one of {', '.join([*TOY, OWN])}; got {name!r}.")
     density = make(name, noise)
@@ -178,7 +178,12 @@ def load_plane(name: str, noise: float | None = None, own: OwnData | None = None
     return Plane(name, density, density.mean, density.std)
 
 
-def _own_plane(own: OwnData | None, noise: float | None) -> Plane:
+def own_plane(own: OwnData | None, noise: float | None) -> Plane:
+    """Return the user's points, or the density that their image is.
+
+    Raises:
+        DataError: there are none.
+    """
     if own is None:
         raise DataError("There is no data of your own yet: upload a table or an image first.")
     array = torch.from_numpy(own.array.copy())

@@ -49,7 +49,7 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 nitpicky = True
 # Other people's classes, whose documentation is elsewhere.
-ELSEWHERE = ["torch", "numpy", "pydantic", "pydantic_core", "PIL", "normflows", "filelock"]
+ELSEWHERE = ["torch", "numpy", "pydantic", "pydantic_core", "PIL", "filelock"]
 ELSEWHERE += ["annotated_types", "prometheus_client", "threading"]
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(ELSEWHERE)})(\..*)?"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import filelock
 
 from datasets.own import DataError
+from lab.memory import is_out_of_memory
 from lab.pace import Pace, Rate, Stopwatch
 from lab.record import Record
 from lab.runs.interventions import Intervention
@@ -109,6 +110,8 @@ def _held(run: Run):
 def _sentence(error: Exception) -> str:
     if isinstance(error, RunError | ConfigError | DataError):
         return str(error)
+    if is_out_of_memory(error):
+        return "It needed more memory than there is for it: choose a smaller model or batch."
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -140,7 +143,7 @@ class _Reports:
 class _Drive:
     def __init__(self, run: Run, status: Status, device: str, send, receive) -> None:
         self.run, self.receive = run, receive
-        self.wishes = Wishes(snapshot=True)
+        self.wishes = Wishes()
         self.experiment: Experiment = run.experiment(device)
         saved, seconds, known, self.note = self._restore()
         self.record = Record(run, self.experiment, saved, known)
@@ -182,7 +185,7 @@ class _Drive:
 
     def go(self) -> Status:
         self._set(state="running")
-        self.record.begin(self.status)
+        self._begin()
         training = train(self.experiment, wishes=self.wishes)
         try:
             return self._pull(training)
@@ -193,6 +196,17 @@ class _Drive:
             return self._end("interrupted", str(error))
         finally:
             training.close()
+
+    def _begin(self) -> None:
+        """Send the first snapshot before anything else: someone has clicked and waits for it."""
+        before = time.monotonic()
+        snapshot = self.experiment.snapshot()
+        self.snapshots.took(time.monotonic() - before)
+        self.reports.snapshot(self.start, snapshot)
+        self._report()
+        self.record.begin(self.status)
+        self.record.snapshot(self.start, snapshot)
+        self.wishes.has = self.start
 
     def _set(self, **values: object) -> None:
         self._status = replace(self._status, **values)
@@ -348,6 +362,8 @@ class _Drive:
         self.reports.send(self.status, dict(self.experiment.live))
 
     def _end(self, state: str, message: str = "") -> Status:
+        if state == "stopped" and self.reports.shown != self.experiment.step:
+            self._show(self.experiment.step, self.experiment.snapshot())  # what it has come to
         self._checkpoint()  # before the status: what says that it is finished must be
         self._set(state=state, message=message or self.note)
         self.record.status(self.status)

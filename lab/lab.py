@@ -86,6 +86,16 @@ class Lab:
         """One entry per training that may run at the same time."""
         return self._workers.place.devices
 
+    @property
+    def listens(self) -> bool:
+        """Whether it takes what its workers report."""
+        return self._workers.listens
+
+    @property
+    def can_start(self) -> bool:
+        """Whether it has started a process, so that it can start others."""
+        return self._workers.warm
+
     def devices_for(self, family: Family) -> list[str]:
         """Return those of its devices on which runs of a family train."""
         return suited(self.devices, family.training.data.faster_on)

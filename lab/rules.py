@@ -7,10 +7,15 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 DAY = 24.0  # hours
+
+
+# What a browser takes for a site: nothing that could begin another rule of the header.
+Site = Annotated[str, Field(pattern=r"^https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?$")]
 
 
 class RulesError(RuntimeError):
@@ -38,10 +43,15 @@ class Rules(BaseModel):
     runs: int = Field(0, ge=0, description="runs kept of one person")
     person_gb: float = Field(0, ge=0, description="gigabytes that one person's runs may take")
     run_hours: float = Field(0, ge=0, description="hours that one run may train")
+    run_memory_mb: int = Field(0, ge=0, description="megabytes of memory that one run may hold")
     run_mb: float = Field(0, ge=0, description="megabytes that one run may take on disk")
     disk_gb: float = Field(0, ge=0, description="gigabytes that all runs may take")
     warning_hours: float = Field(DAY, ge=0, description="hours from warning to deletion")
     park_minutes: float = Field(0, ge=0, description="minutes until a run without viewer is parked")
+    exercises: str = Field("", description="folder of your own exercises")
+    frame_sites: tuple[Site, ...] = Field(
+        (), strict=False, description="sites that may show the lab in a frame"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of the Prometheus endpoint")
 
     @property
@@ -66,13 +76,20 @@ def load_rules(path: Path | str | None = None) -> Rules:
         return Rules()
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return Rules(**tomllib.loads(text))
+        return _placed(Rules(**tomllib.loads(text)), Path(path).parent)
     except OSError as error:
         raise RulesError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RulesError(f"The configuration {path} is not TOML: {error}.") from None
     except ValidationError as error:
         raise RulesError(f"The configuration {path}, {_fault(error, text)}") from None
+
+
+def _placed(rules: Rules, folder: Path) -> Rules:
+    """Return rules whose folder of exercises is meant from where their file lies."""
+    if not rules.exercises:
+        return rules
+    return rules.model_copy(update={"exercises": str((folder / rules.exercises).resolve())})
 
 
 def _fault(error: ValidationError, text: str) -> str:

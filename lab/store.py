@@ -122,7 +122,7 @@ class Run:
             values = read_json(self.path / "config.json")
             _check_format(values)
             family = FAMILIES[values["family"]]
-            return family, family.training.config.parse(values["config"])
+            return family, family.training.config.of_run(values["config"])
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run: it has no config.json.") from None
         except OSError as error:

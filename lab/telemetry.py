@@ -1,9 +1,10 @@
-"""The lab in numbers: who runs what, memory, disk; for the admin page and for Prometheus."""
+"""The lab in numbers, and what is wrong with it: for the admin page and for monitoring."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from lab.view import View
 
 logger = logging.getLogger(__name__)
 
+LEAST_DISK = 200e6  # bytes; less than the checkpoints of a few runs
 STATES = ("starting", "running", "paused", "queued")
 
 
@@ -118,3 +120,25 @@ def serve_as_ruled(lab: Lab) -> None:
         serve_metrics(lab, lab.rules.metrics_port)
     except OSError as error:  # no reason to keep anybody out
         logger.error("No metrics on port %d: %s.", lab.rules.metrics_port, error)
+
+
+def faults(lab: Lab | None) -> list[str]:
+    """Return sentences that name no person, run or path: whoever reaches the server may read them.
+
+    Args:
+        lab: of this server; ``None`` if it could not be made.
+    """
+    if lab is None:
+        return ["There is no lab: the log says why. Each visit tries again."]
+    found = []
+    if not lab.listens:
+        found.append("Nobody listens to the trainings any more: restart the service.")
+    if not lab.can_start:
+        found.append("No training can be started: the process that starts them is not there.")
+    root = lab.store.root
+    if not os.access(root, os.W_OK):
+        return [*found, "The folder of runs cannot be written."]
+    free = shutil.disk_usage(root).free
+    if free < LEAST_DISK:
+        found.append(f"The disk of the runs has {free / 1e6:.0f} MB left.")
+    return found

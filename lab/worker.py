@@ -14,14 +14,35 @@ import filelock
 import torch
 
 from lab.driver import Command, Report, drive
+from lab.memory import limit_memory
 from lab.store import Run
+from registry import FAMILIES
 
 GRACE = 4.0  # seconds to write a checkpoint after the server has died
 
 
+def wait_for_run(work: Callable[..., None], memory: int, connection: Connection) -> None:
+    """Import what trainings need, then work on the run that comes through the connection.
+
+    Args:
+        work: :func:`work`, or the same for a cluster.
+        memory: megabytes that the run may take; 0 for no limit.
+        connection: brings the other arguments of ``work``; closed without, nothing is to be done.
+    """
+    _offer_to_be_killed_first()
+    for family in FAMILIES.values():
+        if not connection.poll():
+            family.training  # noqa: B018  imported, since there is time
+    try:
+        order = connection.recv()
+    except (EOFError, OSError):  # the lab has closed, or an edit has made this process outdated
+        return
+    limit_memory(memory)
+    work(*order, connection)
+
+
 def work(path: str, device: str, threads: int, core: int | None, connection: Connection) -> None:
     """Train the run in ``path``; reports go out through ``connection``, commands come in."""
-    _offer_to_be_killed_first()
     torch.set_num_threads(threads)
     if core is not None:
         _keep_to(core)

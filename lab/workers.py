@@ -20,17 +20,18 @@ from lab.driver import Command, Report
 from lab.rules import Rules, RulesError
 from lab.runs.files import RunError
 from lab.view import View
-from lab.worker import work
+from lab.worker import wait_for_run, work
+from paths import ROOT
 from training.core.config import ConfigError
 from training.core.devices import slots, this_machine, threads_for, usable_cores
 
 LONGEST_TMPDIR = 60  # characters; a socket's path may have 104, and its own name some 30 of them
 STOP_PATIENCE = 5.0  # seconds a worker may take to end before it is killed
+TRAINS = ("models", "datasets", "metrics", "training", "lab")  # folders of what a worker imports
 
 PRELOAD = [
     "torch",
     "torch._dynamo",
-    "normflows",
     "safetensors.torch",
     "tensorboardX.record_writer",
     "tensorboardX.proto.event_pb2",
@@ -97,6 +98,20 @@ class Worker:
         return "interrupted", words
 
 
+@dataclass
+class Spare:
+    """A process that has no run yet: forked, with its imports done, it spares a click 0.3 s."""
+
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    since: float = field(default_factory=time.time)
+
+    def is_outdated(self) -> bool:
+        """Whether the code has been edited since it started."""
+        files = (file for folder in TRAINS for file in (ROOT / folder).rglob("*.py"))
+        return any(file.stat().st_mtime > self.since for file in files)
+
+
 class Workers(Mapping[str, Worker]):
     """The processes of a lab by the ids of their runs.
 
@@ -106,6 +121,9 @@ class Workers(Mapping[str, Worker]):
         heard: called with a worker and each of its reports.
         gone: called with a worker whose process has ended.
         tick: called twice a second or more.
+
+    Attributes:
+        warm: whether processes can be started at once.
     """
 
     def __init__(
@@ -119,6 +137,8 @@ class Workers(Mapping[str, Worker]):
         self.place = place
         self._lock, self._heard, self._gone, self._tick = lock, heard, gone, tick
         self._workers: dict[str, Worker] = {}
+        self._spare: Spare | None = None
+        self.warm = False  # the fork server is up
         self._closed = False
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -130,7 +150,8 @@ class Workers(Mapping[str, Worker]):
             self._context.set_forkserver_preload(PRELOAD)
         self._wake_out, self._wake_in = self._context.Pipe(duplex=False)
         threading.Thread(target=self._warm_up, name="lab-warm-up", daemon=True).start()
-        threading.Thread(target=self._pump, name="lab-pump", daemon=True).start()
+        self._pumping = threading.Thread(target=self._pump, name="lab-pump", daemon=True)
+        self._pumping.start()
 
     def __getitem__(self, run_id: str) -> Worker:
         return self._workers[run_id]
@@ -140,6 +161,11 @@ class Workers(Mapping[str, Worker]):
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    @property
+    def listens(self) -> bool:
+        """Whether what workers send is read."""
+        return self._pumping.is_alive()
 
     def views(self) -> list[View]:
         """Return the views of the runs at work."""
@@ -153,28 +179,19 @@ class Workers(Mapping[str, Worker]):
         return free if not self._closed else []
 
     def start(self, view: View, device: str) -> None:
-        """Start a process for a run.
+        """Give a run to the spare process, or to a new one.
 
         Raises:
             OSError: the system has none to give.
         """
-        ours, theirs = self._context.Pipe()
-        place = self.place
         wanted = view.run.family.training.threads
-        threads = threads_for(wanted, len(place.devices), place.cores)
+        threads = threads_for(wanted, len(self.place.devices), self.place.cores)
         core = self._core(device, threads)
-        process = self._context.Process(
-            target=place.work,
-            args=(str(view.run.path.absolute()), device, threads, core, theirs),
-            name=f"genlab-{view.run.id}",
-            daemon=True,
-        )
-        try:
-            with _no_main_module():
-                process.start()
-        finally:
-            theirs.close()
-        self._workers[view.run.id] = Worker(view, process, ours, device, core)
+        spare = self._take_spare() or self._hire()
+        with suppress(OSError):  # it has died this moment: whoever reads from it notices
+            spare.connection.send((str(view.run.path.absolute()), device, threads, core))
+        worker = Worker(view, spare.process, spare.connection, device, core)
+        self._workers[view.run.id] = worker
         self._wake()
 
     def close(self, reason: str) -> None:
@@ -186,6 +203,7 @@ class Workers(Mapping[str, Worker]):
             workers = list(self._workers.values())
             for worker in workers:
                 worker.send(("interrupt", reason))
+            self._dismiss_spare()
         for worker in workers:
             worker.process.join(STOP_PATIENCE)
             if worker.process.is_alive():
@@ -202,12 +220,54 @@ class Workers(Mapping[str, Worker]):
         start = os.getpid() % len(cores)
         return min(cores[start:] + cores[:start], key=taken.__getitem__)
 
+    def _hire(self) -> Spare:
+        """Start a process that waits for a run.
+
+        Raises:
+            OSError: the system has none to give.
+        """
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=wait_for_run,
+            args=(self.place.work, self.place.memory, theirs),
+            name="genlab-worker",
+            daemon=True,
+        )
+        try:
+            with _no_main_module():
+                process.start()
+        finally:
+            theirs.close()
+        return Spare(process, ours)
+
     def _warm_up(self) -> None:
         """Start the fork server, which imports torch: the first click is as fast as the others."""
-        process = self._context.Process(target=_nothing, daemon=True)
-        with suppress(OSError, RuntimeError), _no_main_module():
-            process.start()
-            process.join()
+        with suppress(OSError, RuntimeError):
+            spare = self._hire()
+            with self._lock:
+                self._spare, self.warm = spare, True
+                if self._closed:
+                    self._dismiss_spare()
+
+    def _keep_spare(self) -> None:
+        """Have a process ready for the next run, once those at work have shown something."""
+        with self._lock, suppress(OSError):
+            begun = all(worker.view.snapshot is not None for worker in self._workers.values())
+            if self.warm and self._spare is None and begun and self.free():
+                self._spare = self._hire()
+
+    def _take_spare(self) -> Spare | None:
+        """Return the spare process if it can be used: it lives, and knows the code of now."""
+        if (spare := self._spare) is None or not spare.process.is_alive() or spare.is_outdated():
+            self._dismiss_spare()
+            return None
+        self._spare = None
+        return spare
+
+    def _dismiss_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.connection.close()  # it ends at that
+            self._spare = None
 
     def _pump(self) -> None:
         """Read what workers send; this is the one thread that does."""
@@ -223,6 +283,7 @@ class Workers(Mapping[str, Worker]):
                 self._read(worker)
             self._kill_the_stuck()
             self._tick()
+            self._keep_spare()
 
     def _read(self, worker: Worker) -> None:
         # Asked before reading: what a dead process has sent is all there.
@@ -262,11 +323,13 @@ class Place:
         devices: one entry per training that may run at the same time.
         work: what a process does; see :func:`lab.worker.work`.
         cores: of a cluster; 0 for this machine.
+        memory: megabytes that a run may take on this machine; 0 for no limit.
     """
 
     devices: list[str]
     work: Callable[..., None]
     cores: int = 0
+    memory: int = 0
 
 
 def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
@@ -284,7 +347,8 @@ def find_place(rules: Rules, devices: list[str] | None = None) -> Place:
 
 def _find_place(rules: Rules, devices: list[str] | None) -> Place:
     if not os.environ.get("GENLAB_RAY_ADDRESS"):
-        return Place(devices or slots(this_machine(), rules.slots_cpu, rules.slots_gpu), work)
+        devices = devices or slots(this_machine(), rules.slots_cpu, rules.slots_gpu)
+        return Place(devices, work, memory=rules.run_memory_mb)
     from lab.ray.cluster import find_cluster
     from lab.ray.worker import work as work_on_the_cluster
 
@@ -306,10 +370,6 @@ def _find_room_for_sockets() -> None:
     except OSError as error:
         raise RunError("The path of TMPDIR is too long for sockets: set a shorter one.") from error
     atexit.register(shutil.rmtree, config["tempdir"], ignore_errors=True)
-
-
-def _nothing() -> None:
-    pass
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import fmean
 
@@ -33,7 +34,7 @@ def translation_health(rows: Rows, total: int, taken: Yardsticks | None = None) 
         One whose state is ``"unknown"``, ``"balanced"``, ``"far"``, ``"won"``, ``"collapse"`` or
         ``"inversion"``.
     """
-    logged = [row for row in rows if "discriminator_a" in row and "discriminator_b" in row]
+    logged = [row for row in rows if "discriminator_b" in row]
     if len(logged) < FEWEST or logged[-1]["step"] < EARLY * total:
         return Health("unknown", "Too early to tell.")
     start = (1 - WINDOW) * logged[-1]["step"]
@@ -95,7 +96,7 @@ def _not_there(last: Rows, taken: Yardsticks) -> Health | None:
 
 def _collapse(last: Rows) -> Health | None:
     for way, (words, _) in WAYS.items():
-        variety = max((row[f"variety_{way}"] for row in last), default=1.0)
+        variety = max((row.get(f"variety_{way}", 1.0) for row in last), default=1.0)
         if variety < SAME:
             return Health(
                 "collapse",
@@ -109,7 +110,7 @@ def _collapse(last: Rows) -> Health | None:
 
 def _inversion(last: Rows) -> Health | None:
     for way, (words, _) in WAYS.items():
-        likeness = max((row[f"likeness_{way}"] for row in last), default=1.0)
+        likeness = max((row.get(f"likeness_{way}", 1.0) for row in last), default=1.0)
         if likeness < INVERTED:
             return Health(
                 "inversion",
@@ -124,7 +125,8 @@ def _inversion(last: Rows) -> Health | None:
 
 def _won(recent: Rows) -> Health | None:
     for words, side in WAYS.values():
-        loss = fmean(row[f"discriminator_{side}"] for row in recent)
+        losses = [row[f"discriminator_{side}"] for row in recent if f"discriminator_{side}" in row]
+        loss = fmean(losses) if losses else math.inf
         if loss < WON:
             return Health(
                 "won",
@@ -137,12 +139,14 @@ def _won(recent: Rows) -> Health | None:
 
 
 def _balanced(recent: Rows, last: Rows, taken: Yardsticks) -> Health:
-    a, b = (fmean(row[f"discriminator_{side}"] for row in recent) for side in "ab")
-    losses = (
-        f"the discriminators' losses are {a:.2f} (A) and {b:.2f} (B); at 0.25 they cannot tell "
-        "real from translated, near 0 they always can"
+    sides = [side for side in "ab" if f"discriminator_{side}" in recent[-1]]
+    means = (fmean(row[f"discriminator_{side}"] for row in recent) for side in sides)
+    words_of = " and ".join(
+        f"{mean:.2f} ({side.upper()})" for mean, side in zip(means, sides, strict=True)
     )
-    found = [_reached(last, taken, way) for way in WAYS]
+    losses = "the discriminators' losses are" if len(sides) > 1 else "the discriminator's loss is"
+    losses += f" {words_of}; at 0.25 real cannot be told from translated, near 0 it always can"
+    found = [_reached(last, taken, way) for way, (_, side) in WAYS.items() if side in sides]
     if None in found:
         why = "nobody measured whether translations reach the other set; *Check* does"
         return Health("unknown", f"Not known: {losses}. But {why}.")

@@ -60,7 +60,8 @@ def health(rows: Rows, total: int, modes: int = 0, look: Look | None = None) -> 
     real = fmean(row["d_real"] for row in recent)
     fake = fmean(row["d_fake"] for row in recent)
     return (
-        _collapse(rows, modes)
+        (look and _beyond_noise(look, total))
+        or _collapse(rows, total, modes)
         or (look and _of_samples(look, total))
         or _won(real, fake)
         or _oscillation(recent)
@@ -97,6 +98,15 @@ def _calm(real: float, fake: float, look: Look | None, total: int) -> Health:
         "balanced",
         f"Balanced: samples are nearer to real examples than to noise, and {believed}.",
     )
+
+
+def _beyond_noise(look: Look, total: int) -> Health | None:
+    """Return that samples are no nearer to real examples than noise is: alike or not, no matter."""
+    found = look.bad("distance", "near")
+    if found is None or look.step < SETTLED * total:
+        return None
+    worse = found.value >= found.noise if found.distance else found.value <= found.noise
+    return _far(look) if worse else None
 
 
 def _of_samples(look: Look, total: int) -> Health | None:
@@ -147,9 +157,10 @@ def _numbers(found: Measure) -> str:
     return f"{found.label}: {ours}; of real examples {real}, of noise {noise}."
 
 
-def _collapse(rows: Rows, modes: int) -> Health | None:
+def _collapse(rows: Rows, total: int, modes: int) -> Health | None:
     measured = [row for row in rows if "diversity" in row]
-    if not measured:
+    # The samples of a generator that has hardly begun are all alike, and not collapsed.
+    if not measured or measured[-1]["step"] < SETTLED * total:
         return None
     last = measured[-1]
     if last["diversity"] < SAME:
@@ -163,8 +174,8 @@ def _collapse(rows: Rows, modes: int) -> Health | None:
         return Health(
             "collapse",
             f"Mode collapse: {last['modes']:.0f} of {modes} modes are covered.",
-            "Early on, wait. Later, lower both learning rates, raise the batch size, or change the "
-            "loss to Wasserstein with k_D = 5.",
+            "Lower both learning rates, raise the batch size, or change the loss: relativistic, "
+            "or Wasserstein with k_D = 5.",
         )
     return None
 

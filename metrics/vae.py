@@ -8,10 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.gan_health import Health, Rows
 from models.vae import VAE, Terms
 
 CHUNK = 500  # images at a time
 ACTIVE = 0.01  # variance of a unit's mean over the data above which it counts as used
+AWAKE = 0.2  # fraction of the training before which units may well be asleep
+SILENT = 0.5  # nats of an image below which all latents together say nothing
+TO_WAKE = (
+    "Give each unit some free nats, let beta rise over a warm-up, or lower beta: a unit is given "
+    "back when the decoder cannot use it yet, and seldom comes back by itself."
+)
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -20,6 +27,30 @@ def scaled(images: Tensor) -> Tensor:
     Of any shape; the result has the same.
     """
     return images.float() / 255
+
+
+def binarised(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw each pixel black or white, its grey value being the probability of white.
+
+    Args:
+        images: uint8, of any shape; the result has the same, with 0 and 255.
+        generator: of the draws, on their device.
+
+    References:
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov, Murray, 2008).
+        Importance Weighted Autoencoders (Burda, Grosse, Salakhutdinov, 2015), section 5.
+        https://arxiv.org/abs/1509.00519
+    """
+    drawn = torch.rand(images.shape, generator=generator, device=images.device)
+    return (drawn < scaled(images)).to(torch.uint8) * 255
+
+
+def grey_entropy(x: Tensor) -> Tensor:
+    """Return the entropy of grey values taken as probabilities, summed over pixels, ``(B,)``.
+
+    In nats. No decoder's cross-entropy with images ``(B, C, H, W)`` in [0, 1] is lower.
+    """
+    return -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).flatten(1).sum(1)
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
@@ -52,6 +83,32 @@ def active_units(means: Tensor) -> int:
         https://arxiv.org/abs/1509.00519
     """
     return int((unit_variances(means) > ACTIVE).sum())
+
+
+def latent_health(rows: Rows, total: int, latent: int) -> Health:
+    """Say whether the latents of a training say anything: the light against posterior collapse.
+
+    Args:
+        rows: of its ``metrics.csv`` so far: ``step`` and, in some, ``kl`` and ``active_units``.
+        total: steps of the whole training.
+        latent: number of latent units.
+    """
+    measured = [row for row in rows if "active_units" in row and row["step"] >= AWAKE * total]
+    said = [row["kl"] for row in rows if "kl" in row]
+    if not measured or not said:
+        return Health("unknown", "Too early to tell: units wake up one after another.")
+    active, kl = measured[-1]["active_units"], said[-1]
+    counts = f"{active:.0f} of {latent} latent units are active, and say {kl:.1f} nats of an image"
+    if kl < SILENT or not active:
+        return Health("silent", f"Posterior collapse: {counts}.", TO_WAKE)
+    if active < latent / 2:
+        return Health(
+            "asleep",
+            f"Units asleep: {counts}. The others have been given back to the prior.",
+            "If there are more units than the images need, nothing is wrong: compare the ELBO with "
+            f"that of fewer. Otherwise: {TO_WAKE[0].lower()}{TO_WAKE[1:]}",
+        )
+    return Health("awake", f"Units awake: {counts}.")
 
 
 @dataclass(frozen=True)

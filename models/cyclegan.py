@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import blank
+from models.blocks.layers import blank
 
 SLOPE = 0.2  # of a leaky ReLU in a discriminator
 SPREAD = 0.02  # standard deviation of the initial weights
@@ -64,19 +64,42 @@ class ToImage(nn.Module):
         return nn.functional.conv2d(x, self.weight, self.bias)
 
 
+def _transposed(channels: int, wide: int) -> nn.Module:
+    options = {"stride": 2, "padding": 1, "output_padding": 1, "bias": False}
+    return blank(nn.ConvTranspose2d, channels, wide, 3, **options)
+
+
+def _resized(channels: int, wide: int) -> nn.Module:
+    """Repeat each pixel, then convolve: every pixel of the result sees as many weights."""
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), _conv(channels, wide, 3)
+    )
+
+
+UPSAMPLINGS = {"resize": _resized, "transposed": _transposed}
+"""What doubles the sides of ``(B, C, H, W)``.
+
+A transposed convolution of 3 x 3 with stride 2 reaches some pixels with one weight and others with
+two or four, which is where a checkerboard comes from.
+"""
+
+
 class ResNetGenerator(nn.Module):
     """Translate images: halve them twice, change them in residual blocks, double them twice.
 
     Args:
         width: channels next to the image; four times as many in the blocks.
         blocks: residual blocks; the paper has 6 for 128 pixels and 9 for 256.
+        upsampling: a key of ``UPSAMPLINGS``; the paper has transposed convolutions.
 
     References:
         Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park,
         Isola, Efros, 2017), appendix 7.2. https://arxiv.org/abs/1703.10593
+        Deconvolution and Checkerboard Artifacts (Odena, Dumoulin, Olah, 2016): resizing.
+        https://doi.org/10.23915/distill.00003
     """
 
-    def __init__(self, *, width: int, blocks: int) -> None:
+    def __init__(self, *, width: int, blocks: int, upsampling: str = "transposed") -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), _conv(3, width, 7)]
         layers += [InstanceNorm(), nn.ReLU(inplace=True)]
@@ -85,7 +108,8 @@ class ResNetGenerator(nn.Module):
             layers.append(nn.ReLU(inplace=True))
         layers += [ResidualBlock(4 * width) for _ in range(blocks)]
         for wide in (4 * width, 2 * width):
-            layers += [_up(wide, wide // 2), InstanceNorm(), nn.ReLU(inplace=True)]
+            up = UPSAMPLINGS[upsampling](wide, wide // 2)
+            layers += [up, InstanceNorm(), nn.ReLU(inplace=True)]
         layers += [nn.ReflectionPad2d(3), ToImage(width), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
@@ -137,12 +161,16 @@ class CycleGAN(nn.Module):
         width: channels next to the image in the generators.
         blocks: residual blocks of either generator.
         discriminator_width: channels next to the image in the discriminators.
+        upsampling: of the generators, a key of ``UPSAMPLINGS``.
     """
 
-    def __init__(self, *, width: int, blocks: int, discriminator_width: int) -> None:
+    def __init__(
+        self, *, width: int, blocks: int, discriminator_width: int, upsampling: str = "transposed"
+    ) -> None:
         super().__init__()
-        self.a_to_b = ResNetGenerator(width=width, blocks=blocks)
-        self.b_to_a = ResNetGenerator(width=width, blocks=blocks)
+        sizes = {"width": width, "blocks": blocks, "upsampling": upsampling}
+        self.a_to_b = ResNetGenerator(**sizes)
+        self.b_to_a = ResNetGenerator(**sizes)
         self.discriminator_a = PatchDiscriminator(width=discriminator_width)
         self.discriminator_b = PatchDiscriminator(width=discriminator_width)
 
@@ -158,7 +186,12 @@ class CycleGAN(nn.Module):
 
 
 def cyclegan(
-    *, width: int, blocks: int, discriminator_width: int, generator: torch.Generator | None = None
+    *,
+    width: int,
+    blocks: int,
+    discriminator_width: int,
+    upsampling: str = "transposed",
+    generator: torch.Generator | None = None,
 ) -> CycleGAN:
     """Return untrained networks: weights are normal, with the standard deviation 0.02.
 
@@ -166,19 +199,30 @@ def cyclegan(
         width: channels next to the image in the generators.
         blocks: residual blocks of either generator.
         discriminator_width: channels next to the image in the discriminators.
+        upsampling: of the generators, a key of ``UPSAMPLINGS``.
         generator: source of the initial weights.
 
     References:
         Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park,
         Isola, Efros, 2017), section 4. https://arxiv.org/abs/1703.10593
     """
-    model = CycleGAN(width=width, blocks=blocks, discriminator_width=discriminator_width)
+    model = CycleGAN(
+        width=width,
+        blocks=blocks,
+        discriminator_width=discriminator_width,
+        upsampling=upsampling,
+    )
+    start(model, generator)
+    return model
+
+
+def start(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw all weights from a normal distribution of standard deviation 0.02; biases are 0."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | ToImage):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | ToImage):
             nn.init.normal_(module.weight, 0, SPREAD, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return model
 
 
 def receptive_field(discriminator: PatchDiscriminator, place: int) -> tuple[int, int]:
@@ -203,8 +247,3 @@ def _conv(
     # Without a bias where an instance norm follows, which takes it away again.
     options = {"stride": stride, "padding": padding, "bias": bias}
     return blank(nn.Conv2d, channels, wide, kernel, **options)
-
-
-def _up(channels: int, wide: int) -> nn.Module:
-    options = {"stride": 2, "padding": 1, "output_padding": 1, "bias": False}
-    return blank(nn.ConvTranspose2d, channels, wide, 3, **options)

@@ -10,9 +10,9 @@ from itertools import accumulate, pairwise, zip_longest
 import torch
 from torch import Tensor, nn
 
-from models.image_layers import Flatten
-from models.layers import Result, Split, given
-from models.priors import Prior
+from models.blocks.image_layers import Flatten
+from models.blocks.layers import Result, Split, given
+from models.blocks.priors import Prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class State:
 class Flow(nn.Module):
     """A chain of invertible layers is an invertible layer, and with a prior a density.
 
-    With a :class:`~models.layers.Split` in the chain, latents are one vector per image, ``(B, D)``:
-    what leaves first stands first.
+    With a :class:`~models.blocks.layers.Split` in the chain, latents are one vector per image,
+    ``(B, D)``: what leaves first stands first.
 
     Args:
         prior: distribution of the latents.
-        layers: from data to latent, each with the interface of :mod:`models.layers`. Layers of
-            ``normflows`` mix in; in its models these layers do, where no context is passed, and the
-            priors.
+        layers: from data to latent, each with the interface of :mod:`models.blocks.layers`. Layers
+            of ``normflows`` mix in; in its models these layers do, where no context is passed, and
+            the priors.
         context: width of the vector that the density is conditioned on, 0 for none.
         encoder: network from that vector to the one that layers see.
 
@@ -54,8 +54,8 @@ class Flow(nn.Module):
         https://arxiv.org/abs/1605.08803
 
     Examples:
-        >>> from models.layers import DiagonalScale
-        >>> from models.priors import Gaussian
+        >>> from models.blocks.layers import DiagonalScale
+        >>> from models.blocks.priors import Gaussian
         >>> flow = Flow(Gaussian(2), [DiagonalScale(2)])
         >>> flow.log_prob(torch.zeros(3, 2)).shape
         torch.Size([3])

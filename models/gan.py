@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 from typing import Literal
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm
 
-from models.image_layers import ImageShape
-from models.layers import MLP, blank
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import MLP, blank
 
 Noise = Literal["uniform", "gaussian"]
 
@@ -28,6 +29,10 @@ class GAN(nn.Module):
         latent: numbers that an example is made from.
         prior: where latents come from: evenly from [-1, 1] each, or standard normal.
 
+    Attributes:
+        average: a generator whose weights a training makes the average of those of ``generator``,
+            if it was asked to; it is what samples come from.
+
     References:
         Generative Adversarial Nets (Goodfellow et al., 2014). https://arxiv.org/abs/1406.2661
     """
@@ -40,6 +45,11 @@ class GAN(nn.Module):
         self.discriminator = discriminator
         self.latent = latent
         self.prior = prior
+        self.average: nn.Module | None = None
+
+    def keep_average(self) -> None:
+        """Add the average, which starts as the generator."""
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw latents ``(count, latent)`` on the device of a source of randomness."""
@@ -50,7 +60,7 @@ class GAN(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the examples that latents ``(B, latent)`` stand for."""
-        return self.generator(z)
+        return (self.generator if self.average is None else self.average)(z)
 
 
 class CriticNorm(nn.BatchNorm2d):

@@ -8,17 +8,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.flow import Flow
-from models.image_layers import (
+from models.blocks.image_layers import (
     ConvNet,
     ImageShape,
     InvertibleConv,
     InvertibleLinear,
     Squeeze,
 )
-from models.layers import MLP, ActNorm, AffineCoupling
+from models.blocks.layers import MLP, ActNorm, AffineCoupling
+from models.blocks.priors import Gaussian
+from models.flow import Flow
 from models.levels import BOUND, REACH, multi_scale
-from models.priors import Gaussian
 
 # Largest log-scale of all couplings of a 2-D flow together, see REACH.
 PLANE_REACH = 12.0
@@ -42,7 +42,7 @@ def glow(
         steps: K, steps of flow in each level: actnorm, invertible convolution, affine coupling.
         hidden: channels inside each coupling's network.
         classes: width of the one-hot class that couplings see; 0 for none.
-        alpha: see :class:`~models.image_layers.Logit`.
+        alpha: see :class:`~models.blocks.image_layers.Logit`.
         generator: source of the initial weights.
 
     Raises:

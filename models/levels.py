@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from models.blocks.image_layers import Flatten, ImageShape, Logit, squeezed
+from models.blocks.layers import Split
+from models.blocks.priors import Gaussian
 from models.flow import Flow
-from models.image_layers import Flatten, ImageShape, Logit, squeezed
-from models.layers import Split
-from models.priors import Gaussian
 
 BOUND = 2.0  # largest log-scale of a coupling
 # Largest log-scale of all couplings on a pixel's way, together. Deep flows moved all their scales
@@ -34,7 +34,7 @@ def multi_scale(
         shape: channels, height and width of the images.
         levels: how many there are.
         classes: width of the one-hot class that couplings see; 0 for none.
-        alpha: see :class:`~models.image_layers.Logit`.
+        alpha: see :class:`~models.blocks.image_layers.Logit`.
 
     Raises:
         ValueError: the image cannot be squeezed so often.

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from models.blocks.layers import MLP, ActNorm, Result, given, kept
+from models.blocks.made import MADE, Known
+from models.blocks.priors import Gaussian
 from models.flow import Flow
-from models.layers import MLP, ActNorm, Result, given, kept
-from models.made import MADE, Known
-from models.priors import Gaussian
 
 
 class MaskedAutoregressive(nn.Module):
@@ -23,10 +23,10 @@ class MaskedAutoregressive(nn.Module):
 
     Args:
         features: dimension D.
-        hidden: width of the hidden layers of its :class:`~models.made.MADE`.
+        hidden: width of the hidden layers of its :class:`~models.blocks.made.MADE`.
         reverse: the last dimension comes first.
         bound: largest absolute log-scale, approached smoothly, in nats per dimension.
-        made: further settings of :class:`~models.made.MADE`.
+        made: further settings of :class:`~models.blocks.made.MADE`.
 
     References:
         Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, 2017),
@@ -151,7 +151,7 @@ def maf(
         encoded: width to which a small network brings that vector first.
         actnorm: put an ``ActNorm`` on the data side of each block.
         bound: largest absolute log-scale per block and dimension, in nats.
-        pieces: see :class:`~models.made.MADE`.
+        pieces: see :class:`~models.blocks.made.MADE`.
         generator: source of the initial weights.
 
     References:

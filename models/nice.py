@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from models.blocks.image_layers import ImageShape, Vectorise
+from models.blocks.layers import MLP, AdditiveCoupling, DiagonalScale
+from models.blocks.priors import PRIORS
 from models.flow import Flow
-from models.image_layers import ImageShape, Vectorise
-from models.layers import MLP, AdditiveCoupling, DiagonalScale
-from models.priors import PRIORS
 
 
 def nice(

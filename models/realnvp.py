@@ -8,16 +8,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.flow import Flow
-from models.image_layers import (
+from models.blocks.image_layers import (
     ConvNet,
     ImageShape,
     Squeeze,
     Unsqueeze,
 )
-from models.layers import MLP, ActNorm, AffineCoupling, Coupling, SplineCoupling
+from models.blocks.layers import MLP, ActNorm, AffineCoupling, Coupling
+from models.blocks.priors import Gaussian
+from models.blocks.splines import SplineCoupling, parameters_of
+from models.flow import Flow
 from models.levels import BOUND, REACH, multi_scale
-from models.priors import Gaussian
 
 
 def realnvp(
@@ -52,7 +53,7 @@ def realnvp(
 
     def build(flip: bool) -> Coupling:
         passive, active = (second, first) if flip else (first, second)
-        per_coordinate = 2 if coupling == "affine" else 3 * bins - 1
+        per_coordinate = 2 if coupling == "affine" else parameters_of(bins)
         net = MLP(passive, *[hidden] * depth, active * per_coordinate, generator=generator)
         if coupling == "affine":
             return AffineCoupling(net, flip=flip)
@@ -86,7 +87,7 @@ def realnvp_images(
         couplings: number of couplings of either kind in each level.
         hidden: channels inside each coupling's network.
         classes: width of the one-hot class that couplings see; 0 for none.
-        alpha: see :class:`~models.image_layers.Logit`.
+        alpha: see :class:`~models.blocks.image_layers.Logit`.
         generator: source of the initial weights.
 
     Raises:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.image_layers import ImageShape
-from models.layers import blank
+from models.blocks.image_layers import ImageShape
+from models.blocks.layers import blank
+from models.blocks.residual import residual_decoder, residual_encoder, start_residual
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LOG_VARIANCE = 30.0  # largest size of a log-variance of the encoder, in nats
@@ -178,9 +179,15 @@ class VAE(nn.Module):
             noise: standard normal, ``(B, latent)``: the draw is ``mean + sd * noise``, through
                 which the gradient flows (section 2.4 of the paper).
         """
+        seen, units = self.unit_terms(x, noise)
+        return Terms(seen, units.sum(1))
+
+    def unit_terms(self, x: Tensor, noise: Tensor) -> Terms:
+        """Return what :meth:`terms` does, with the KL of each unit by itself, ``(B, latent)``."""
         mean, log_variance = self.encode(x)
         z = mean + (0.5 * log_variance).exp() * noise
-        return Terms(-self.likelihood.log_prob(x, self.output(z)), kl_to_prior(mean, log_variance))
+        seen = -self.likelihood.log_prob(x, self.output(z))
+        return Terms(seen, kl_of_units(mean, log_variance))
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) in nats for several draws of each image, ``(K, B)``.
@@ -188,6 +195,15 @@ class VAE(nn.Module):
         Args:
             x: images with values in [0, 1], ``(B, C, H, W)``.
             noise: standard normal, ``(K, B, latent)``.
+        """
+        seen, said = self.drawn_terms(x, noise)
+        return -seen - said
+
+    def drawn_terms(self, x: Tensor, noise: Tensor) -> Terms:
+        """Return both costs of several draws of each image, ``(K, B)`` each.
+
+        The second is log q(z | x) - log p(z) at the draw, whose mean over draws is the KL. Shapes
+        are those of :meth:`log_weights`.
         """
         mean, log_variance = self.encode(x)
         z = mean + (0.5 * log_variance).exp() * noise  # (K, B, latent)
@@ -197,7 +213,7 @@ class VAE(nn.Module):
         # The terms with 2 pi cancel.
         prior = -0.5 * z.square().sum(-1)
         posterior = -0.5 * (noise.square() + log_variance).sum(-1)
-        return seen + prior - posterior
+        return Terms(-seen, posterior - prior)
 
 
 def _whole(x: Tensor) -> Tensor:
@@ -212,7 +228,26 @@ def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
         Auto-Encoding Variational Bayes (Kingma, Welling, 2013), appendix B.
         https://arxiv.org/abs/1312.6114
     """
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+    return kl_of_units(mean, log_variance).sum(1)
+
+
+def kl_of_units(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return what :func:`kl_to_prior` sums over, of the shape of both, ``(B, latent)``."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def with_free_bits(units: Tensor, floor: float) -> Tensor:
+    """Return the KL that is charged when each unit has some nats for free, a scalar.
+
+    Args:
+        units: KL of each unit, mean over a batch, ``(latent,)``.
+        floor: nats that a unit may say without a charge; below it, its KL has no gradient.
+
+    References:
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+        appendix C.8. https://arxiv.org/abs/1606.04934
+    """
+    return units.clamp(min=floor).sum()
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:
@@ -251,7 +286,9 @@ def vae(
         hidden: width of the fully connected hidden layers.
         depth: fully connected hidden layers of either network.
         network: ``"mlp"``: nothing but these; ``"conv"``: two convolutions that halve the image
-            before them, and two that double it behind them, with 32 and 64 channels.
+            before them, and two that double it behind them, with 32 and 64 channels;
+            ``"residual"``: ``depth`` residual blocks behind each halving and before each doubling,
+            and no hidden layers.
         likelihood: a key of ``LIKELIHOODS``.
         generator: source of the initial weights; the global random state is never touched.
 
@@ -260,14 +297,17 @@ def vae(
     """
     wide = [hidden] * depth
     pixels = math.prod(shape)
-    if network == "mlp":
+    if network == "residual":
+        encoder = residual_encoder(shape, 2 * latent, depth)
+        decoder = residual_decoder(shape, latent, depth)
+    elif network == "mlp":
         encoder = nn.Sequential(nn.Flatten(), *_connected(pixels, *wide, 2 * latent))
         decoder = nn.Sequential(*_connected(latent, *wide, pixels), nn.Unflatten(1, shape))
     else:
         encoder = ConvEncoder(shape, *wide, 2 * latent)
         decoder = ConvDecoder(latent, *wide, shape=shape)
     model = VAE(encoder, decoder, LIKELIHOODS[likelihood](), latent)
-    _initialise(model, generator)
+    (start_residual if network == "residual" else _initialise)(model, generator)
     return model
 
 

@@ -1,5 +1,6 @@
 """CycleGAN: two worlds without pairs, translated into each other (Zhu et al., 2017)."""
 
+from models.cut import CUT, patch_nce
 from models.cyclegan import (
     CycleGAN,
     PatchDiscriminator,
@@ -9,14 +10,15 @@ from models.cyclegan import (
     cyclegan,
 )
 from training.core.unpaired import ImagePool
+from training.cut import CUTTraining
 from training.cyclegan import CycleGANTraining
-from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
 from ui.cyclegan.data import pair_data
 from ui.cyclegan.inside import see_inside
 from ui.cyclegan.lessons import checks, lessons
 from ui.cyclegan.live import draw_cyclegan, film_of, sheet_of
 from ui.cyclegan.translate import translate
+from ui.guide.family_page import Parts, family_page
 
 family_page(
     begin_page("cyclegan"),
@@ -45,5 +47,8 @@ family_page(
         CycleGAN,
         CycleGANTraining,
         ImagePool,
+        CUT,
+        patch_nce,
+        CUTTraining,
     ),
 )

@@ -1,12 +1,12 @@
 """Glow: invertible 1x1 convolutions in levels, and in 2-D (Kingma, Dhariwal, 2018)."""
 
+from models.blocks.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
+from models.blocks.layers import ActNorm, AffineCoupling, Split
 from models.flow import Flow
 from models.glow import glow, glow_plane
-from models.image_layers import ConvNet, InvertibleConv, InvertibleLinear, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling, Split
 from models.levels import multi_scale
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.plane_flows.live import PLANE
 

@@ -2,11 +2,11 @@
 
 from functools import partial
 
+from models.blocks.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.flow import Flow
-from models.layers import MLP, AdditiveCoupling, Coupling, DiagonalScale
 from models.nice import nice, nice_images
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.plane_flows.coupling_demo import feel_coupling
 from ui.plane_flows.live import PLANE

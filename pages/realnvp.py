@@ -2,13 +2,14 @@
 
 from functools import partial
 
+from models.blocks.image_layers import ConvNet, Logit, Squeeze
+from models.blocks.layers import ActNorm, AffineCoupling, Coupling, Split
+from models.blocks.splines import SplineCoupling, rational_quadratic
 from models.flow import Flow
-from models.image_layers import ConvNet, Logit, Squeeze
-from models.layers import ActNorm, AffineCoupling, Coupling, SplineCoupling, Split
 from models.levels import multi_scale
 from models.realnvp import realnvp, realnvp_images
-from ui.common.family_page import family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import family_page
 from ui.image_flows.live import IMAGE_PARTS
 from ui.image_flows.masks import feel_masks
 from ui.plane_flows.coupling_demo import feel_coupling
@@ -20,7 +21,7 @@ if chosen.stem == "realnvp":
         chosen,
         PLANE,
         feel=partial(feel_coupling, chosen.stem, affine=True),
-        code=(realnvp, Coupling, AffineCoupling, SplineCoupling, ActNorm, Flow),
+        code=(realnvp, Coupling, AffineCoupling, SplineCoupling, rational_quadratic, ActNorm, Flow),
     )
 else:
     family_page(

@@ -5,27 +5,33 @@ import streamlit as st
 from paths import ROOT
 from registry import PAGES
 from ui.common.page import sections, set_up
+from ui.guide.keeper import keep
+from ui.guide.listing import show_exercises
+from ui.guide.strip import accompany
 from ui.theory.change_of_variables import in_the_plane, on_a_line
-from ui.theory.exercises import show_exercises
 from ui.theory.side_by_side import side_by_side
+
+FELT = {"Felt on a line": on_a_line, "Felt in 2-D": in_the_plane}
 
 set_up("Theory")
 st.title("Theory", anchor=False)
+if not accompany("theory", FELT):
+    keep()
 parts = sections(ROOT / "docs" / "generative_models.md")
 st.markdown(parts["What it is"])
 st.header("The one formula", anchor=False)
 st.markdown(parts["The one formula"])
-st.subheader("Felt on a line", anchor=False)
-on_a_line()
-st.subheader("Felt in 2-D", anchor=False)
-in_the_plane()
+for title, feel in FELT.items():
+    with st.container(key=f"theory.{title}"):
+        st.subheader(title, anchor=False)
+        feel()
 st.header("The families side by side", anchor=False)
 st.markdown(parts["The families side by side"])
 side_by_side()
 st.header("Exercises", anchor=False)
 st.markdown(
-    "Predict, train, compare. Each link opens a page with its form set up; **Train** is left to "
-    "you. What you should see is hidden until you have predicted it, or ask for it."
+    "Predict, train, compare. Each link opens a page with its form set up and the task above it; "
+    "**Train** is left to you. What you should see is hidden until you have predicted it."
 )
 show_exercises()
 st.header("Reading", anchor=False)

@@ -1,5 +1,6 @@
 """VAE: an encoder, a decoder and a latent space to walk in (Kingma, Welling, 2013)."""
 
+from models.blocks.residual import Residual, residual_decoder, residual_encoder
 from models.vae import (
     VAE,
     Bernoulli,
@@ -11,10 +12,11 @@ from models.vae import (
     kl_to_prior,
     plane_vae,
     vae,
+    with_free_bits,
 )
 from training.vae_plane import PlaneVAE
-from ui.common.family_page import Parts, family_page
 from ui.common.page import begin_page
+from ui.guide.family_page import Parts, family_page
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import film_of, sheet_of
 from ui.vae.anomalies import anomalies
@@ -45,11 +47,15 @@ if chosen.stem == "vae":
             VAE,
             kl_to_prior,
             importance_bound,
+            with_free_bits,
             Bernoulli,
             ContinuousBernoulli,
             GaussianLikelihood,
             ConvEncoder,
             ConvDecoder,
+            residual_encoder,
+            residual_decoder,
+            Residual,
         ),
     )
 else:

@@ -203,10 +203,10 @@ def test_rooms_below_the_pages_import_nothing_of_pages(name):
 
 
 @pytest.mark.parametrize("name", [n for n, p in SOURCES.items() if room_of(p) == "models"])
-def test_models_need_torch_and_normflows_and_nothing_else(name):
+def test_models_need_torch_and_nothing_else(name):
     found = {module.split(".")[0] for module in imports_of(SOURCES[name])}
     wrong = found - sys.stdlib_module_names
-    assert not wrong - {"torch", "normflows", "models"}
+    assert not wrong - {"torch", "models"}
 
 
 def test_the_lab_without_pages_does_not_load_streamlit():

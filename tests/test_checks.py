@@ -7,7 +7,7 @@ import torch
 
 from analysis.plane_checks import check_plane_flow
 from datasets.own import OwnData
-from models.layers import AffineCoupling
+from models.blocks.layers import AffineCoupling
 from registry import FAMILIES
 
 SETTINGS = [

@@ -20,6 +20,8 @@ from conftest import wait_until
 from provider import AUTH
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
+from analysis.exercise_progress import MARKS, as_csv, table
+from analysis.exercises import exercises
 from lab.comparison import CLASSIC, ENTRANTS, Entry
 from lab.housekeeping import Kept, departures
 from lab.lab import Lab, LabFull, get_lab
@@ -193,12 +195,41 @@ def test_nobody_reaches_the_run_of_another_through_any_call(crowd):
     assert after == before
 
 
+def test_students_see_their_own_answers_and_the_teacher_those_of_all(crowd):
+    ann, ben, teacher, stranger, _ = crowd
+    ann.answers().save({"gan-1-one-side-alone": {"passed": True}})
+    ben.answers().save({"nice-1-too-few-layers": {"guess": 1.0, "mine": 2.0}})
+    assert list(ben.answers().load()) == ["nice-1-too-few-layers"]
+    assert stranger.answers().load() == {}
+    for seat in (ann, ben, stranger):
+        with pytest.raises(PermissionError):
+            seat.answers_of_all()
+    found = {who.name: answers for who, answers in teacher.answers_of_all()}
+    assert found == {ANN.name: ann.answers().load(), BEN.name: ben.answers().load()}
+    rows = {row["Student"]: row for row in table(teacher.answers_of_all(), exercises())}
+    assert rows[ANN.name]["Done"] == 1 and rows[BEN.name]["Done"] == 0
+    assert rows[ANN.name]["gan-1-one-side-alone"] == MARKS["done"]
+    assert rows[BEN.name]["nice-1-too-few-layers"] == MARKS["predicted"]
+    lines = as_csv(teacher.answers_of_all(), exercises()).splitlines()
+    assert [line.split(",")[2:4] for line in lines[1:]] in (
+        [["gan-1-one-side-alone", "done"], ["nice-1-too-few-layers", "predicted"]],
+        [["nice-1-too-few-layers", "predicted"], ["gan-1-one-side-alone", "done"]],
+    )
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet():
+    people = [(Person("=1+1", '=HYPERLINK("x")'), {"nice-1-too-few-layers": {"guess": -1.0}})]
+    (_, line) = as_csv(people, exercises()).splitlines()
+    assert line.startswith("\"'=HYPERLINK") and ",'=1+1," in line and ",-1.0," in line
+
+
 def test_every_call_of_a_seat_is_covered():
     known = {"command", "resume", "rename", "share", "delete"}  # those of attempts()
     known |= {"stop_all", "resume_all", "compare", "delete_comparison"}
     reading = {"runs", "get", "may_change", "view", "wait", "active", "hidden"}
     reading |= {"comparisons", "devices", "devices_for"}
     own = {"submit", "submit_all", "bring_in", "signed_in", "lab", "who", "answers"}
+    own |= {"answers_of_all"}  # for admins, see below
     public = {name for name in vars(Seat) if not name.startswith("_")}
     assert public <= known | reading | own
 

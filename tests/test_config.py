@@ -226,7 +226,7 @@ def test_labels_are_not_used_twice():
 
 
 def test_only_the_learning_rate_is_live_but_for_duels():
-    weights = {"cyclegan": {"cycle", "identity"}}  # of its losses
+    weights = {"cyclegan": {"cycle", "identity", "contrast"}}  # of its losses
     for stem, config in CONFIGS.items():
         if issubclass(config, DuelConfig):
             continue
@@ -261,6 +261,7 @@ BASE = {
     "glow": {"levels": 1, "steps": 4, "hidden": 32, "dataset": "digits8", "batch": 32},
     "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32, "dataset": "digits8"},
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "dataset": "digits8"},
+    "maf_images": {"blocks": 2, "layers": 1, "width": 32, "dataset": "digits8"},
     "vae": {"hidden": 64, "dataset": "digits8"},
     "glow_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
     "maf_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},

@@ -17,14 +17,17 @@ from datasets.pairs import load_pairs
 from lab.store import Run
 from metrics.cyclegan_health import translation_health
 from metrics.samples import noise_like
+from metrics.spectrum import checkerboard
 from metrics.two_sets import APART, two_sets
+from models.cut import cut, patch_nce
 from models.cyclegan import CycleGAN, InstanceNorm, ToImage, cyclegan, receptive_field
+from paths import ASSETS
 from registry import FAMILIES
 from training.core.config import ConfigError
 from training.core.images import bytes_of_signed, signed
 from training.core.loop import Wishes, train
-from training.core.unpaired import Epochs, ImagePool, compared, jittered, likeness, yardsticks
-from training.cyclegan import POOL, CycleGANConfig, CycleGANTraining, model
+from training.core.unpaired import POOL, Epochs, ImagePool, compared, jittered, likeness, yardsticks
+from training.cyclegan import CycleGANConfig, CycleGANTraining, build, model
 
 SMALL = {"image_size": 32, "width": 8, "discriminator_width": 8, "precision": "float32"}
 
@@ -38,7 +41,7 @@ def own(counts=(7, 5, 2, 2)) -> OwnPairs:
 def make(total: int = 6, **values) -> CycleGANTraining:
     """A small experiment over the user's own sets, cut to ``total`` steps."""
     config = CycleGANConfig(**{**SMALL, "dataset": "own", **values})
-    experiment = CycleGANTraining(config, own=own())
+    experiment = build(config, own=own())
     experiment.total = total
     return experiment
 
@@ -123,6 +126,40 @@ def test_the_last_layer_is_a_convolution_however_it_is_computed():
     plain = layer(x)  # in double precision it is the convolution itself
     assert torch.allclose(plain, nn.functional.conv2d(x, layer.weight, layer.bias))
     assert torch.allclose(layer.float()(x.float()).double(), plain, atol=1e-4)
+
+
+def test_resizing_leaves_no_checkerboard_and_transposed_convolutions_do():
+    images = signed(load_pairs("fruits", 64).test_a[:16])
+
+    def peak(upsampling: str) -> float:
+        sizes = {"width": 8, "blocks": 3, "discriminator_width": 8}
+        model = cyclegan(**sizes, upsampling=upsampling, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return checkerboard(bytes_of_signed(model.a_to_b(images)))
+
+    assert checkerboard(bytes_of_signed(images)) < 2
+    assert peak("resize") < 10
+    assert peak("transposed") > 100
+
+
+def test_a_checkerboard_is_found_however_faint_and_noise_is_none():
+    noise = torch.randint(
+        90, 160, (8, 3, 64, 64), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    assert checkerboard(noise) < 2
+    squares = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    for pattern in (squares, (torch.arange(64) % 4 < 2).expand(64, 64)):
+        assert checkerboard(noise + 4 * pattern.byte()) > 10
+
+
+def test_runs_of_old_keep_their_transposed_convolutions_and_new_ones_do_not_begin_with_them():
+    old = CycleGANConfig().model_dump(exclude={"upsampling"})
+    assert CycleGANConfig.of_run(old).upsampling == "transposed"
+    assert CycleGANConfig.of_run({**old, "upsampling": "resize"}).upsampling == "resize"
+    assert CycleGANConfig.parse(old).upsampling == "resize"
+    shipped = Run(ASSETS / "runs" / "cyclegan")
+    model = shipped.family.training.model(shipped.config)
+    assert shipped.weights.load_into(model) > 0
 
 
 def test_an_instance_norm_is_torchs_own():
@@ -236,7 +273,7 @@ def test_all_losses_and_metrics_are_told():
     assert set(last.losses) == set(CycleGANTraining.LOSSES)
     assert set(last.metrics) == set(make().METRICS)
     assert not any(name.startswith(("hue", "iou")) for name in last.metrics)
-    fruits = CycleGANTraining(CycleGANConfig(**SMALL))
+    fruits = build(CycleGANConfig(**SMALL))
     assert {"hue_ab", "hue_ba", "iou_ab", "iou_ba"} < set(fruits.METRICS)
     assert set(fruits.measure()) == set(fruits.METRICS)
 
@@ -317,7 +354,7 @@ def test_weights_of_losses_can_be_changed_while_it_runs(name):
 
 def test_losses_are_the_standard_ones_in_the_standard_order():
     # In double precision nothing but the order of sums is between them.
-    ours, twin = make(total=50), make(total=50)
+    ours, twin = (make(total=50, upsampling="transposed") for _ in range(2))
     for experiment in (ours, twin):
         make_double(experiment)
     standard = Standard(twin)
@@ -331,7 +368,7 @@ def test_losses_are_the_standard_ones_in_the_standard_order():
 
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
 def test_two_cores_take_the_very_steps_that_one_takes(precision, monkeypatch):
-    monkeypatch.setattr("training.cyclegan.WIDE", 8)  # in bfloat16, if the processor knows it
+    monkeypatch.setattr("training.core.unpaired.WIDE", 8)  # in bfloat16, if the processor knows it
     before = torch.get_num_threads()
     ends, told = [], []
     try:
@@ -352,12 +389,12 @@ def test_a_training_on_unequal_sets_sees_all_of_the_larger():
     experiment = make()
     assert experiment.landmarks == (7,)
     config = CycleGANConfig(**SMALL, dataset="own", batch=4, epochs=3)
-    assert CycleGANTraining(config, own=own()).total == 6
+    assert build(config, own=own()).total == 6
 
 
 def test_a_size_that_cannot_be_halved_twice_is_refused():
     with pytest.raises(ConfigError, match="multiple of 4; 62"):
-        CycleGANTraining(CycleGANConfig(image_size=62))
+        build(CycleGANConfig(image_size=62))
 
 
 def test_a_step_that_is_not_finite_is_skipped():
@@ -379,7 +416,7 @@ def test_the_snapshot_of_the_first_epoch_is_kept():
 
 def test_a_model_is_built_without_its_data():
     config = CycleGANConfig(**SMALL)
-    assert set(model(config).state_dict()) == set(CycleGANTraining(config).model.state_dict())
+    assert set(model(config).state_dict()) == set(build(config).model.state_dict())
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -569,3 +606,68 @@ def test_the_command_line_takes_own_sets_and_refuses_what_cannot_be(tmp_path, ca
     assert run.status().state == "finished"
     assert run.own_data().domains == ("left", "right")
     assert run.snapshots.steps() == list(range(7))
+
+
+# -- one generator, by contrast ------------------------------------------------------------------
+
+
+def test_the_contrast_of_patches_is_the_cross_entropy_of_their_places():
+    source = torch.Generator().manual_seed(0)
+    keys = torch.randn(2, 6, 9, generator=source)
+    same = patch_nce(keys, keys, 0.07)
+    k = keys / keys.norm(dim=-1, keepdim=True)
+    likeness = (k @ k.mT / 0.07).exp()
+    wanted = -(likeness.diagonal(dim1=1, dim2=2) / likeness.sum(-1)).log().mean()
+    assert float(same) == pytest.approx(float(wanted), rel=1e-4)
+    flat = torch.ones(2, 6, 9)
+    assert float(patch_nce(flat, flat)) == pytest.approx(math.log(6), rel=1e-5)
+    assert float(patch_nce(keys.roll(1, 1), keys)) > 3 * float(same) + 1
+
+
+def test_features_are_those_of_the_pass_that_paints():
+    net = cut(width=8, blocks=3, discriminator_width=8, upsampling="resize", generator=None)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        made, found = net.translated(x)
+        again = net.features(x)
+        assert torch.equal(made, net.a_to_b(x))
+    assert len(found) == len(again) == len(net.heads)
+    for one, other in zip(found, again, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_no_gradient_flows_into_what_was_translated():
+    net = cut(width=8, blocks=3, discriminator_width=8, upsampling="resize", generator=None)
+    x = (torch.rand(1, 3, 32, 32) * 2 - 1).requires_grad_()
+    made, keys = net.translated(x)
+    queries = net.features(made.detach())
+    loss = net.contrast(queries, keys, torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad(loss, x, allow_unused=True)
+    assert slope is None
+
+
+def test_cut_trains_one_direction_and_goes_on_bit_for_bit():
+    whole, first, second = (make(tie="contrast") for _ in range(3))
+    *_, last = train(whole)
+    assert set(last.losses) == set(whole.LOSSES)
+    assert set(last.metrics) == {"likeness_ab", "variety_ab", "taken_ab"}
+    assert set(last.snapshot) == {"ab"}
+    for event in train(first, snapshots=False, measure_every=10**9):
+        if event.step == 3:
+            break
+    second.load_state_dict(first.state_dict())
+    list(train(second, snapshots=False, measure_every=10**9))
+    assert torch.equal(weights(whole), weights(second))
+    moved = make(tie="contrast").model.state_dict()
+    assert all(not torch.equal(moved[k], v) for k, v in whole.model.state_dict().items())
+
+
+def test_the_light_of_one_direction_does_not_ask_for_the_other():
+    rows = [{"step": i, "discriminator_b": 0.2} for i in range(1, 101)]
+    for row in rows[9::10]:
+        row |= {"likeness_ab": 0.9, "variety_ab": 1.0, "hue_ab": 1.0}
+    found = translation_health(rows, 100)
+    assert found.state == "balanced" and "0.20 (B)" in found.words
+    for row in rows:
+        row["discriminator_b"] = 0.001
+    assert translation_health(rows, 100).state == "won"

@@ -63,9 +63,11 @@ def made(path: Path, **settings) -> Run:
     return run
 
 
-@pytest.fixture(scope="module", params=["fruits", "own"])
+@pytest.fixture(scope="module", params=["fruits", "own", "contrast"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("runs") / request.param
+    if request.param == "contrast":
+        return made(path, dataset="own", tie="contrast", epochs=2)
     return made(path, dataset=request.param, epochs=2)
 
 

@@ -73,7 +73,7 @@ def test_the_documentation_is_built_without_a_warning(conf, tmp_path):
         text = (html / "theory" / f"{family.stem}.html").read_text(encoding="utf-8")
         assert "<math" in text
         assert "Where in the code" in text
-    assert "AdditiveCoupling" in (html / "api" / "models.layers.html").read_text("utf-8")
+    assert "AdditiveCoupling" in (html / "api" / "models.blocks.layers.html").read_text("utf-8")
 
 
 def test_the_drawing_of_the_architecture_is_what_its_script_draws():

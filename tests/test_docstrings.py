@@ -69,7 +69,7 @@ def test_what_is_public_is_explained(name: str) -> None:
 
 
 def test_the_search_finds_what_there_is() -> None:
-    layers = public(importlib.import_module("models.layers"))
+    layers = public(importlib.import_module("models.blocks.layers"))
     assert {"MLP", "Coupling", "Coupling.passive", "ActNorm.initialise"} <= layers.keys()
     assert sum(len(public(importlib.import_module(name))) for name in MODULES) > 500
 
@@ -102,10 +102,11 @@ def sources(thing: object) -> str:
 
 def test_layers_and_models_name_their_papers() -> None:
     """Each flow layer, recipe and loss says where it is from, with a link."""
-    from models import cyclegan, gan, glow, layers, made, maf, nice, realnvp, vae
+    from models import cyclegan, gan, glow, maf, nice, realnvp, vae
+    from models.blocks import layers, made, splines
 
     recipes = [
-        *(layers.AdditiveCoupling, layers.AffineCoupling, layers.SplineCoupling, layers.ActNorm),
+        *(layers.AdditiveCoupling, layers.AffineCoupling, splines.SplineCoupling, layers.ActNorm),
         *(nice.nice, nice.nice_images, realnvp.realnvp, realnvp.realnvp_images, glow.glow),
         *(maf.maf, made.MADE, gan.plane_gan, gan.image_gan, gan.dcgan, vae.vae, cyclegan.cyclegan),
     ]
@@ -133,7 +134,7 @@ def test_examples_run(test: doctest.DocTest) -> None:
 def test_there_are_examples_of_each_kind() -> None:
     names = " ".join(test.name for test in DOCTESTS)
     for kind in (
-        "models.layers",
+        "models.blocks.layers",
         "models.flow",
         "training.core.optimiser",
         "metrics.detection",

@@ -154,6 +154,21 @@ def test_the_first_report_of_a_training_has_the_untrained_snapshot(finished):
     assert np.array_equal(first.snapshot["density"], untrained["density"])
 
 
+def test_the_first_snapshot_waits_neither_for_the_disk_nor_for_what_is_measured(run):
+    """Someone has clicked: at rest, both took longer than the snapshot itself."""
+    seen: list[tuple[bool, bool]] = []
+
+    def send(report: Report) -> None:
+        if report.snapshot is not None:
+            seen.append(((run.path / "metrics.csv").exists(), bool(report.rows)))
+
+    drive(run, device="cpu", send=send, receive=Watcher(stop_after(1)).receive)
+    assert seen[0] == (False, False)
+    rows = run.metrics.rows()
+    assert rows[0]["step"] == 0 and "kl_to_truth" in rows[0]
+    assert run.snapshots.steps()[0] == 0
+
+
 def test_live_snapshots_come_beside_those_of_the_tenths(finished):
     _, status, watcher = finished
     steps = [report.step for report in watcher.reports if report.snapshot is not None]
@@ -500,3 +515,12 @@ def test_asking_whether_a_run_is_trained_does_not_keep_it_from_being_trained(run
 def test_every_row_is_reported_once(run):
     _, watcher = go(run, stop_after(100))
     assert [row["step"] for row in watcher.rows()] == list(range(0, 101, 5))
+
+
+def test_a_run_that_is_stopped_is_seen_as_it_was_then(run):
+    _, watcher = go(run, {137: [("stop",)]})
+    step = run.status().step
+    assert step % 100, "else it would be a tenth, which is kept anyway"
+    assert run.snapshots.steps()[-1] == step
+    last = [report.step for report in watcher.reports if report.snapshot is not None][-1]
+    assert last == step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -17,6 +18,7 @@ from analysis.exercises import (
     ExerciseError,
     exercises,
     load,
+    measured_curves,
     measured_values,
     parse,
 )
@@ -77,12 +79,17 @@ def test_every_family_has_three_and_there_are_twenty_four_or_more():
 
 @pytest.mark.parametrize("one", exercises().values(), ids=lambda one: one.name)
 def test_what_is_claimed_of_an_exercise_was_measured(one: Exercise):
-    if not one.number:
+    if one.choices:
         assert one.right in one.choices
+        return
+    low, high = one.guess
+    if one.curve:
+        curves = measured_curves(one)
+        assert len(curves) >= 3, "python -m benchmarks exercises"
+        assert all(low <= value <= high for curve in curves for _, value in curve)
         return
     asked, solved = measured_values(one), measured_values(one, solved=True)
     assert len(asked) >= 3, "python -m benchmarks exercises"
-    low, high = one.guess
     assert all(low <= value <= high for value in asked), "it can be guessed"
     limits = [term for term in one.passes if term.name == one.number]
     if one.solution:
@@ -109,7 +116,10 @@ def test_what_is_claimed_of_an_exercise_was_measured(one: Exercise):
         ("guess: 0 to 3", "guess: much", "as in `guess: 0 to 3`"),
         ("guess: 0 to 3", "guess: 3 to 0", "begin with the smaller"),
         ("guess: 0 to 3", "guess: 0 to inf", "neither be infinite"),
-        ("number: kl_to_truth\nguess: 0 to 3\n", "", "either number and guess, or choices"),
+        ("number: kl_to_truth\nguess: 0 to 3\n", "", "either number or curve, with guess"),
+        ("number: kl_to_truth", "curve: luck", "curve must be one of nll"),
+        ("number: kl_to_truth", "curve: nll\nnumber: modes", "either number or curve"),
+        ("title: Mine", "title: Mine\npage: gan", "page must be nice or theory"),
         ("number: kl_to_truth\nguess: 0 to 3\n", "choices: a | b\nright: c\n", "right must be one"),
         ("kl_to_truth < 2", "kl_to_truth ~ 2", "comparisons joined by `and`"),
         ("kl_to_truth < 2", "__import__ = os", "asks for '__import__'"),
@@ -130,13 +140,57 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, before, after, told):
     assert str(error.value).startswith("lesson: ")
 
 
-def test_the_example_of_the_docs_is_an_exercise():
+def test_a_curve_is_sketched_over_iterations():
+    lines = "settings: dataset=two_moons layers=2 hidden=32 batch=64 iterations=1000\n"
+    images = GOOD.replace("family: nice", "family: vae").replace(lines, "")
+    images = images.replace("number: kl_to_truth", "curve: bound")
+    with pytest.raises(ExerciseError, match="a curve needs iterations, which vae does not have"):
+        parse("mine", images)
+
+
+def test_exercises_of_ones_own_stand_beside_those_of_the_lab(tmp_path):
+    with pytest.raises(ExerciseError, match="no Markdown file"):
+        exercises(str(tmp_path / "nowhere"))
+    (tmp_path / "mine.md").write_text(GOOD)
+    found = exercises(str(tmp_path))
+    assert found["mine"].own
+    assert len(found) == len(exercises()) + 1
+    assert not any(one.own for one in exercises().values())
+    exercises.cache_clear()
+    (tmp_path / "nice-1-too-few-layers.md").write_text(GOOD)
+    with pytest.raises(ExerciseError, match="is called so already"):
+        exercises(str(tmp_path))
+
+
+@pytest.fixture
+def of_the_docs(tmp_path) -> Path:
+    """The folder of exercises that the docs describe."""
     text = (ROOT / "docs" / "classroom.md").read_text()
-    one = parse("two_moons_well", text.partition("```markdown\n")[2].partition("```")[0])
+    folder = tmp_path / "exercises"
+    folder.mkdir()
+    (folder / "two_moons_well.md").write_text(
+        text.partition("```markdown\n")[2].partition("```")[0]
+    )
+    return folder
+
+
+def test_the_example_of_the_docs_is_an_exercise(of_the_docs):
+    one = exercises(str(of_the_docs))["two_moons_well"]
     assert one.config(solved=True).layers == 8
     assert [str(term) for term in one.passes][-1] == "kl_to_truth < 0.3"
+    assert one.look == ("Training",)
     assert one.hint
     assert one.answer
+
+
+@pytest.mark.slow
+def test_the_solution_of_the_example_passes_and_its_beginning_does_not(of_the_docs, tmp_path):
+    file = of_the_docs / "two_moons_well.md"
+    one = load(file)
+    for solved, status in ((True, 0), (False, 1)):
+        run = Run.create(tmp_path / f"run{solved}", one.family, one.config(solved=solved))
+        go(run)
+        assert main(["check", str(file), str(run.path)]) == status
 
 
 # -- runs ------------------------------------------------------------------------------------------

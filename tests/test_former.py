@@ -14,8 +14,8 @@ from torch import Tensor
 from datasets.own import DataError
 from lab.imports.weights_import import read_weights
 from lab.store import Run
+from models.blocks.layers import Split
 from models.flow import Flow
-from models.layers import Split
 from registry import FAMILIES
 from tests.golden.cases import SMALL
 from training.core.former import current_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from datasets.images import load_images
 from datasets.plane import load_plane
 from lab.store import Run
 from metrics.gan_health import SETTLED, health
-from metrics.samples import FEWEST, Look, noise_like
+from metrics.samples import FEWEST, Look, Measure, noise_like
 from paths import ASSETS
 from training.core.images import scattered
 
@@ -67,6 +68,17 @@ def test_collapse_comes_before_all_else(metrics, modes):
     found = health(course(flat(0.97), flat(0.03), **metrics), 1000, modes)
     assert found.state == "collapse"
     assert found.advice
+
+
+def test_a_generator_that_has_hardly_begun_has_not_collapsed():
+    rows = course(flat(0.6), flat(0.5), 23, every=1, diversity=0.02)
+    assert health(rows, 1000).state == "unknown", "23 steps of 1,000"
+    # Of a training of 29 steps they are most of it: all alike, and worse than noise.
+    distance = Measure("Distance to real", value=9.0, real=0.1, noise=8.0, distance=True)
+    look = Look(23, 60, "their colours", 0.02, 0.3, {"distance": distance})
+    assert health(rows, 29, look=look).state == "far"
+    better = replace(look, measures={"distance": replace(distance, value=7.0)})
+    assert health(rows, 29, look=better).state == "collapse"
 
 
 def test_one_mode_that_is_missing_is_not_yet_a_collapse():

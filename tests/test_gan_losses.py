@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.core.gan_losses import LOSSES, gradient_penalty, realness
+from training.core.gan_losses import LOSSES, gradient_penalty, realness, slope_at
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
@@ -77,12 +77,48 @@ def test_the_best_critic_pays_minus_the_way_that_fakes_have_to_go():
     assert float(value) == pytest.approx(-2)
 
 
+def test_of_pairs_only_the_difference_counts_and_equal_ones_pay_log_two():
+    real, fake = torch.randn(2, 50, generator=torch.Generator().manual_seed(0)).double()
+    loss = LOSSES["relativistic"]
+    assert loss.paired
+    paid = loss.discriminator(real, fake, 0.0)
+    assert float(paid) == pytest.approx(float((1 + (fake - real).exp()).log().mean()))
+    assert float(loss.discriminator(real + 3, fake + 3, 0.0)) == pytest.approx(float(paid))
+    assert float(loss.generator(fake - real)) == pytest.approx(
+        float((1 + (real - fake).exp()).log().mean())
+    )
+    assert float(loss.discriminator(real, real, 0.0)) == pytest.approx(math.log(2))
+
+
+def test_two_spikes_and_a_straight_critic_have_the_gradient_that_is_known():
+    # Dirac-GAN (Mescheder et al., 2018): real at 0, fake at t, D(x) = w x. With R1 + R2 it pays
+    # log(1 + exp(w t)) + g w^2, so dL/dw = t sigmoid(w t) + 2 g w.
+    t, gamma, w = 0.7, 0.3, torch.tensor(-0.4, dtype=torch.float64, requires_grad=True)
+    real, fake = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), t, dtype=torch.float64)
+
+    def critic(x: Tensor) -> Tensor:
+        return (w * x).flatten()
+
+    value = LOSSES["relativistic"].discriminator(critic(real), critic(fake), 0.0)
+    value = value + gamma / 2 * (slope_at(critic, real) + slope_at(critic, fake))
+    (slope,) = torch.autograd.grad(value, w)
+    known = t / (1 + math.exp(0.4 * t)) + 2 * gamma * -0.4
+    assert float(slope) == pytest.approx(known, abs=1e-12)
+
+
+def test_the_slope_of_a_quadratic_critic_is_known():
+    x = torch.randn(9, 3, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = slope_at(lambda y: y.square().flatten(1).sum(1), x)
+    assert float(found.detach()) == pytest.approx(float(4 * x.square().flatten(1).sum(1).mean()))
+
+
 SLOPES = {
     "original": lambda s: -torch.sigmoid(s),
     "non-saturating": lambda s: torch.sigmoid(s) - 1,
     "least-squares": lambda s: s - 1,
     "hinge": lambda s: -torch.ones_like(s),
     "wasserstein": lambda s: -torch.ones_like(s),
+    "relativistic": lambda s: torch.sigmoid(s) - 1,  # of how far fake ones are above real ones
 }
 
 
@@ -106,7 +142,7 @@ def test_no_loss_overflows(name):
 
 def test_critics_and_hinges_know_no_labels():
     real, fake = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
-    for name in ("hinge", "wasserstein"):
+    for name in ("hinge", "wasserstein", "relativistic"):
         loss = LOSSES[name].discriminator
         assert torch.equal(loss(real, fake, 0.0), loss(real, fake, 0.3))
 

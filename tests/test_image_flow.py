@@ -12,9 +12,7 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from models.flow import Flow
-from models.glow import glow
-from models.image_layers import (
+from models.blocks.image_layers import (
     ConvNet,
     InvertibleConv,
     Logit,
@@ -23,9 +21,11 @@ from models.image_layers import (
     Vectorise,
     squeezed,
 )
-from models.layers import ActNorm, AffineCoupling, Coupling, Split, given
+from models.blocks.layers import ActNorm, AffineCoupling, Coupling, Split, given
+from models.blocks.priors import Gaussian, Logistic
+from models.flow import Flow
+from models.glow import glow
 from models.nice import nice_images
-from models.priors import Gaussian, Logistic
 from models.realnvp import realnvp_images
 
 Shape = tuple[int, int, int]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lab.store import Run
+from models.blocks.layers import DiagonalScale
+from models.blocks.priors import Gaussian
 from models.flow import Flow
-from models.layers import DiagonalScale
-from models.priors import Gaussian
 from paths import ASSETS
 from ui.common.trained import trained_model
 from ui.plane_flows.inside import anatomy_of, bent_lines, grid_lines, states_of

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.blocks.layers import ActNorm
+from models.blocks.made import MADE, MaskedLinear, hidden_degrees
 from models.flow import Flow
-from models.layers import ActNorm
-from models.made import MADE, MaskedLinear, hidden_degrees
 from models.maf import (
     MaskedAutoregressive,
     log_prob_terms,

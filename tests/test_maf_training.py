@@ -20,7 +20,7 @@ from datasets.own import DataError
 from datasets.rendered_sets import rendered_capsules
 from figures import maf_figures
 from metrics import anomaly_map, detection
-from models.layers import ActNorm
+from models.blocks.layers import ActNorm
 from training import maf
 from training.core.config import ConfigError
 from training.core.loop import TrainingDiverged, Wishes, train

@@ -12,22 +12,22 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from models.fast.by_hand import ByHand
-from models.flow import Flow
-from models.glow import glow_plane
-from models.image_layers import Flatten, InvertibleLinear, Squeeze
-from models.layers import (
+from models.blocks.image_layers import Flatten, InvertibleLinear, Squeeze
+from models.blocks.layers import (
     MLP,
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
     Coupling,
-    SplineCoupling,
     given,
 )
+from models.blocks.priors import PRIORS, Gaussian
+from models.blocks.splines import SplineCoupling
+from models.fast.by_hand import ByHand
+from models.flow import Flow
+from models.glow import glow_plane
 from models.maf import maf
 from models.nice import nice
-from models.priors import PRIORS, Gaussian
 from models.realnvp import realnvp
 
 HIDDEN = 16

@@ -21,16 +21,16 @@ from lab.lab import Lab, get_lab
 from lab.store import Run
 from paths import ROOT
 from registry import FAMILIES, PAGES, Family
+from training.core.config import RunConfig
 from training.core.family import Own
 from ui.common.page import IN_THE_CODE, named_in, resolve, sections
 from ui.common.plain import counted
 from ui.common.run_words import rate_words
-from ui.theory.exercises import address
+from ui.guide.known import address
 
 PROVES = {"Check", "Results"}  # the section with the numbers that prove what was trained
 SINGLETON = "_generative_lab"  # where `lab.lab.get_lab` keeps it
-# Parts that open within a section, which the tests of their pages draw.
-INSIDE_A_SECTION = {"Levels", "Surprise"}
+FELT = ("Felt on a line", "Felt in 2-D")  # on the page of theory
 BUTTONS = ("train", "pause", "resume", "step", "stop")
 
 
@@ -182,15 +182,45 @@ def test_what_computes_a_formula_exists(stem: str, name: str) -> None:
 
 @pytest.mark.parametrize("exercise", exercises().values(), ids=lambda e: e.name)
 def test_the_link_of_an_exercise_opens_its_page_set_up(exercise: Exercise) -> None:
-    family = exercise.family
-    tester = healthy(opened(family, **address(exercise)))
+    tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    tester.switch_page(f"pages/{exercise.page}.py")
+    for name, value in address(exercise).items():
+        tester.query_params[name] = value
+    healthy(tester)
     assert not tester.warning, "each value in the address can be set"
-    for name, value in exercise.settings.items():
-        assert tester.session_state[f"{family.stem}.{name}"] == value
-    asked = re.findall(r"\*([A-Z][\w ]+)\*", exercise.do)
-    there = {*tester.segmented_control(key=f"{family.stem}.part").options}
-    there |= {button.label for button in tester.button} | INSIDE_A_SECTION
-    assert set(asked) <= there
+    assert f"**{exercise.title}** {exercise.do}" in words(tester)
+    assert exercise.answer not in words(tester)
+    stem = exercise.family.stem
+    if exercise.page == exercise.family.page:
+        _has_the_form_of(tester, exercise)
+    if exercise.look and (where := tester.button("exercise.where")) and not where.disabled:
+        where.click()
+        healthy(tester)
+        first = exercise.look[0]
+        if first == "How it works":
+            assert tester.session_state[f"{stem}.lesson"] is True
+        elif first not in ("Training", *FELT):
+            assert tester.segmented_control(key=f"{stem}.part").value == first
+            assert "wanted.part" not in tester.session_state, "the part of it is there, too"
+
+
+def _has_the_form_of(tester: AppTest, exercise: Exercise) -> None:
+    family = exercise.family
+    shown, ships = shown_run_of(tester, family)
+    for knob in family.training.config.knobs():
+        said = tester.session_state[f"{family.stem}.{knob.name}"]
+        asked = shown if not exercise.settings and ships else exercise.config()
+        assert said == getattr(asked, knob.name), knob.name
+    if exercise.settings:
+        assert shown is None, "a run on other data would contradict the form"
+
+
+def shown_run_of(tester: AppTest, family: Family) -> tuple[RunConfig | None, bool]:
+    """The settings of the run that a page shows, and whether it ships with the lab."""
+    if tester.session_state[f"{family.stem}.bare"]:
+        return None, True
+    run = Run(ROOT / "assets" / "runs" / family.stem)
+    return run.config, True
 
 
 @pytest.mark.slow
@@ -355,11 +385,12 @@ def _desk_of_one() -> None:
     import streamlit as st
 
     from ui.common.lab import lab
-    from ui.lab_pages.desk import _settings_table, _several
+    from ui.lab_pages.desk import _settings_table
+    from ui.lab_pages.side_by_side import side_by_side
 
     runs = [run for run in lab().runs() if run.id in st.session_state["ids"]]
     _settings_table(runs[0].family, runs[0])
-    _several(runs, 2)
+    side_by_side(runs)
 
 
 def test_a_seed_is_shown_whole():

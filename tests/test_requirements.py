@@ -44,7 +44,7 @@ FLOORS = {
     "virtualenv": ("20.26.6", "CVE-2024-53899"),
 }
 # Looked up, and nothing found.
-NO_HOLE_KNOWN = {"matplotlib", "mlxtend", "normflows", "pandas", "safetensors", "seaborn"}
+NO_HOLE_KNOWN = {"matplotlib", "mlxtend", "pandas", "safetensors", "seaborn"}
 NO_HOLE_KNOWN |= {"prometheus-client", "tensorboardX"}
 
 

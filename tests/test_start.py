@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,8 +25,10 @@ from test_lab import NICE, short
 from websockets.asyncio.client import connect
 
 from benchmarks.serving import server
+from lab.lab import Lab
 from lab.rules import Rules
 from lab.store import RunStore
+from lab.telemetry import faults
 
 ROOT = Path(__file__).parent.parent
 CLASS = 'sign_in = true\nadmins = ["teacher@school.edu"]\n'
@@ -182,6 +185,42 @@ def test_behind_tls_every_cookie_is_for_tls_only(school, tmp_path):
 def test_nobody_reads_the_metrics_of_streamlit(school, path):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{school[0].url}/{path}", timeout=20)
+
+
+def test_the_server_says_that_it_is_well(school):
+    def well() -> dict | None:  # its first process may be on its way
+        try:
+            with urllib.request.urlopen(f"{school[0].url}/healthz", timeout=20) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            problems = json.load(error)["problems"]
+            assert problems == [p for p in problems if p.startswith("No training can be started")]
+            return None
+
+    assert wait_until(well) == {"status": "ok", "problems": []}
+
+
+def test_a_server_whose_runs_belong_to_another_says_what_is_wrong(tmp_path):
+    claim = RunStore(tmp_path / "runs").claim()
+    with claim, server(tmp_path / "runs") as second:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(f"{second.url}/healthz", timeout=20)
+        assert refusal.value.code == 503
+        answer = json.load(refusal.value)
+    assert answer["status"] == "unwell"
+    assert len(answer["problems"]) == 1 and str(tmp_path) not in answer["problems"][0]
+
+
+def test_a_lab_that_nobody_listens_in_or_whose_disk_is_full_is_unwell(tmp_path, monkeypatch):
+    lab = Lab(tmp_path / "runs", ["cpu"])
+    wait_until(lambda: lab.can_start)
+    assert faults(lab) == []
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=120_000_000))
+    assert faults(lab) == ["The disk of the runs has 120 MB left."]
+    lab.close()
+    wait_until(lambda: not lab.listens)
+    assert len(faults(lab)) == 2
 
 
 def test_a_visitor_sees_neither_what_an_error_says_nor_where(monkeypatch):

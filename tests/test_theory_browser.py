@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ from scipy.special import ndtri
 from test_browser import chromium, expect, page, server  # noqa: F401 - fixtures
 from test_rest_browser import Tab, settled
 
-from ui.theory.change_of_variables import colours
-
-HERE = Path(__file__).parent.parent / "ui" / "theory"
+from ui.theory.drawing import colours, read, source
 
 pytestmark = [pytest.mark.browser]
 
@@ -29,7 +26,7 @@ class Alone:
                 const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
                 window.maps = await import(url);
             }""",
-            (HERE / "change_of_variables.js").read_text(),
+            source("change_of_variables"),
         )
 
     def open(self, what: str) -> None:
@@ -40,8 +37,8 @@ class Alone:
                 window.maps.default({ parentElement: document.body, data });
             }""",
             [
-                (HERE / f"{what}.html").read_text(),
-                (HERE / "change_of_variables.css").read_text(),
+                read(f"{what}.html"),
+                read("drawing.css"),
                 colours("light"),
             ],
         )

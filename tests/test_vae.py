@@ -28,24 +28,38 @@ from analysis.vae_latents import (
 )
 from datasets.images import load_images
 from datasets.own_images import OwnImages, fixed_fifth
-from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
+from metrics.vae import (
+    active_units,
+    binarised,
+    elbo_terms,
+    encode,
+    grey_entropy,
+    latent_health,
+    plane_of,
+    scaled,
+    to_bytes,
+)
+from models.blocks.residual import Residual
 from models.vae import (
     LIKELIHOODS,
     VAE,
+    Bernoulli,
     ContinuousBernoulli,
     GaussianLikelihood,
     importance_bound,
     kl_to_prior,
     log_normaliser,
     vae,
+    with_free_bits,
 )
 from training import vae as training
+from training.core.config import ConfigError
 from training.core.loop import Wishes, train
 from training.core.optimiser import Optimiser
-from training.vae import VAEConfig, VAETraining
+from training.vae import TRAINING, VAEConfig, VAETraining
 
 SMALL = {"dataset": "digits8", "hidden": 64, "latent": 4, "batch": 32}
-NETWORKS = ("mlp", "conv")
+NETWORKS = ("mlp", "conv", "residual")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -267,6 +281,115 @@ def test_one_weight_is_the_elbo_and_more_are_a_tighter_bound(network, kind):
     )
 
 
+def test_the_bound_rises_with_the_draws_to_the_exact_likelihood():
+    """With a posterior that is wrong, in a linear model whose likelihood is known."""
+    model = linear_vae(5, 2)
+    x = torch.randn(6, 5, generator=seeded(8), dtype=torch.float64)
+    loading = model.decoder.weight.detach()
+    scale = float(model.likelihood.log_scale.detach().exp())
+    covariance = (loading @ loading.T + scale**2 * torch.eye(5)).numpy()
+    exact = stats.multivariate_normal(np.zeros(5), covariance).logpdf(x.numpy()).mean()
+    noise = torch.randn(20_000, 6, 2, generator=seeded(9), dtype=torch.float64)
+    log_weights = model.log_weights(x, noise).detach()
+    bounds = [float(nested(log_weights, k).mean()) for k in (1, 5, 50, 2000)]
+    assert bounds == sorted(bounds)
+    assert bounds[0] < exact - 0.1, "the posterior is far enough off for the test to say something"
+    assert bounds[-1] == pytest.approx(exact, abs=0.05)
+    terms = model.terms(x[:1].expand(20_000, -1), noise[:, 0])
+    elbo = -float((terms.reconstruction + terms.kl).detach().mean())
+    assert float(log_weights[:, 0].mean()) == pytest.approx(elbo, abs=0.1), "k = 1 is the ELBO"
+
+
+def test_many_draws_are_minimised_as_their_bound_and_the_gradient_is_weighted():
+    model = small()
+    x = scaled(load_images("digits8").test[:5])
+    noise = torch.randn(7, 5, 3, generator=seeded(1))
+    seen, said = model.drawn_terms(x, noise)
+    loss = -importance_bound(-seen - said).mean()
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    # Burda et al. (2015), equation 14: each draw counts by its share of the weights.
+    seen, said = model.drawn_terms(x, noise)
+    shares = (-seen - said).softmax(0).detach()
+    wanted = torch.autograd.grad((shares * (seen + said)).sum(0).mean(), list(model.parameters()))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_free_nats_leave_a_sleeping_unit_alone_and_charge_one_that_is_awake():
+    units = torch.tensor([0.1, 0.5, 2.0], requires_grad=True)
+    charged = with_free_bits(units, 0.5)
+    assert charged.item() == 0.5 + 0.5 + 2.0
+    (slope,) = torch.autograd.grad(charged, units)
+    assert slope.tolist()[0] == 0 and slope.tolist()[2] == 1
+
+
+def test_binarised_images_are_black_and_white_and_grey_on_average():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(4000, -1, -1, -1)
+    drawn = binarised(images, seeded(2))
+    assert drawn.dtype == torch.uint8 and set(drawn.unique().tolist()) == {0, 255}
+    mean = drawn.double().mean(0) / 255
+    assert (mean - images[0].double() / 255).abs().max() < 0.04
+    assert not torch.equal(drawn[0], drawn[1])
+    assert grey_entropy(scaled(drawn[:2])).tolist() == [0, 0]
+    half = torch.full((3, 1, 4, 4), 0.5)
+    torch.testing.assert_close(grey_entropy(half), torch.full((3,), 16 * math.log(2)))
+
+
+def test_no_reconstruction_is_below_the_entropy_of_its_grey_values():
+    x = scaled(load_images("digits8").test[:20])
+    output = torch.logit(x, 1e-6)
+    floor = grey_entropy(x)
+    best = -Bernoulli().log_prob(x, output)
+    torch.testing.assert_close(best, floor, rtol=1e-3, atol=1e-3)
+    noise = torch.randn(x.shape, generator=seeded(3))
+    assert (-Bernoulli().log_prob(x, output + noise) > floor).all()
+
+
+def test_what_does_not_go_together_is_refused():
+    for values in ({"binarised": True, "likelihood": "gaussian"}, {"draws": 5, "free_bits": 0.1}):
+        with pytest.raises(ConfigError):
+            TRAINING.check(VAEConfig(**values))
+
+
+def test_the_average_is_what_is_kept_and_a_resume_brings_both():
+    settings = {"dataset": "digits8", "hidden": 64, "latent": 3, "epochs": 1, "ema": 50}
+    whole, first, second = (VAETraining(VAEConfig(**settings)) for _ in range(3))
+    for experiment in (whole, first, second):
+        experiment.total = 12
+    *_, last = train(whole, snapshots=False)
+    assert {"elbo_test", "elbo_test_last"} <= set(last.metrics)
+    assert last.metrics["elbo_test"] != last.metrics["elbo_test_last"]
+    for event in train(first, snapshots=False, measure_every=10**9):
+        if event.step == 5:
+            break
+    second.load_state_dict(first.state_dict())
+    list(train(second, snapshots=False, measure_every=10**9))
+    for name in ("model", "learner"):
+        for one, other in zip(
+            getattr(whole, name).parameters(), getattr(second, name).parameters(), strict=True
+        ):
+            assert torch.equal(one, other)
+
+
+def test_the_residual_network_has_less_than_a_million_weights_and_starts_near_the_identity():
+    model = vae(shape=(1, 28, 28), latent=50, depth=3, network="residual", generator=seeded())
+    assert sum(p.numel() for p in model.parameters()) < 1_000_000
+    block = next(part for part in model.modules() if isinstance(part, Residual))
+    x = torch.randn(2, 32, 7, 7, generator=seeded(1))
+    assert 0 < float((block(x) - x).std().detach()) < 0.2
+
+
+def test_the_light_tells_latents_that_say_nothing():
+    def rows(kl: float, active: float) -> list[dict]:
+        return [{"step": 10 * i, "kl": kl, "active_units": active} for i in range(1, 11)]
+
+    assert latent_health(rows(0.0, 0)[:1], 100, 20).state == "unknown"
+    silent = latent_health(rows(0.1, 1), 100, 20)
+    assert silent.state == "silent" and "warm-up" in silent.advice
+    assert latent_health(rows(12, 5), 100, 20).state == "asleep"
+    assert latent_health(rows(25, 20), 100, 20).state == "awake"
+
+
 def test_terms_are_summed_over_pixels_and_told_for_each_image():
     model = small()
     images = load_images("digits8").test[:6]
@@ -299,7 +422,7 @@ def test_images_of_any_size_come_back_in_their_shape(network, shape):
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_weights_start_as_those_of_pytorch(network):
     """Evenly within one over the root of the inputs; of the transposed convolutions, its own."""
     model = small(network, shape=(1, 28, 28), hidden=256)

@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from datasets.own_pairs import OwnPairs
-from datasets.pairs import OWN, PAIRS, PairSet, load_pairs
-from models.cyclegan import CycleGAN, cyclegan
+from datasets.pairs import OWN, PAIRS
+from models.cut import CUT, cut
+from models.cyclegan import UPSAMPLINGS, CycleGAN, cyclegan
 from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
-from training.core.devices import Lanes, knows_bfloat16
-from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
-from training.core.images import bytes_of_signed, signed
-from training.core.optimiser import Optimiser
 from training.core.unpaired import (
     PAIR_DATA,
-    Epochs,
-    ImagePool,
-    compared,
+    Translation,
     discriminator_loss,
     distance,
     exact,
-    jittered,
     squared,
-    yardsticks,
 )
-
-POOL = 50  # images in a pool
-SHOWN = 4  # test images of either set in a snapshot
-MEASURED = 16  # test images of either set behind each measurement but the last, which takes more
-FINAL = 100
-CHANNELS_LAST = {"cpu": False}  # whether images are laid out so, by device, as measured
-WIDE = 32  # width of the generators from which bfloat16 pays on a CPU
-BETAS = (0.5, 0.999)
+from training.cut import CUTTraining
 
 
 class CycleGANConfig(RunConfig):
     """What can be set on a CycleGAN training."""
+
+    BEFORE = MappingProxyType({"upsampling": "transposed"})
 
     dataset: Literal[(*PAIRS, OWN)] = knob(  # type: ignore[valid-type]
         "fruits",
@@ -87,6 +74,13 @@ class CycleGANConfig(RunConfig):
         help="Channels next to the image; eight times as many at the end. The paper has 64.",
         group="Model",
     )
+    upsampling: Literal[tuple(UPSAMPLINGS)] = knob(  # type: ignore[valid-type]
+        "resize",
+        label="Upsampling",
+        help="How generators double the sides. Resize: repeat pixels, then convolve. Transposed: "
+        "the paper's transposed convolutions, faster, but with a checkerboard in what they paint.",
+        group="Model",
+    )
     epochs: int = knob(
         20,
         bounds=(1, 200, 1),
@@ -110,6 +104,23 @@ class CycleGANConfig(RunConfig):
         label="Falling part",
         help="Fraction of the training, at its end, in which the learning rate falls in a straight "
         "line to zero. In the paper it is half.",
+    )
+    tie: Literal["cycle", "contrast"] = knob(
+        "cycle",
+        label="What ties a translation to its input",
+        help="Cycle: a second generator has to find the way back. Contrast (CUT): there is one "
+        "generator, from A to B, and each patch of its translation has to be more like the patch "
+        "that it came from than like others of that image. Nearly twice as fast, in one direction.",
+        group="Model",
+    )
+    contrast: float = knob(
+        1.0,
+        bounds=(0.0, 10.0, 0.5),
+        label="Weight of the contrast",
+        help="How much it counts that patches are found again, and that images which are of B "
+        "already are left alone. At 0 nothing ties a translation to its input. Only if contrast is "
+        "what ties it; the weights of cycle and identity loss have no say then.",
+        live=True,
     )
     cycle: float = knob(
         10.0,
@@ -136,12 +147,13 @@ class CycleGANConfig(RunConfig):
     seed: int = seed_knob()
 
 
-def model(config: CycleGANConfig, *, generator: torch.Generator | None = None) -> CycleGAN:
+def model(config: CycleGANConfig, *, generator: torch.Generator | None = None) -> CycleGAN | CUT:
     """Return the networks that ``config`` describes; they take images of any size."""
-    return cyclegan(
+    return (cyclegan if config.tie == "cycle" else cut)(
         width=config.width,
         blocks=config.blocks,
         discriminator_width=config.discriminator_width,
+        upsampling=config.upsampling,
         generator=generator,
     )
 
@@ -174,7 +186,7 @@ class RoundTrip(NamedTuple):
     loss: Tensor
 
 
-class CycleGANTraining(Experiment):
+class CycleGANTraining(Translation):
     """Two least-squares duels, tied together by what comes back from there and back again.
 
     A step is one of the generators, on all of their losses at once, and then one of the
@@ -202,42 +214,6 @@ class CycleGANTraining(Experiment):
         "discriminator_a",
         "discriminator_b",
     )
-    SNAPSHOT_PATIENCE = 6.0
-
-    def __init__(
-        self,
-        config: CycleGANConfig,
-        *,
-        device: torch.device | str = "cpu",
-        own: OwnPairs | None = None,
-    ) -> None:
-        check(config)
-        pairs: PairSet = load_pairs(config.dataset, config.image_size, own)
-        counts = len(pairs.train_a), len(pairs.train_b)
-        per_epoch = -(-max(counts) // config.batch)
-        super().__init__(config, device, config.epochs * per_epoch)
-        self.landmarks = (per_epoch,)
-        self.pairs = pairs.to(self.device)
-        self.METRICS = tuple(compared(self.pairs, 1, lambda x, _: signed(x)))
-        self.model = model(config, generator=self.seeded()).to(self.device)
-        self.optimisers = self.new_optimisers()
-        self.lanes = Lanes(self.device, 2)
-        self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
-        self.pools = [ImagePool(POOL, self.device) for _ in range(2)]
-        self.mixed = config.precision == "mixed" and gains_by_bfloat16(config, self.device)
-        last = CHANNELS_LAST.get(self.device.type, False)
-        self.layout = torch.channels_last if last else torch.contiguous_format
-
-    def new_optimisers(self) -> dict[str, Optimiser]:
-        """Return what moves the generators, and what moves the discriminators."""
-        # Without a limit on the gradient: as in the paper.
-        return {
-            name: Optimiser(nets, clip=float("inf"), betas=BETAS)
-            for name, nets in (
-                ("generators", self.model.generators),
-                ("discriminators", self.model.discriminators),
-            )
-        }
 
     def update(self) -> Mapping[str, Tensor]:
         with self.lanes:
@@ -326,90 +302,25 @@ class CycleGANTraining(Experiment):
             loss = discriminator_loss(discriminator, real, fake)
         return loss.detach(), torch.autograd.grad(loss, list(discriminator.parameters()))
 
-    def rate_factor(self) -> float:
-        """Return the factor on the learning rate: 1, and at the end a line down to 0."""
-        left = (self.total - self.step) / self.total
-        return min(1.0, left / self.config.decay) if self.config.decay else 1.0
 
-    def batch(self) -> list[Tensor]:
-        """Return the next images of A and of B with values in [-1, 1].
+def build(
+    config: CycleGANConfig, *, device: torch.device | str = "cpu", own: OwnPairs | None = None
+) -> Translation:
+    """Return the training, untrained: of a cycle, or of one generator by contrast.
 
-        Shape ``(batch, 3, S, S)`` each.
-        """
-        images = (self.pairs.train_a, self.pairs.train_b)
-        drawn = []
-        for part, epoch in zip(images, self.epochs, strict=True):
-            x = part[epoch.next(self.step, self.config.batch, self.generator)]
-            if self.config.jitter:
-                x = jittered(x, self.generator)
-            drawn.append(signed(x).contiguous(memory_format=self.layout))
-        return drawn
-
-    def precision(self) -> AbstractContextManager:
-        """Return the context in which the networks compute."""
-        if not self.mixed:
-            return nullcontext()
-        # Torch would keep converted weights for all threads; here none is used twice.
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
-
-    def carry(self, images: Tensor, to_b: bool) -> Tensor:
-        """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them.
-
-        Shape ``(B, 3, S, S)``, values in [-1, 1].
-        """
-        net = self.model.a_to_b if to_b else self.model.b_to_a
-        x = signed(images) if images.dtype == torch.uint8 else images
-        return net(x.contiguous(memory_format=self.layout))
-
-    @torch.no_grad()
-    def snapshot(self) -> Snapshot:
-        """Return translations of the same test images, and what comes back from there."""
-        ab = self.carry(self.pairs.test_a[:SHOWN], True)
-        ba = self.carry(self.pairs.test_b[:SHOWN], False)
-        aba, bab = self.carry(ab, False), self.carry(ba, True)
-        return {
-            name: bytes_of_signed(x).cpu().numpy()
-            for name, x in (("ab", ab), ("aba", aba), ("ba", ba), ("bab", bab))
-        }
-
-    def target(self) -> Snapshot:
-        return {
-            "a": self.pairs.test_a[:SHOWN].cpu().numpy(),
-            "b": self.pairs.test_b[:SHOWN].cpu().numpy(),
-            "shape": np.array((3, self.pairs.size, self.pairs.size)),
-            "classes": np.array(self.pairs.domains),
-            **{f"taken_{way}": np.array(two) for way, two in yardsticks(self.pairs, FINAL).items()},
-        }
-
-    @torch.no_grad()
-    def measure(self) -> Mapping[str, float]:
-        """Measure on the first test images of either set: on a few, at the end on up to 100."""
-        return compared(self.pairs, FINAL if self.step == self.total else MEASURED, self.carry)
-
-    def state_dict(self) -> dict:
-        return {
-            **super().state_dict(),
-            "orders": [epoch.order for epoch in self.epochs],
-            "pools": [pool.state_dict() for pool in self.pools],
-        }
-
-    def load_state_dict(self, state: Mapping) -> None:
-        super().load_state_dict(state)
-        for epoch, order in zip(self.epochs, state["orders"], strict=True):
-            epoch.order = order.to(self.device)
-        for pool, kept in zip(self.pools, state["pools"], strict=True):
-            pool.load_state_dict(kept)
-
-
-def gains_by_bfloat16(config: CycleGANConfig, device: torch.device) -> bool:
-    """Return whether a device is faster in bfloat16: measured on a CPU, from some width on."""
-    return knows_bfloat16(device) and (device.type != "cpu" or config.width >= WIDE)
+    Raises:
+        ConfigError: see :func:`check`.
+    """
+    kind = CycleGANTraining if config.tie == "cycle" else CUTTraining
+    check(config)
+    networks = model(config, generator=torch.Generator().manual_seed(config.seed))
+    return kind(config, networks, device=device, own=own)
 
 
 TRAINING = Training(
     CycleGANConfig,
     model,
-    CycleGANTraining,
+    build,
     data=PAIR_DATA,
     check=check,
     threads=8,

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models.blocks.image_layers import ImageShape
 from models.gan import GAN, CriticNorm, dcgan, dcgan_side
-from models.image_layers import ImageShape
+from training.core.adversarial import with_average
 from training.core.config import ConfigError, knob
-from training.core.gan_losses import LOSSES
 from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel
 
 
@@ -61,7 +61,7 @@ class DCGANTraining(ImageDuel):
     """
 
     def update(self) -> Mapping[str, Tensor]:
-        penalised = LOSSES[self.live["loss"]].penalised
+        penalised = self.penalty != "none"
         for layer in self.model.discriminator.modules():
             if isinstance(layer, CriticNorm):
                 layer.each_alone = penalised
@@ -80,7 +80,8 @@ def model(
     generator: torch.Generator | None = None,
 ) -> GAN:
     """Return the networks that ``config`` describes, over images of ``shape``."""
-    return dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
+    networks = dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
+    return with_average(networks, config)
 
 
 TRAINING = image_duel(DCGANConfig, model, DCGANTraining)

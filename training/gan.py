@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datasets.own import OwnData
 from datasets.plane import OWN, Plane, load_plane
@@ -15,7 +15,7 @@ from datasets.toy import TOY, Box
 from metrics.plane import SAMPLES, Truth, diversity, summarise
 from models.fast.by_hand import ByHand
 from models.gan import GAN, plane_gan
-from training.core.adversarial import PARTS, Duel, DuelConfig
+from training.core.adversarial import PARTS, Duel, DuelConfig, with_average
 from training.core.config import knob
 from training.core.experiment import Snapshot
 from training.core.family import Training
@@ -111,8 +111,8 @@ class PlaneGAN(Duel):
 
     @property
     def by_hand(self) -> bool:
-        """Return whether the loss wants no more of the networks than their gradients."""
-        return not LOSSES[self.live["loss"]].penalised
+        """Return whether all that the loss wants of the networks is known by hand."""
+        return self.penalty != "wgan-gp"
 
     def made(self, count: int) -> Tensor:
         if not self.by_hand:
@@ -125,13 +125,29 @@ class PlaneGAN(Duel):
         self.last_scores = self.fast_discriminator.forward(x).flatten().requires_grad_()
         return self.last_scores
 
+    def penalised(self, value: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+        return value if self.by_hand else super().penalised(value, real, fake)
+
     def gradients(self, who: str, loss: Tensor) -> Tensor | Sequence[Tensor]:
         if not self.by_hand:
             return super().gradients(who, loss)
         slope = torch.autograd.grad(loss, self.last_scores)[0][:, None]
         if who == "discriminator":
-            return self.fast_discriminator.weight_gradient(slope)
-        return self.fast_generator.weight_gradient(self.fast_discriminator.input_gradient(slope))
+            gradient = self.fast_discriminator.weight_gradient(slope)
+            return self._with_penalty(gradient, len(slope) // 2)
+        slope = self.fast_discriminator.input_gradient(slope)
+        # The last scores may be those of real examples, too, before those of fake ones.
+        return self.fast_generator.weight_gradient(slope[-len(self.fast_generator.inputs[0]) :])
+
+    def _with_penalty(self, gradient: Tensor, batch: int) -> Tensor:
+        """Add R1 and R2 to the gradient ``(P,)`` of a discriminator that saw real ones first."""
+        weight = self.penalty_weight()
+        if not weight:
+            return gradient
+        rows = gradient.new_full((2 * batch,), weight / 2 / batch)
+        if self.penalty == "r1":
+            rows[batch:] = 0
+        return gradient.add_(self.fast_discriminator.penalty_gradient(rows))
 
     def snapshot(self) -> Snapshot:
         """Return fake points, where they are pushed, the bent lattice and the heat map."""
@@ -150,9 +166,11 @@ class PlaneGAN(Duel):
     def push(self, points: Tensor) -> Tensor:
         """Return minus the gradient of the generator's loss at each point ``(n, 2)``."""
         x = points.detach().requires_grad_()
-        loss = LOSSES[self.live["loss"]].generator(self.model.discriminator(x))
+        loss, scores = LOSSES[self.live["loss"]], self.model.discriminator(x)
+        if loss.paired:
+            scores = scores - self.model.discriminator(self._compared).mean()
         # The loss is a mean: times n, each point has the gradient it would have alone.
-        return -len(x) * torch.autograd.grad(loss, x)[0]
+        return -len(x) * torch.autograd.grad(loss.generator(scores), x)[0]
 
     def target(self) -> Snapshot:
         return {
@@ -177,7 +195,8 @@ class PlaneGAN(Duel):
         def draw(count: int, generator: torch.Generator) -> Tensor:
             return self.model(self.model.draw(count, generator))
 
-        return summarise(self.model, self.plane, self.truth, draw)
+        both = nn.ModuleList([self.model.generator, self.model.discriminator])
+        return summarise(both, self.plane, self.truth, draw)
 
 
 def widened(box: Box) -> Box:
@@ -201,9 +220,10 @@ def lattice(prior: str) -> Tensor:
 
 def model(config: GANConfig, *, generator: torch.Generator | None = None) -> GAN:
     """Return the networks that ``config`` describes."""
-    return plane_gan(
+    networks = plane_gan(
         hidden=config.hidden, depth=config.depth, prior=config.prior, generator=generator
     )
+    return with_average(networks, config)
 
 
 TRAINING = Training(GANConfig, model, PlaneGAN, data=POINT_DATA, parts=PARTS, likelihood="none")

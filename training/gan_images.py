@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from models.blocks.image_layers import ImageShape
 from models.gan import GAN, image_gan
-from models.image_layers import ImageShape
+from training.core.adversarial import with_average
 from training.core.config import knob
 from training.core.image_gan import ImageDuelConfig, epochs_knob, image_duel, veil_knob
 
@@ -44,7 +45,8 @@ def model(
     generator: torch.Generator | None = None,
 ) -> GAN:
     """Return the networks that ``config`` describes, over images of ``shape``."""
-    return image_gan(shape=shape, hidden=config.hidden, latent=config.latent, generator=generator)
+    sizes = {"hidden": config.hidden, "latent": config.latent}
+    return with_average(image_gan(shape=shape, **sizes, generator=generator), config)
 
 
 TRAINING = image_duel(GANImagesConfig, model)

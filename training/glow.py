@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from models.blocks.image_layers import ImageShape
 from models.flow import Flow
 from models.glow import glow
-from models.image_layers import ImageShape
 from training.core.config import knob
 from training.core.image_flow import (
     ConvolutionConfig,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
+from models.blocks.image_layers import ImageShape
 from models.flow import Flow
-from models.image_layers import ImageShape
 from models.nice import nice_images
 from training.core.config import knob
 from training.core.image_flow import image_flow, squeezable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from models.blocks.image_layers import ImageShape
 from models.flow import Flow
-from models.image_layers import ImageShape
 from models.realnvp import realnvp_images
 from training.core.config import knob
 from training.core.image_flow import (

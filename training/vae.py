@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Literal
@@ -12,16 +13,25 @@ from torch import Tensor
 
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
-from metrics.vae import active_units, elbo_terms, encode, plane_of, scaled, to_bytes
-from models.image_layers import ImageShape
-from models.vae import LIKELIHOODS, VAE, vae
+from metrics.vae import (
+    active_units,
+    binarised,
+    elbo_terms,
+    encode,
+    grey_entropy,
+    plane_of,
+    scaled,
+    to_bytes,
+)
+from models.blocks.image_layers import ImageShape
+from models.vae import LIKELIHOODS, VAE, importance_bound, vae, with_free_bits
 from training.core import collectives
-from training.core.config import knob, rate_knob, seed_knob
+from training.core.config import ConfigError, knob, rate_knob, seed_knob
 from training.core.devices import knows_bfloat16
 from training.core.experiment import Experiment, Snapshot
 from training.core.family import Training
 from training.core.images import IMAGE_DATA, ImageDataConfig, scattered
-from training.core.optimiser import Optimiser, one_cycle
+from training.core.optimiser import RISE, Optimiser, follow, one_cycle
 
 COLUMNS, ROWS = 6, 10  # samples in a snapshot
 PAIRS = 10  # test images beside their reconstructions
@@ -32,11 +42,13 @@ CLIP = 200.0  # largest norm of the gradient; with Bernoulli pixels it is 20 to 
 class VAEConfig(ImageDataConfig):
     """What can be set on a VAE training."""
 
-    network: Literal["mlp", "conv"] = knob(
+    network: Literal["mlp", "conv", "residual"] = knob(
         "mlp",
         label="Network",
-        help="Mlp: fully connected layers only. Conv: two convolutions of 32 and 64 channels around"
-        " them, which know that pixels have neighbours.",
+        help="Fully connected: nothing else. Convolutional: two convolutions of 32 and 64 channels "
+        "around such layers, which know that pixels have neighbours. Residual: no hidden layers, "
+        "but as many residual blocks at either size as *Hidden layers* says; the best and the "
+        "slowest.",
         group="Model",
     )
     latent: int = knob(
@@ -69,6 +81,36 @@ class VAEConfig(ImageDataConfig):
         "the same made a true density over grey values. Gaussian: squared error, with a learned "
         "standard deviation. Their nats do not compare.",
         group="Model",
+    )
+    binarised: bool = knob(
+        False,
+        label="Binarised data",
+        help="Draw each pixel black or white, anew each time an image is seen, with its grey value "
+        "as the probability of white. Of such data Bernoulli is a likelihood, and most published "
+        "numbers for MNIST are of them.",
+        group="Data",
+    )
+    draws: int = knob(
+        1,
+        bounds=(1, 50, 1),
+        label="Importance-weighted draws, k",
+        help="1 maximises the ELBO. More draws for each image, weighted by how well they explain "
+        "it, maximise a tighter bound (IWAE): the encoder may miss with some of them. Time grows "
+        "with k.",
+    )
+    free_bits: float = knob(
+        0.0,
+        bounds=(0.0, 2.0, 0.05),
+        label="Free nats per unit",
+        help="KL that each latent unit has for free (*free bits*): below it there is nothing to "
+        "gain by giving the unit back. A remedy for posterior collapse. For k = 1.",
+    )
+    ema: int = knob(
+        0,
+        bounds=(0, 2000, 50),
+        label="Average of the weights [steps]",
+        help="Half-life of a moving average (EMA), which is then what is shown, measured and kept. "
+        "0: no average.",
     )
     beta: float = knob(
         1.0,
@@ -122,11 +164,35 @@ def model(
     )
 
 
-class VAETraining(Experiment):
-    """Maximise the ELBO over images; all numbers are nats per image, summed over pixels.
+def check(config: VAEConfig) -> None:
+    """Refuse what does not go together.
 
-    Grey values are kept: v / 255, without binarisation or noise. The images are one uint8 tensor on
-    the device, and an epoch is one permutation of it.
+    Raises:
+        ConfigError: that is so.
+    """
+    if config.binarised and config.likelihood != "bernoulli":
+        raise ConfigError("Binarised data are black and white: they take the Bernoulli likelihood.")
+    if config.free_bits and config.draws > 1:
+        raise ConfigError(
+            "Free nats are a floor under the KL, and with importance-weighted draws there is no KL "
+            "in what is maximised: take k = 1, or no free nats."
+        )
+
+
+def as_learned(config: VAEConfig, images: Tensor) -> Tensor:
+    """Return held-out uint8 images ``(N, C, H, W)`` as a training sees its own."""
+    if not config.binarised:
+        return images
+    return binarised(images, torch.Generator(images.device).manual_seed(4))
+
+
+class VAETraining(Experiment):
+    """Maximise a bound over images; all numbers are nats per image, summed over pixels.
+
+    Grey values are kept, v / 255, or taken as probabilities of white and drawn anew each time. The
+    images are one uint8 tensor on the device, and an epoch is one permutation of it.
+
+    With an average of the weights, ``model`` is that, and ``learner`` what is trained.
 
     Args:
         config: its settings.
@@ -151,8 +217,11 @@ class VAETraining(Experiment):
         self.images: ImageSet = images.to(device)
         self.classes = images.classes
         blank = model(config, images.shape, len(self.classes), generator=self.seeded())
-        self.model = blank.to(device)
-        self.optimisers = {"adam": Optimiser(self.model, clip=CLIP)}
+        self.model = self.learner = blank.to(device)
+        if config.ema:
+            self.learner = copy.deepcopy(self.model)
+            self.METRICS = (*self.METRICS, "elbo_test_last")
+        self.optimisers = {"adam": Optimiser(self.learner, clip=CLIP)}
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         self.mixed = config.precision == "mixed" and knows_bfloat16(self.device)
         # Evaluation has a generator of its own, so that it never changes the training.
@@ -170,20 +239,48 @@ class VAETraining(Experiment):
         return self.config.beta * (min(1.0, self.step / rise) if rise else 1.0)
 
     def update(self) -> Mapping[str, Tensor]:
-        x = scaled(self._batch())
-        count = len(x)
-        noise = torch.randn(count, self.config.latent, generator=self.generator, device=self.device)
+        images = self._batch()
+        if self.config.binarised:
+            images = binarised(images, self.generator)
+        x = scaled(images)
+        count, draws = len(x), self.config.draws
+        several = (draws,) if draws > 1 else ()
+        shape = *several, count, self.config.latent
+        noise = torch.randn(shape, generator=self.generator, device=self.device)
+        logged = self._weighted(x, noise, count) if several else self._elbo(x, noise, count)
+        rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
+        self.optimisers["adam"].step(logged["loss"], rate)
+        if self.learner is not self.model:
+            follow(self.model, self.learner, min(self.config.ema, RISE * self.step))
+        return {name: value.detach() for name, value in logged.items()}
+
+    def _elbo(self, x: Tensor, noise: Tensor, count: int) -> dict[str, Tensor]:
+        """Return the terms of the negative ELBO of a batch ``(B, ...)``, and what is minimised."""
         x, noise = collectives.shard(x, noise)
         with self._precision():
-            terms = self.model.terms(x, noise)
-            reconstruction, kl = (collectives.mean(term, of=count) for term in terms)
-        loss = reconstruction + self.beta * kl
-        rate = self.live["learning_rate"] * one_cycle(self.step / self.total)
-        self.optimisers["adam"].step(loss, rate)
+            terms = self.learner.unit_terms(x, noise)
+            reconstruction = collectives.mean(terms.reconstruction, of=count)
+            kl = collectives.mean(terms.kl.sum(1), of=count)
+        charged = kl
+        if self.config.free_bits:
+            units = collectives.mean(terms.kl, of=count)
+            charged = with_free_bits(units, self.config.free_bits)
         return {
-            "reconstruction": reconstruction.detach(),
-            "kl": kl.detach(),
-            "loss": loss.detach(),
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "loss": reconstruction + self.beta * charged,
+        }
+
+    def _weighted(self, x: Tensor, noise: Tensor, count: int) -> dict[str, Tensor]:
+        """Return the mean terms of several draws ``(K, B, latent)``, and minus their bound."""
+        x, noise = collectives.shard(x, noise.transpose(0, 1))
+        with self._precision():
+            seen, said = self.learner.drawn_terms(x, noise.transpose(0, 1))
+            bound = importance_bound(-seen - self.beta * said)
+        return {
+            "reconstruction": collectives.mean(seen.mean(0), of=count),
+            "kl": collectives.mean(said.mean(0), of=count),
+            "loss": -collectives.mean(bound, of=count),
         }
 
     def _batch(self) -> Tensor:
@@ -218,6 +315,7 @@ class VAETraining(Experiment):
             "labels": self.seen_labels.numpy().astype(np.int16),
             "shape": np.array(self.images.shape),
             "classes": np.array(self.classes),
+            "grey_entropy": np.array(float(grey_entropy(scaled(self.seen)).mean())),
         }
 
     @torch.no_grad()
@@ -227,21 +325,39 @@ class VAETraining(Experiment):
         On the same thousand test images while it trains, on all of them at the end.
         """
         images = self.images.test if self.step == self.total else self.seen
-        eval_generator = torch.Generator(self.device).manual_seed(3)
-        terms = elbo_terms(self.model, images, generator=eval_generator)
-        return {
-            "elbo_test": -float((terms.reconstruction + terms.kl).mean()),
+        found = {
+            "elbo_test": self._elbo_of(self.model, images),
             "active_units": active_units(encode(self.model, images)),
         }
+        if self.learner is not self.model:
+            found["elbo_test_last"] = self._elbo_of(self.learner, images)
+        return found
+
+    def _elbo_of(self, model: VAE, images: Tensor) -> float:
+        eval_generator = torch.Generator(self.device).manual_seed(3)
+        terms = elbo_terms(model, as_learned(self.config, images), generator=eval_generator)
+        return -float((terms.reconstruction + terms.kl).mean())
 
     def state_dict(self) -> dict:
-        return {**super().state_dict(), "order": self.order}
+        state = {**super().state_dict(), "order": self.order}
+        if self.learner is not self.model:
+            state["learner"] = self.learner.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping) -> None:
         super().load_state_dict(state)
         self.order = state["order"].to(self.device)
+        if self.learner is not self.model:
+            self.learner.load_state_dict(state["learner"])
 
 
 TRAINING = Training(
-    VAEConfig, model, VAETraining, data=IMAGE_DATA, threads=8, parallel=True, likelihood="bound"
+    VAEConfig,
+    model,
+    VAETraining,
+    data=IMAGE_DATA,
+    check=check,
+    threads=8,
+    parallel=True,
+    likelihood="bound",
 )

@@ -84,7 +84,7 @@ def model_of(header: Header) -> tuple[Family, RunConfig, int, torch.nn.Module]:
     if not isinstance(values, dict):
         raise DataError("The settings in the file are damaged.")
     try:
-        config = family.training.config.parse(values)
+        config = family.training.config.of_run(values)
     except ConfigError as error:
         raise DataError(f"The settings in the file cannot be used: {error}") from error
     model = _blueprint(family, config, metadata)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import MLP
+from models.blocks.layers import MLP
 
 
 class ByHand:
@@ -74,6 +74,31 @@ class ByHand:
         for i in reversed(range(1, len(self.layers))):
             slope = self._below(i, slope)
         return slope.mm(self.layers[0].weight)
+
+    @torch.no_grad()
+    def penalty_gradient(self, weights: Tensor) -> Tensor:
+        """Return the gradient of a weighted sum of squared slopes with respect to all weights.
+
+        Of ``sum_i w_i |d y_i / d x_i|^2`` at the inputs of the last pass, for a network with one
+        output. Where it is linear the slope is a product of matrices: one way down for the slopes,
+        one way up for what each weight has in them. Autograd takes twice as long.
+
+        Args:
+            weights: one for each input, ``(B,)``.
+
+        Returns:
+            A new vector ``(P,)``; biases are not in it.
+        """
+        slopes = [torch.ones_like(weights)[:, None]]  # at the output of each layer, ``(B, out)``
+        for i in reversed(range(1, len(self.layers))):
+            slopes.insert(0, self._below(i, slopes[0]))
+        up = 2 * weights[:, None] * slopes[0].mm(self.layers[0].weight)
+        found = []
+        for i, layer in enumerate(self.layers):
+            found += [slopes[i].t().mm(up).flatten(), torch.zeros_like(layer.bias)]
+            if i + 1 < len(self.layers):
+                up = up.mm(layer.weight.t()).mul_(self.inputs[i + 1] > 0)
+        return torch.cat(found)
 
     def _below(self, i: int, slope: Tensor) -> Tensor:
         """Carry a slope from the outputs of layer ``i`` to those of the layer before it."""

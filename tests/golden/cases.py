@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, object]] = {
     "gan": {"batch": 16, "hidden": 16, "depth": 1},
     "nice_images": {**IMAGES, "layers": 2, "hidden": 100, "depth": 1},
     "realnvp_images": {**IMAGES, "levels": 1, "couplings": 2, "hidden": 32},
+    "maf_images": {**IMAGES, "blocks": 2, "layers": 1, "width": 32},
     "glow": {**IMAGES, "levels": 1, "steps": 4, "hidden": 32},
     "gan_images": {**IMAGES, "hidden": 64, "latent": 8},
     "dcgan": {**IMAGES, "maps": 8, "latent": 8},
@@ -25,6 +26,8 @@ SMALL: dict[str, dict[str, object]] = {
     "maf": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "batch": 2},
     "cyclegan": {"image_size": 32, "width": 8, "discriminator_width": 8},
 }
+
+TRANSPOSED = {"upsampling": "transposed"}  # as everywhere at first
 
 # Name of the file, and of the test: family, then what is switched.
 CASES: dict[str, tuple[str, dict[str, object]]] = {
@@ -43,23 +46,42 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "gan-hinge": ("gan", {"loss": "hinge", "d_steps": 2, "g_steps": 2}),
     "gan-wasserstein": ("gan", {"loss": "wasserstein", "d_steps": 5}),
     "gan-descent": ("gan", {"optimiser": "gradient-descent", "momentum": 0.5}),
+    "gan-relativistic": ("gan", {"loss": "relativistic", "penalty_every": 2, "g_steps": 2}),
+    "gan-r1": ("gan", {"penalty": "r1", "gamma": 1.0, "ema": 10}),
     "nice_images": ("nice_images", {}),
     "nice_images-gaussian": ("nice_images", {"prior": "gaussian"}),
     "realnvp_images": ("realnvp_images", {"precision": "float32"}),
     "realnvp_images-no-classes": ("realnvp_images", {"conditional": False, "levels": 2}),
     "glow": ("glow", {"precision": "float32"}),
     "glow-mixed": ("glow", {"conditional": False, "levels": 2}),
+    "maf_images": ("maf_images", {"precision": "float32"}),
+    "maf_images-no-classes": ("maf_images", {"precision": "float32", "conditional": False}),
     "gan_images": ("gan_images", {}),
     "gan_images-wasserstein": ("gan_images", {"loss": "wasserstein", "veil": 0.0}),
+    "gan_images-relativistic": (
+        "gan_images",
+        {"loss": "relativistic", "ema": 10, "augment": "colour-translation-cutout"},
+    ),
     "dcgan": ("dcgan", {"precision": "float32"}),
     "dcgan-mixed": ("dcgan", {"loss": "hinge"}),
+    "dcgan-relativistic": (
+        "dcgan",
+        {"precision": "float32", "loss": "relativistic", "augment": "translation-cutout"},
+    ),
     "vae": ("vae", {}),
     "vae-conv": ("vae", {"network": "conv", "likelihood": "continuous_bernoulli"}),
     "vae-gaussian": ("vae", {"likelihood": "gaussian", "beta": 2.0, "warm_up": 1}),
     "vae-mixed": ("vae", {"precision": "mixed", "depth": 2}),
+    "vae-weighted": ("vae", {"draws": 3, "binarised": True, "ema": 50}),
+    "vae-residual": ("vae", {"network": "residual", "free_bits": 0.2, "beta": 0.5}),
     "maf": ("maf", {}),
     "maf-image": ("maf", {"model": "image", "image_size": 8}),
-    "cyclegan": ("cyclegan", {}),
-    "cyclegan-plain": ("cyclegan", {"jitter": False, "identity": 0.0, "batch": 2, "decay": 0.0}),
-    "cyclegan-mixed": ("cyclegan", {"width": 32}),
+    "cyclegan": ("cyclegan", TRANSPOSED),
+    "cyclegan-plain": (
+        "cyclegan",
+        {**TRANSPOSED, "jitter": False, "identity": 0.0, "batch": 2, "decay": 0.0},
+    ),
+    "cyclegan-mixed": ("cyclegan", {**TRANSPOSED, "width": 32}),
+    "cyclegan-resize": ("cyclegan", {}),
+    "cyclegan-contrast": ("cyclegan", {"tie": "contrast", "batch": 2}),
 }

@@ -13,8 +13,15 @@ from torch import Tensor
 from models.gan import GAN
 from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.experiment import Experiment
-from training.core.gan_losses import LOSSES, explained, gradient_penalty, realness
-from training.core.optimiser import Optimiser
+from training.core.gan_losses import (
+    LOSSES,
+    Penalty,
+    explained,
+    gradient_penalty,
+    realness,
+    slope_at,
+)
+from training.core.optimiser import RISE, Optimiser, follow
 
 PARTS = ("discriminator", "generator")
 
@@ -80,6 +87,39 @@ class DuelConfig(RunConfig):
         "certainty. For the cross-entropy and least-squares losses.",
         live=True,
     )
+    penalty: Literal["of-the-loss", "none", "r1", "r1-r2"] = knob(
+        "of-the-loss",
+        label="Gradient penalty",
+        help="On the discriminator's slope. *R1* flattens it at real examples, *R2* at fake ones, "
+        "so that where the two agree it stops pushing and the duel comes to rest. The relativistic "
+        "loss has both, Wasserstein its own, the others none.",
+        live=True,
+    )
+    gamma: float = knob(
+        0.1,
+        bounds=(0.001, 100.0),
+        label="Weight of R1 and R2, γ",
+        help="At the start; it falls to a tenth over the training. Large: calm and slow, with "
+        "blurred modes. Small: sharp, but it may swing.",
+        live=True,
+        scale="log",
+    )
+    penalty_every: int = knob(
+        4,
+        bounds=(1, 16, 1),
+        label="R1 and R2 every",
+        help="So many steps, with as many times the weight: the gradient of a gradient costs more "
+        "than all the rest of a step.",
+        live=True,
+    )
+    ema: int = knob(
+        0,
+        bounds=(0, 1000, 10),
+        label="Average of the generator [steps]",
+        help="Half-life of a moving average of its weights (EMA), which is what is shown and "
+        "sampled. It takes the swinging of the duel out of the samples; the training itself does "
+        "not see it. 0: no average.",
+    )
     delay: float = knob(
         0.0,
         bounds=(0.0, 2.0, 0.1),
@@ -89,6 +129,13 @@ class DuelConfig(RunConfig):
         live=True,
     )
     seed: int = seed_knob()
+
+
+def with_average(model: GAN, config: DuelConfig) -> GAN:
+    """Return the networks of a config, with an average of the generator if it asks for one."""
+    if config.ema:
+        model.keep_average()
+    return model
 
 
 class SwitchableOptimiser(Optimiser):
@@ -170,7 +217,7 @@ class Duel(Experiment):
 
     def made(self, count: int) -> Tensor:
         """Return new fake examples ``(count, ...)``, with their history."""
-        return self.model(self.model.draw(count, self.generator))
+        return self.model.generator(self.model.draw(count, self.generator))
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the discriminator's scores ``(B,)`` of examples, with their history.
@@ -196,19 +243,21 @@ class Duel(Experiment):
             Losses, and how real (0 to 1) the discriminator took real and fake examples to be.
         """
         logged: dict[str, Tensor] = {}
-        fake = None
+        real = fake = None
         if self.part != "generator":
             for _ in range(self.live["d_steps"]):
-                x = self.real()
+                real = self.real()
                 with torch.set_grad_enabled(self.part is None), self.precision():
-                    fake = self.made(len(x))
-                logged |= self.update_discriminator(x, fake.detach())
+                    fake = self.made(len(real))
+                logged |= self.update_discriminator(real, fake.detach())
         if self.part != "discriminator":
             for _ in range(self.live["g_steps"]):
                 if fake is None:
                     with self.precision():
                         fake = self.made(self.config.batch)
-                logged |= self.update_generator(fake)
+                if real is None and LOSSES[self.live["loss"]].paired:
+                    real = self.real()
+                logged |= self.update_generator(fake, real)
                 fake = None
         return logged
 
@@ -218,15 +267,10 @@ class Duel(Experiment):
         Both have the shape ``(B, ...)``; losses are scalars.
         """
         loss = LOSSES[self.live["loss"]]
-        discriminator = self.model.discriminator
         with self.precision():
             scores_real, scores_fake = self.scores_of_both(real, fake)
         value = loss.discriminator(scores_real, scores_fake, self.live["smoothing"])
-        if loss.penalised:
-            # Between what the critic sees, and in full precision: it is a gradient of a gradient.
-            seen = self.seen(real), self.seen(fake.float())
-            penalty = gradient_penalty(discriminator, *seen, self.generator)
-            value = value + self.PENALTY * penalty
+        value = self.penalised(value, real, fake)
         self._descend("discriminator", value, "learning_rate_d")
         taken = realness(self.live["loss"], torch.stack([scores_real, scores_fake]).detach())
         d_real, d_fake = taken.mean(1)
@@ -239,16 +283,68 @@ class Duel(Experiment):
         """
         return self.scores(torch.cat([real, fake])).split(len(real))
 
-    def update_generator(self, fake: Tensor) -> dict[str, Tensor]:
+    @property
+    def penalty(self) -> Penalty:
+        """The penalty on the discriminator's gradient: what was chosen, or that of the loss."""
+        chosen = self.live["penalty"]
+        return LOSSES[self.live["loss"]].penalty if chosen == "of-the-loss" else chosen
+
+    def penalised(self, value: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss, a scalar, with the penalty of this step.
+
+        Examples have the shape ``(B, ...)``; fake ones are detached.
+        """
+        discriminator = self.model.discriminator
+        if self.penalty == "wgan-gp":
+            # Between what the critic sees, and in full precision: it is a gradient of a gradient.
+            seen = self.seen(real), self.seen(fake.float())
+            penalty = gradient_penalty(discriminator, *seen, self.generator)
+            return value + self.PENALTY * penalty
+        weight = self.penalty_weight()
+        if weight:
+            value = value + weight / 2 * slope_at(discriminator, self.seen(real))
+            if self.penalty == "r1-r2":
+                value = value + weight / 2 * slope_at(discriminator, self.seen(fake.float()))
+        return value
+
+    def penalty_weight(self) -> float:
+        """Return the weight of R1 and R2 in this step: 0 in most, so much more in the others.
+
+        References:
+            Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2019), section
+            3.1: lazy regularisation. https://arxiv.org/abs/1912.04958
+            The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024): a weight
+            that falls. https://arxiv.org/abs/2501.05441
+        """
+        every = self.live["penalty_every"]
+        if self.penalty not in ("r1", "r1-r2") or self.step % every:
+            return 0.0
+        return every * self.live["gamma"] * 0.1 ** (self.step / self.total)
+
+    def update_generator(self, fake: Tensor, real: Tensor | None) -> dict[str, Tensor]:
         """Take one step of the generator; ``fake`` comes with its history.
 
-        Its shape is ``(B, ...)``; losses are scalars.
+        Examples have the shape ``(B, ...)``; real ones are for a paired loss. Losses are scalars.
         """
+        loss = LOSSES[self.live["loss"]]
         with self.precision():
-            scores = self.scores(fake).float()
-        value = LOSSES[self.live["loss"]].generator(scores)
+            scores = self.margins(real, fake) if loss.paired else self.scores(fake)
+        # Losses are computed in full precision, whatever the networks compute in.
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        value = loss.generator(scores)
         self._descend("generator", value, "learning_rate")
+        if self.model.average is not None:
+            half_life = min(self.config.ema, RISE * self.step)
+            follow(self.model.average, self.model.generator, half_life)
         return {"g_loss": value.detach()}
+
+    def margins(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return by how much fake examples score above real ones, pair by pair.
+
+        Both have the shape ``(B, ...)``, the result ``(B,)``.
+        """
+        of_real, of_fake = self.scores_of_both(real, fake)
+        return of_fake - of_real
 
     def rates(self) -> dict[str, float | None]:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -124,6 +124,17 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    BEFORE: ClassVar[Mapping[str, Any]] = {}  # fields that came later: what settings of old meant
+
+    @classmethod
+    def of_run(cls, values: Mapping[str, Any]) -> Self:
+        """Validate the settings that a run was made with, perhaps by an earlier version.
+
+        Raises:
+            ConfigError: as :meth:`parse` does.
+        """
+        return cls.parse({**cls.BEFORE, **values})
+
     @classmethod
     def knobs(cls) -> list[Knob]:
         """Return the fields in the order in which they are declared, base class last."""
@@ -171,6 +182,10 @@ class RunConfig(BaseModel):
         if len(problems) > MAX_PROBLEMS:
             sentences.append(f"{len(problems) - MAX_PROBLEMS:,} more are wrong.")
         return sentences
+
+    def live_values(self) -> dict[str, Any]:
+        """Return those that can be changed while a training runs, by name."""
+        return {knob.name: getattr(self, knob.name) for knob in self.knobs() if knob.live}
 
     def replace(self, **values: Any) -> Self:
         """Return a validated copy with some values changed."""

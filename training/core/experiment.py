@@ -39,7 +39,7 @@ class Experiment:
         self.device = torch.device(device)
         self.total = total
         self.step = 0
-        self.live = {k.name: getattr(config, k.name) for k in config.knobs() if k.live}
+        self.live = config.live_values()
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(getattr(config, "seed", 0))
         self.model: torch.nn.Module
@@ -112,7 +112,7 @@ class Experiment:
     def load_state_dict(self, state: Mapping) -> None:
         """Take over what ``state_dict`` returned, perhaps on another device."""
         self.step = state["step"]
-        self.live = dict(state["live"])
+        self.live |= state["live"]  # knobs that its version did not know stay as configured
         self.model.load_state_dict(current_weights(state["model"], self.model))
         optimisers = current_names(state["optimisers"])
         for name, optimiser in self.optimisers.items():

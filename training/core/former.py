@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.blocks.image_layers import Flatten
+from models.blocks.layers import AffineCoupling, Split
 from models.flow import Flow
-from models.image_layers import Flatten
-from models.layers import AffineCoupling, Split
 from models.maf import MaskedAutoregressive
 from training.core.config import current_names
 

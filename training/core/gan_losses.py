@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.nn.functional import relu, softplus
 PENALTY = 10.0  # weight of the gradient penalty in the paper
 PLANE_PENALTY = 0.1  # and in its authors' code for 2-D points
 
+Penalty = Literal["none", "wgan-gp", "r1", "r1-r2"]
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -19,18 +22,20 @@ class Loss:
 
     Attributes:
         discriminator: of real scores, fake scores and the amount of label smoothing.
-        generator: of fake scores.
+        generator: of fake scores; if ``paired``, of fake scores minus real ones.
         real: how real, from 0 (fake) to 1 (real), a score says that an example is; where scores
             have no fixed meaning, ``None``.
-        penalised: the discriminator is a critic whose gradient is held near length 1.
+        penalty: on the discriminator's gradient, without which the loss is not what it is.
         about: what to know when choosing it, in a sentence or two.
+        paired: only the difference between the scores of a real and a fake example counts.
     """
 
     discriminator: Callable[[Tensor, Tensor, float], Tensor]
     generator: Callable[[Tensor], Tensor]
     real: Callable[[Tensor], Tensor] | None
-    penalised: bool
+    penalty: Penalty
     about: str
+    paired: bool = False
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
@@ -77,6 +82,11 @@ def _against_critic(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def _pairs(real: Tensor, fake: Tensor, _smoothing: float) -> Tensor:
+    """Discriminator, relativistic pairing: each real example scores above a fake one."""
+    return softplus(fake - real).mean()
+
+
 def _clamped(scores: Tensor) -> Tensor:
     return scores.clamp(0, 1)
 
@@ -90,7 +100,7 @@ LOSSES: dict[str, Loss] = {
         _cross_entropy,
         _non_saturating,
         torch.sigmoid,
-        False,
+        "none",
         "**Non-saturating**: the generator maximises log D(G(z)). Its gradient is largest where "
         "the discriminator is sure that a sample is fake.",
     ),
@@ -98,7 +108,7 @@ LOSSES: dict[str, Loss] = {
         _cross_entropy,
         _saturating,
         torch.sigmoid,
-        False,
+        "none",
         "**Original**: the generator minimises log(1 - D(G(z))), the zero-sum game of the theory. "
         "Its gradient vanishes where the discriminator is sure, so a generator that is behind "
         "stays behind.",
@@ -107,7 +117,7 @@ LOSSES: dict[str, Loss] = {
         _squares,
         _squares_generator,
         _clamped,
-        False,
+        "none",
         "**Least squares**: scores are pulled to 1 for real and 0 for fake. Samples that are far "
         "from the data are pulled harder, even on the right side of the boundary.",
     ),
@@ -115,7 +125,7 @@ LOSSES: dict[str, Loss] = {
         _hinge,
         _against_critic,
         _between,
-        False,
+        "none",
         "**Hinge**: the discriminator stops caring about examples beyond a margin of 1, so it "
         "does not grow sure for its own sake.",
     ),
@@ -123,9 +133,19 @@ LOSSES: dict[str, Loss] = {
         _critic,
         _against_critic,
         None,
-        True,
+        "wgan-gp",
         "**Wasserstein with gradient penalty**: a critic whose slope is held near 1 estimates how "
         "far samples have to travel. It needs several steps of its own for one of the generator.",
+    ),
+    "relativistic": Loss(
+        _pairs,
+        _non_saturating,
+        None,
+        "r1-r2",
+        "**Relativistic pairing** (R3GAN): each fake sample is compared with a real one, and only "
+        "the difference of their scores counts. A generator cannot win by putting all its samples "
+        "on one mode, since real examples of the others stay ahead. It comes with R1 + R2.",
+        paired=True,
     ),
 }
 """By name, the default first.
@@ -140,6 +160,8 @@ References:
     https://arxiv.org/abs/1704.00028
     Improved Techniques for Training GANs (Salimans et al., 2016), section 3.4: one-sided label
     smoothing. https://arxiv.org/abs/1606.03498
+    The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024), equation 2:
+    relativistic pairing. https://arxiv.org/abs/2501.05441
 """
 
 
@@ -163,6 +185,21 @@ def gradient_penalty(
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     # The root of a sum of squares has no gradient at zero.
     return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
+
+
+def slope_at(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the mean squared length of the critic's gradient at examples ``(B, ...)``: a scalar.
+
+    At real examples it is the penalty R1, at fake ones R2. Its gradient reaches the critic's
+    weights.
+
+    References:
+        Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018), equation 9.
+        https://arxiv.org/abs/1801.04406
+    """
+    x = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return slope.flatten(1).square().sum(1).mean()
 
 
 def explained() -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
 from metrics.plane import diversity
+from models.blocks.augmentation import augmented
 from models.gan import GAN
 from training.core.adversarial import (
     PARTS,
@@ -70,6 +71,14 @@ class ImageDuelConfig(DuelConfig, ImageDataConfig):
         live=True,
     )
     veil: float = veil_knob(0.3)
+    augment: Literal["none", "translation-cutout", "colour-translation-cutout"] = knob(
+        "none",
+        label="Augmentation",
+        help="Random changes of all images that the discriminator sees, real and fake, through "
+        "which the generator's gradient flows. With a few hundred images it keeps a discriminator "
+        "from overfitting them; the generator learns the images as they are.",
+        live=True,
+    )
     epochs: int = epochs_knob(25)
     batch: int = knob(
         64,
@@ -118,6 +127,7 @@ class ImageDuel(Duel):
         return signed(images)
 
     def seen(self, x: Tensor) -> Tensor:
+        x = augmented(x, self.live["augment"], self.generator)
         width = self.live["veil"] * (1 - self.step / self.total)
         if not width:
             return x

@@ -19,7 +19,7 @@ from datasets.own_images import (
     read_image_folder,
     read_image_zip,
 )
-from models.image_layers import ImageShape
+from models.blocks.image_layers import ImageShape
 from training.core.config import ConfigError, RunConfig, knob, rate_knob, seed_knob
 from training.core.family import DataKind, Flag
 

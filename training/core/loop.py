@@ -44,10 +44,17 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass
 class Wishes:
-    """What the driver wants of the next step; wishes never change the training itself."""
+    """What the driver wants of the next step; wishes never change the training itself.
+
+    Attributes:
+        snapshot: to be made.
+        losses: to be logged.
+        has: a step whose snapshot the driver has made by itself.
+    """
 
     snapshot: bool = False
     losses: bool = False
+    has: int = -1
 
 
 class Tally:
@@ -117,14 +124,14 @@ def train(
         last = step == experiment.total
         log = (step % log_every == 0 or last or wishes.losses) and not first
         measured = step % measure_every == 0 or last
-        shown = step in milestones or wishes.snapshot or (first and snapshots)
+        wanted = step in milestones or wishes.snapshot or (first and snapshots)
         wishes.snapshot = wishes.losses = False
         return Progress(
             step,
             experiment.total,
             losses=tally.log_means() if log else {},
             metrics=experiment.measure() if measured else {},
-            snapshot=experiment.snapshot() if shown else None,
+            snapshot=experiment.snapshot() if wanted and step != wishes.has else None,
             skipped=experiment.skipped if log else 0,
         )
 

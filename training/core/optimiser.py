@@ -1,4 +1,4 @@
-"""The optimiser: Adam on all parameters as one vector, and the schedule of its rate."""
+"""The optimiser: Adam on all parameters as one vector, its rate, and averages of weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from training.core import collectives
 
 # Devices whose fused kernels skip a step by themselves; on others the host has to ask.
 FUSED = ("cpu", "cuda")
+# Half-life of an average of weights, in fractions of the steps so far, at most: it forgets the
+# first weights soon.
+RISE = 0.05
 
 
 class Optimiser:
@@ -178,3 +181,26 @@ def one_cycle(fraction: float, *, warm_up: float = 0.1, start: float = 0.1) -> f
     if fraction < warm_up:
         return start + (1 - start) * fraction / warm_up
     return 0.5 * (1 + math.cos(math.pi * (fraction - warm_up) / (1 - warm_up)))
+
+
+@torch.no_grad()
+def follow(average: torch.nn.Module, module: torch.nn.Module, half_life: float) -> None:
+    """Move an average of the weights of a module one step further.
+
+    What is no weight, the running statistics of a batch norm say, is copied.
+
+    Args:
+        average: a network like it.
+        module: what is averaged.
+        half_life: steps after which a weight of today counts half; 0: the average is today's.
+
+    References:
+        Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky, 1992).
+        The Unusual Effectiveness of Averaging in GAN Training (Yazici et al., 2018).
+        https://arxiv.org/abs/1806.04498
+    """
+    share = 1 - 0.5 ** (1 / half_life) if half_life else 1.0
+    for mean, weight in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(weight, share)
+    for mean, buffer in zip(average.buffers(), module.buffers(), strict=True):
+        mean.copy_(buffer)

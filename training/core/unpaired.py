@@ -1,25 +1,37 @@
-"""What a CycleGAN training is made of beside its losses: data, pool, order, measurements."""
+"""What a training without pairs is made of beside its losses: data, pool, order, measurements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from datasets.own_pairs import OwnPairs, read_pairs_folder, read_pairs_zip, read_two_folders
-from datasets.pairs import PAIRS, PairSet, download, is_here
+from datasets.pairs import PAIRS, PairSet, download, is_here, load_pairs
 from datasets.rendered.fruits import found_masks, is_kind, overlap
 from metrics.plane import diversity
 from metrics.two_sets import TwoSets, two_sets
 from training.core.config import RunConfig
+from training.core.devices import Lanes, knows_bfloat16
+from training.core.experiment import Experiment, Snapshot
 from training.core.family import DataKind, Flag
 from training.core.images import bytes_of_signed, signed
+from training.core.optimiser import Optimiser
 
 CHUNK = 8  # images at a time where no gradient is needed
+POOL = 50  # images in a pool
+SHOWN = 4  # test images of either set in a snapshot
+MEASURED = 16  # test images of either set behind each measurement but the last, which takes more
+FINAL = 100
+CHANNELS_LAST = {"cpu": False}  # whether images are laid out so, by device, as measured
+WIDE = 32  # width of the generators from which bfloat16 pays on a CPU
+BETAS = (0.5, 0.999)
 
 
 def read(
@@ -196,7 +208,9 @@ def discriminator_loss(discriminator: Module, real: Tensor, fake: Tensor) -> Ten
 Carry = Callable[[Tensor, bool], Tensor]
 
 
-def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
+def compared(
+    pairs: PairSet, count: int, carry: Carry, ways: Sequence[str] = ("ab", "ba")
+) -> dict[str, float]:
     """Measure translations of test images.
 
     For any images: ``cycle_error_a`` and ``_b``, the mean absolute difference between an image and
@@ -214,32 +228,43 @@ def compared(pairs: PairSet, count: int, carry: Carry) -> dict[str, float]:
         pairs: the two sets.
         count: test images of either, at most; the first ones.
         carry: translates images: to B if its second argument is true, else to A.
+        ways: ``"ab"``, ``"ba"`` or both; of one alone nothing comes back, so it has no cycle error.
     """
     found: dict[str, dict[str, float]] = {}
     kinds = pairs.domains if pairs.masks_a is not None else (None, None)
-    sides = (
-        ("a", "ab", pairs.test_a, pairs.test_b, pairs.masks_a, kinds[1]),
-        ("b", "ba", pairs.test_b, pairs.test_a, pairs.masks_b, kinds[0]),
-    )
-    for side, way, images, others, masks, kind in sides:
+    sides = {
+        "ab": (pairs.test_a, pairs.test_b, pairs.masks_a, kinds[1]),
+        "ba": (pairs.test_b, pairs.test_a, pairs.masks_b, kinds[0]),
+    }
+    for way in ways:
+        images, others, masks, kind = sides[way]
         x = images[:count]
         there = torch.cat([carry(part, way == "ab") for part in x.split(CHUNK)])
-        back = torch.cat([carry(part, way == "ba") for part in there.split(CHUNK)])
-        numbers = {
-            f"cycle_error_{side}": float((back.float() - signed(x)).abs().mean() / 2),
+        numbers = {}
+        if len(ways) == 2:
+            back = torch.cat([carry(part, way == "ba") for part in there.split(CHUNK)])
+            error = float((back.float() - signed(x)).abs().mean() / 2)
+            numbers[f"cycle_error_{way[0]}"] = error
+        numbers |= {
             f"likeness_{way}": likeness(signed(x), there),
             f"variety_{way}": diversity(there, signed(others[:count])),
             f"taken_{way}": classifier_of(pairs).taken_for(bytes_of_signed(there), way == "ab"),
         }
         if kind is not None:
-            painted = bytes_of_signed(there).cpu().numpy()
-            inside = masks[:count].numpy()
-            numbers[f"hue_{way}"] = float(is_kind(kind, painted, inside).mean())
-            numbers[f"iou_{way}"] = float(overlap(inside, found_masks(painted)).mean())
+            numbers |= _of_fruits(there, masks[:count].numpy(), kind, way)
         found[way] = numbers
     # One number of either direction after the other.
-    pairs_of_numbers = zip(found["ab"].items(), found["ba"].items(), strict=True)
-    return dict(number for pair in pairs_of_numbers for number in pair)
+    numbers_of_ways = zip(*(found[way].items() for way in ways), strict=True)
+    return dict(number for either in numbers_of_ways for number in either)
+
+
+def _of_fruits(there: Tensor, inside: np.ndarray, kind: str, way: str) -> dict[str, float]:
+    """Return hue of translations ``(n, 3, S, S)`` inside masks, and overlap with these."""
+    painted = bytes_of_signed(there).cpu().numpy()
+    return {
+        f"hue_{way}": float(is_kind(kind, painted, inside).mean()),
+        f"iou_{way}": float(overlap(inside, found_masks(painted)).mean()),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -271,3 +296,134 @@ def likeness(x: Tensor, y: Tensor) -> float:
     x, y = (z - z.mean(1, keepdim=True) for z in (x, y))
     both = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-6)
     return float(both.mean())
+
+
+# -- what both trainings have in common ----------------------------------------------------------
+
+
+class Translation(Experiment):
+    """A training on two sets without pairs. What is lost on the way is up to its subclasses.
+
+    Args:
+        config: its settings, those of CycleGAN.
+        model: its networks, with ``a_to_b``, ``generators`` and ``discriminators``.
+        device: where it trains.
+        own: the user's two sets, if ``config.dataset`` is ``"own"``.
+    """
+
+    WAYS: tuple[str, ...] = ("ab", "ba")  # that it learns to translate
+    SNAPSHOT_PATIENCE = 6.0
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Module,
+        *,
+        device: torch.device | str = "cpu",
+        own: OwnPairs | None = None,
+    ) -> None:
+        pairs: PairSet = load_pairs(config.dataset, config.image_size, own)
+        counts = len(pairs.train_a), len(pairs.train_b)
+        per_epoch = -(-max(counts) // config.batch)
+        super().__init__(config, device, config.epochs * per_epoch)
+        self.landmarks = (per_epoch,)
+        self.pairs = pairs.to(self.device)
+        self.METRICS = tuple(compared(self.pairs, 1, lambda x, _: signed(x), self.WAYS))
+        self.model = model.to(self.device)
+        self.optimisers = self.new_optimisers()
+        self.lanes = Lanes(self.device, 2)
+        self.epochs = [Epochs(n, per_epoch * config.batch, self.device) for n in counts]
+        self.pools = [ImagePool(POOL, self.device) for _ in range(2)]
+        self.mixed = config.precision == "mixed" and gains_by_bfloat16(config, self.device)
+        last = CHANNELS_LAST.get(self.device.type, False)
+        self.layout = torch.channels_last if last else torch.contiguous_format
+
+    def new_optimisers(self) -> dict[str, Optimiser]:
+        """Return what moves the generators, and what moves the discriminators."""
+        # Without a limit on the gradient: as in the paper.
+        return {
+            name: Optimiser(nets, clip=float("inf"), betas=BETAS)
+            for name, nets in (
+                ("generators", self.model.generators),
+                ("discriminators", self.model.discriminators),
+            )
+        }
+
+    def rate_factor(self) -> float:
+        """Return the factor on the learning rate: 1, and at the end a line down to 0."""
+        left = (self.total - self.step) / self.total
+        return min(1.0, left / self.config.decay) if self.config.decay else 1.0
+
+    def batch(self) -> list[Tensor]:
+        """Return the next images of A and of B with values in [-1, 1].
+
+        Shape ``(batch, 3, S, S)`` each.
+        """
+        images = (self.pairs.train_a, self.pairs.train_b)
+        drawn = []
+        for part, epoch in zip(images, self.epochs, strict=True):
+            x = part[epoch.next(self.step, self.config.batch, self.generator)]
+            if self.config.jitter:
+                x = jittered(x, self.generator)
+            drawn.append(signed(x).contiguous(memory_format=self.layout))
+        return drawn
+
+    def precision(self) -> AbstractContextManager:
+        """Return the context in which the networks compute."""
+        if not self.mixed:
+            return nullcontext()
+        # Torch would keep converted weights for all threads; here none is used twice.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def carry(self, images: Tensor, to_b: bool) -> Tensor:
+        """Return uint8 images, or floats in [-1, 1], as the generator to B or to A paints them.
+
+        Shape ``(B, 3, S, S)``, values in [-1, 1].
+        """
+        net = self.model.a_to_b if to_b else self.model.b_to_a
+        x = signed(images) if images.dtype == torch.uint8 else images
+        return net(x.contiguous(memory_format=self.layout))
+
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        """Return translations of the same test images, and what comes back from there."""
+        made = {"ab": self.carry(self.pairs.test_a[:SHOWN], True)}
+        if "ba" in self.WAYS:
+            made["aba"] = self.carry(made["ab"], False)
+            made["ba"] = self.carry(self.pairs.test_b[:SHOWN], False)
+            made["bab"] = self.carry(made["ba"], True)
+        return {name: bytes_of_signed(x).cpu().numpy() for name, x in made.items()}
+
+    def target(self) -> Snapshot:
+        return {
+            "a": self.pairs.test_a[:SHOWN].cpu().numpy(),
+            "b": self.pairs.test_b[:SHOWN].cpu().numpy(),
+            "shape": np.array((3, self.pairs.size, self.pairs.size)),
+            "classes": np.array(self.pairs.domains),
+            **{f"taken_{way}": np.array(two) for way, two in yardsticks(self.pairs, FINAL).items()},
+        }
+
+    @torch.no_grad()
+    def measure(self) -> Mapping[str, float]:
+        """Measure on the first test images of either set: on a few, at the end on up to 100."""
+        count = FINAL if self.step == self.total else MEASURED
+        return compared(self.pairs, count, self.carry, self.WAYS)
+
+    def state_dict(self) -> dict:
+        return {
+            **super().state_dict(),
+            "orders": [epoch.order for epoch in self.epochs],
+            "pools": [pool.state_dict() for pool in self.pools],
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        super().load_state_dict(state)
+        for epoch, order in zip(self.epochs, state["orders"], strict=True):
+            epoch.order = order.to(self.device)
+        for pool, kept in zip(self.pools, state["pools"], strict=True):
+            pool.load_state_dict(kept)
+
+
+def gains_by_bfloat16(config: RunConfig, device: torch.device) -> bool:
+    """Return whether a device is faster in bfloat16: measured on a CPU, from some width on."""
+    return knows_bfloat16(device) and (device.type != "cpu" or config.width >= WIDE)

@@ -15,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from datasets.plane import OWN
 from figures.images import curves_report, telling
+from lab.code.notebook import notebook_of, python_of
 from lab.store import Run
 from lab.view import View
 from ui.common.lab import lab
@@ -35,6 +36,8 @@ MIME = {
     "pdf": "application/pdf",
     "csv": "text/csv",
     "zip": "application/zip",
+    "py": "text/x-python",
+    "ipynb": "application/x-ipynb+json",
 }
 
 # Ending of the file to its name on the button and what makes it from a run and a theme.
@@ -66,6 +69,8 @@ def take_away(view: View, files: Files) -> None:
         ("curves.pdf", "Curves (PDF)", partial(_curves, run)),
         ("csv", "Metrics (CSV)", (run.path / "metrics.csv").read_bytes),
         ("safetensors", "Weights (safetensors)", run.weights.file),
+        ("py", "Code (Python)", partial(python_of, run)),
+        ("ipynb", "Notebook (ipynb)", partial(notebook_of, run)),
         ("zip", "The whole run (zip)", run.zipped),
     ]
     for i, (ending, label, data) in enumerate(buttons):

@@ -19,10 +19,10 @@ from lab.store import Run
 from registry import FAMILIES, Family
 from training.core.config import MAX_PROBLEMS, ConfigError, Knob, RunConfig, current_names
 from ui.common.plain import plain, refuse
-from ui.common.run_words import adopt_run
+from ui.common.run_words import adopt_run, shown_run
 from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 
-NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional"}
+NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional", "residual": "Residual"}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
 KEPT_AS = {
     OwnData: OWN_KEY,
@@ -139,7 +139,7 @@ _TRACKING = re.compile(r"utm_\w+|\w*clid|mc_[ce]id|_ga|_gl|igshid|ref(errer|_src
 def _asked() -> dict[str, str]:
     """Return the settings that the address of the page names, by their names of today."""
     given = {k: v for k, v in st.query_params.items() if not _TRACKING.fullmatch(k)}
-    return current_names({k: v for k, v in given.items() if k not in ("run", "on")})
+    return current_names({k: v for k, v in given.items() if k not in ("run", "on", "exercise")})
 
 
 def address_is_new() -> bool:
@@ -168,9 +168,16 @@ def _adopt_run(family: Family) -> RunConfig | None:
         st.session_state.setdefault(f"{family.stem}.problems", []).append(problem)
         return None
     if run is None:
-        return None
+        return _shipped_config(family)
     _bring_data(run)
     return run.config
+
+
+def _shipped_config(family: Family) -> RunConfig | None:
+    """Return the settings of the shipped run, where an exercise is about that one."""
+    view, is_shipped = shown_run(family)
+    asked = "exercise" in st.query_params and view is not None and is_shipped
+    return view.run.config if asked else None
 
 
 def _fill_from_url(family: Family, knobs: list[Knob], used: RunConfig | None) -> None:
@@ -206,6 +213,8 @@ def _write_url(family: Family, config: RunConfig) -> None:
     }
     if family.page != family.stem:
         wanted["on"] = family.stem
+    if exercise := st.session_state.get(f"{family.stem}.exercise"):
+        wanted["exercise"] = exercise
     if run := st.session_state.get(f"{family.stem}.run"):
         wanted["run"] = st.session_state[f"{family.stem}.written"] = run
     if st.query_params.to_dict() != wanted:

@@ -18,6 +18,7 @@ from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
+from ui.common.curves import pin_button
 from ui.common.data import data_title
 from ui.common.form import choice_label, knob_widget, url_problems, use_settings_of
 from ui.common.history import POLL
@@ -222,6 +223,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
             icon=":material/tune:",
             key=f"{family.stem}.take_over",
         )
+        pin_button(view, f"{family.stem}.pin")
 
 
 def _phase(view: View) -> str:

@@ -35,11 +35,18 @@ STATE_WORDS = {
 def shown_run(family: Family) -> tuple[View | None, bool]:
     """Return the run that a family's page shows, and whether it ships with the lab.
 
-    Without a run of the visitor's own, the shipped one is shown.
+    Without a run of the visitor's own, the shipped one is shown, or none on a page that is bare.
     """
     run_id = st.session_state.get(f"{family.stem}.run")
     view = lab().view(run_id) if run_id else None
-    return (view, False) if view is not None else (_shipped(family.stem), True)
+    if view is not None:
+        return view, False
+    return (None if st.session_state.get(f"{family.stem}.bare") else shipped(family.stem)), True
+
+
+def bare(stem: str, yes: bool) -> None:
+    """Have the page of a family show only runs of the visitor's own, or not any more."""
+    st.session_state[f"{stem}.bare"] = yes
 
 
 def latest_run(family: Family) -> View | None:
@@ -77,7 +84,8 @@ def show(family: Family, run_id: str | None) -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _shipped(stem: str) -> View | None:
+def shipped(stem: str) -> View | None:
+    """Return the run of a family that ships with the lab, if there is one."""
     run = Run(ASSETS / "runs" / stem)
     return view_of(run) if (run.path / "config.json").exists() else None
 
@@ -150,7 +158,9 @@ def owner_words(view: View) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    """Return seconds as ``"0.4 s"``, ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    if 0 < seconds < 0.95:
+        return f"{max(seconds, 0.1):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"

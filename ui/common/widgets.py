@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 KEPT = {"persist_state": "session"}
 HIDDEN = {"label_visibility": "collapsed"}
+PART = "wanted.part"  # of a bench: what another part of the page asks for
 
 
 def choice(
@@ -32,6 +33,8 @@ def choice(
 
 def choose_part(bench, what: str, parts: Mapping[str, Callable], key: str = "") -> None:
     """Let the visitor choose one of some parts of a bench, and draw only that."""
+    if (wanted := st.session_state.pop(PART, None)) in parts:
+        st.session_state[bench.key(key or what)] = wanted
     parts[choice(what, list(parts), bench.key(key or what), **HIDDEN)](bench)
 
 

@@ -33,7 +33,7 @@ def see_inside(view: View, version: float) -> None:
     left, right = st.columns(2)
     of_b = choice(
         "Ask the discriminator of",
-        [False, True],
+        [False, True] if len(found.ways) == 2 else [True],
         found.key("discriminator"),
         right,
         True,
@@ -41,7 +41,7 @@ def see_inside(view: View, version: float) -> None:
     )
     kind = choice(
         "It is shown",
-        KINDS,
+        KINDS[: len(found.ways) + 1],
         found.key("shown"),
         left,
         KINDS[1],
@@ -65,7 +65,7 @@ def _patches(found: Translator, image: np.ndarray, scores: np.ndarray) -> None:
     controls = st.columns(2)
     row = _place(controls[0], "Row of the verdict", height, found.key(f"row.{height}"))
     column = _place(controls[1], "Column of the verdict", width, found.key(f"column.{width}"))
-    reach = [receptive_field(found.model.discriminator_a, place) for place in (row, column)]
+    reach = [receptive_field(found.model.discriminator_b, place) for place in (row, column)]
     drawn = found.painted(_images, image, row, column, scores, reach)
     size = image.shape[1]
     inside = [min(last, size - 1) - max(first, 0) + 1 for first, last in reach]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import streamlit as st
@@ -11,7 +11,7 @@ from PIL import Image
 from figures.cyclegan_figures import triptych
 from figures.image_figures import film_of_images, labelled_rows, lecture_scale
 from figures.images import png
-from lab.store import Run
+from lab.store import Run, RunError
 from lab.view import View
 from metrics.cyclegan_health import translation_health
 from ui.common.cached import painted
@@ -31,6 +31,11 @@ LOSSES = {
     "cycle": ("cycle_a", "cycle_b", "{a} and back", "{b} and back"),
     "identity": ("identity_a", "identity_b", "{a}", "{b}"),
 }
+ONE_WAY = {
+    "adversarial": ("adversarial_ab", "{a} to {b}"),
+    "discriminator": ("discriminator_b", "of {b}"),
+    "contrast": ("contrast_a", "contrast_b", "{a} as {b}", "{b} left alone"),
+}
 SHORT = 12  # letters of a name where there is little room
 
 
@@ -40,9 +45,12 @@ def draw_cyclegan(moment: Moment) -> None:
     view, step = moment.view, moment.step
     names = [str(name) for name in moment.target["classes"]]
     for place, way, first, second in zip(st.columns(2), WAYS, names, names[::-1], strict=True):
-        title = f"{first[:1].upper()}{first[1:]} to {second} and back"
+        if way not in moment.snapshot:
+            continue
+        back = " and back" if WAYS[way][1] in moment.snapshot else ""
+        title = f"{first[:1].upper()}{first[1:]} to {second}{back}"
         words = f"**{plain(title)}**, test images, step {step:,}"
-        alt = f"From {first} to {second} and back at step {step}"
+        alt = f"From {first} to {second}{back} at step {step}"
         show_image(place, moment.painted(_triptych_png, way), alt, words)
     history_slider(moment)
     left, right = st.columns([1, 1])
@@ -65,45 +73,57 @@ def draw_cyclegan(moment: Moment) -> None:
 
 def _numbers(moment: Moment, names: list[str]) -> None:
     view = moment.view
-    last = last_with(view.rows, "cycle_error_a")
+    last = last_with(view.rows, "likeness_ab")
     if last is None:
         return
-    error = (last["cycle_error_a"] + last["cycle_error_b"]) / 2
     places = st.columns(3)
-    places[0].metric(
-        "Cycle error",
-        f"{error:.1%}",
-        help="Mean absolute difference between test images and what comes back, as a fraction of "
-        f"the range of grey levels; both ways, at step {last['step']:,}.",
-    )
+    if "cycle_error_a" in last:
+        error = (last["cycle_error_a"] + last["cycle_error_b"]) / 2
+        places[0].metric(
+            "Cycle error",
+            f"{error:.1%}",
+            help="Mean absolute difference between test images and what comes back, as a fraction "
+            f"of the range of grey levels; both ways, at step {last['step']:,}.",
+        )
     if "hue_ab" in last:
-        hue = min(last["hue_ab"], last["hue_ba"])
-        iou = min(last["iou_ab"], last["iou_ba"])
-        places[1].metric(
-            "Other hue",
-            f"{hue:.0%}",
-            help="Fraction of translated test images whose mean hue inside the input's mask is the "
-            f"other fruit's: above 15 degrees an orange, below an apple. {names[0].capitalize()} "
-            f"to {names[1]} {last['hue_ab']:.0%}, back {last['hue_ba']:.0%}; the smaller is shown. "
-            "On 16 of each while it trains, on 100 at the end.",
-        )
-        places[2].metric(
-            "Shape (IoU)",
-            f"{iou:.2f}",
-            help="Overlap of the input's mask and of where its translation shows a fruit, by "
-            f"colour. There {last['iou_ab']:.3f}, back {last['iou_ba']:.3f}; the smaller is shown. "
-            "Of an image that is not translated at all it is 0.98: colour finds no highlights.",
-        )
+        _of_fruits(last, names, places[1:])
     else:
         pace(moment, places[1], "pairs")
 
 
+def _of_fruits(last: Mapping[str, float], names: list[str], places: list) -> None:
+    """Draw hue and shape, of which the smaller counts where there are two directions."""
+    hues, shapes = (
+        [last[f"{name}_{way}"] for way in WAYS if f"{name}_{way}" in last]
+        for name in ("hue", "iou")
+    )
+    smaller = "; the smaller is shown" if len(hues) > 1 else ""
+    there = f"{names[0].capitalize()} to {names[1]}"
+    places[0].metric(
+        "Other hue",
+        f"{min(hues):.0%}",
+        help="Fraction of translated test images whose mean hue inside the input's mask is the "
+        f"other fruit's: above 15 degrees an orange, below an apple. {there} "
+        f"{', back '.join(f'{hue:.0%}' for hue in hues)}{smaller}. On 16 of each while it trains, "
+        "on 100 at the end.",
+    )
+    places[1].metric(
+        "Shape (IoU)",
+        f"{min(shapes):.2f}",
+        help="Overlap of the input's mask and of where its translation shows a fruit, by colour. "
+        f"There {', back '.join(f'{shape:.3f}' for shape in shapes)}{smaller}. Of an image that is "
+        "not translated at all it is 0.98: colour finds no highlights.",
+    )
+
+
 def _curves(moment: Moment, names: Sequence[str]) -> None:
     a, b = map(_short, names)
-    for place, (kind, (of_a, of_b, *words)) in zip(st.columns(4), LOSSES.items(), strict=True):
-        first, second = (word.format(a=a, b=b) for word in words)
+    losses = LOSSES if moment.run.config.tie == "cycle" else ONE_WAY
+    for place, (kind, columns) in zip(st.columns(4), losses.items(), strict=False):
+        half = len(columns) // 2
+        words = [word.format(a=a, b=b) for word in columns[half:]]
         alt = f"The {kind} losses over the training"
-        lines = {of_a: first, of_b: second}
+        lines = dict(zip(columns[:half], words, strict=True))
         draw_curves(moment, place, kind, lines, f"{kind} loss", alt, dots=False, height=200)
 
 
@@ -127,21 +147,27 @@ def _steps_of_the_sheet(view: View) -> list[int]:
     return [*steps[:1], *first, *later]
 
 
+def _both(frame: Arrays) -> np.ndarray:
+    """Return the translations of a snapshot in all directions, ``(n, 3, S, S)``."""
+    return np.concatenate([frame[way] for way in WAYS if way in frame])
+
+
 def _triptych_png(moment: Moment, way: str) -> bytes:
     return png(_triptych(way, moment.snapshot, moment.target, moment.shade, width=SHEET))
 
 
 def _triptych(way: str, snapshot: Arrays, target: Arrays, shade: str, **size: int) -> Image.Image:
     start, back = WAYS[way]
-    images = target[start], snapshot[way], snapshot[back]
+    images = [target[start], *(snapshot[name] for name in (way, back) if name in snapshot)]
     names = [_short(str(name)) for name in target["classes"]]
     first, second = names if way == "ab" else names[::-1]
-    return triptych(images, (first, f"as {second}", "and back"), shade, **size)
+    rows = (first, f"as {second}", "and back")[: len(images)]
+    return triptych(images, rows, shade, **size)
 
 
 def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes:
     frames = [run.snapshots.load(step) for step in steps]
-    rows = [np.concatenate([frame["ab"], frame["ba"]]) for frame in frames]
+    rows = [_both(frame) for frame in frames]
     labels = ["epoch 1" if step == epoch else f"step {step:,}" for step in steps]
     return png(labelled_rows(np.concatenate(rows), len(rows[0]), labels, shade, width=1100))
 
@@ -152,12 +178,12 @@ def _growth_png(run: Run, steps: Sequence[int], shade: str, epoch: int) -> bytes
 def film_of(run: Run, shade: str) -> bytes:
     """Return the training of a run as a GIF, from the snapshots in its folder."""
     target = run.snapshots.target()
-    real = np.concatenate([target["a"], target["b"]])
+    sides = [target[start] for way, (start, _) in WAYS.items() if way in last_snapshot(run)]
+    real = np.concatenate(sides)
 
     def frames():
         for step in run.snapshots.steps():
-            snapshot = run.snapshots.load(step)
-            yield step, np.concatenate([snapshot["ab"], snapshot["ba"]])
+            yield step, _both(run.snapshots.load(step))
 
     return film_of_images(frames(), real, len(target["a"]), shade)
 
@@ -168,6 +194,8 @@ def sheet_of(way: str):
     def make(run: Run, shade: str) -> bytes:
         target = run.snapshots.target()
         images = target[WAYS[way][0]]
+        if way not in last_snapshot(run):
+            raise RunError("This run translates in one direction only.")
         scale = lecture_scale((3 * len(images), *images.shape[1:]), len(images))
         return png(_triptych(way, last_snapshot(run), target, shade, scale=scale))
 

@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from lab.view import View
+from models.cut import CUT
 from models.cyclegan import CycleGAN
 from training.core.images import bytes_of_signed, signed
 from ui.common.page import theme
@@ -28,7 +29,7 @@ class Translator(Bench):
         real: test images of A and of B, uint8, each ``(n, 3, S, S)``.
     """
 
-    model: CycleGAN
+    model: CycleGAN | CUT
     domains: tuple[str, str]
     real: tuple[np.ndarray, np.ndarray]
 
@@ -38,6 +39,11 @@ class Translator(Bench):
     def size(self) -> int:
         """Pixels per side of the images that it was trained on."""
         return self.real[0].shape[-1]
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The directions that there is a generator for: ``"ab"``, and ``"ba"`` of a cycle."""
+        return ("ab", "ba") if isinstance(self.model, CycleGAN) else ("ab",)
 
     @torch.no_grad()
     def carry(self, image: np.ndarray, to_b: bool) -> np.ndarray:

@@ -46,7 +46,8 @@ def translate(view: View, version: float) -> None:
         return
     ways = [True, False] if chosen.side <= 0 else [False, True]
     for to_b in ways:
-        _one_way(found, chosen, to_b)
+        if ("ab" if to_b else "ba") in found.ways:
+            _one_way(found, chosen, to_b)
     st.caption(
         "Difference: how far the translation is from the image, in percent of the range of grey "
         f"levels, the mean over red, green and blue; {LIMIT:.0%} and more have the last colour. "
@@ -115,12 +116,12 @@ def _test_image(found: Translator, where) -> Chosen:
 
 def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
     start, end = found.domains if to_b else found.domains[::-1]
-    drawn, there, apart, back = found.painted(_images, chosen.image, to_b, words="Translating")
+    drawn, there, apart, off = found.painted(_images, chosen.image, to_b, words="Translating")
     words = (
         f"**{plain(chosen.name)}**",
         f"**As {plain(end)}**",
         f"**What changed**: {apart:.1%} on average",
-        f"**And back**, as {plain(start)}: {back:.1%} off",
+        f"**And back**, as {plain(start)}: {off:.1%} off" if off is not None else "",
     )
     alts = (
         "The image to translate",
@@ -128,7 +129,7 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
         f"What changed on the way to {end}",
         f"The image as {end}, and back",
     )
-    for place, image, caption, alt in zip(st.columns(4), drawn, words, alts, strict=True):
+    for place, image, caption, alt in zip(st.columns(4), drawn, words, alts, strict=False):
         show_image(place, image, alt, caption)
     stem = chosen.name.rpartition(".")[0] or chosen.name
     download(
@@ -142,12 +143,17 @@ def _one_way(found: Translator, chosen: Chosen, to_b: bool) -> None:
 
 def _images(
     found: Translator, image: np.ndarray, to_b: bool
-) -> tuple[list[bytes], bytes, float, float]:
-    """Return four images, the translation in its own size, and two mean differences."""
-    there = found.carry(image, to_b)
-    back = found.carry(there, not to_b)
+) -> tuple[list[bytes], bytes, float, float | None]:
+    """Return images, the translation in its own size, and two mean differences.
+
+    Without a second generator nothing comes back: then the last is missing, image and number.
+    """
+    there, off = found.carry(image, to_b), None
     apart = difference(image, there)
-    drawn = [shown(image), shown(there), heat(apart, LIMIT, found.shade), shown(back)]
+    drawn = [shown(image), shown(there), heat(apart, LIMIT, found.shade)]
     own_size = png(shown(there, there.shape[1]))
-    off = float(difference(image, back).mean())
+    if len(found.ways) == 2:
+        back = found.carry(there, not to_b)
+        drawn.append(shown(back))
+        off = float(difference(image, back).mean())
     return [png(one) for one in drawn], own_size, float(apart.mean()), off

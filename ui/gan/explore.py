@@ -14,7 +14,7 @@ from figures.image_figures import labelled_rows, tile
 from figures.images import LECTURE, gif, png
 from lab.view import View
 from ui.common.widgets import KEPT, choice, choose_part, download
-from ui.gan.model import Studio, at_studio, real_images
+from ui.gan.model import Studio, at_studio, choose_average, real_images
 from ui.gan.own import show_own
 from ui.image_flows.desk import sheet
 from ui.image_flows.nearest import (
@@ -74,15 +74,16 @@ def _sample(studio: Studio) -> None:
             "above, from where the generator never was.",
         )
         first = _number(studio, "Number of the first sample", 0, st)
+        averaged = choose_average(studio.model, studio.key("average"))
     with shown:
         words = f"Samples {first:,} to {first + 59:,}. Each number stands for the same latents "
         words += "whatever the weights; the parts beside this one take it."
-        sheet(studio.painted(_samples_png, first, spread), "Samples", words)
+        sheet(studio.painted(_samples_png, first, spread, averaged), "Samples", words)
 
 
-def _samples_png(studio: Studio, first: int, spread: float) -> bytes:
+def _samples_png(studio: Studio, first: int, spread: float, averaged: bool) -> bytes:
     z = spread * studio.latents(list(range(first, first + 60)))
-    return png(tile(studio.paint(z), 10, studio.shade))
+    return png(tile(studio.paint(z, averaged), 10, studio.shade))
 
 
 # -- interpolate ---------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ LIGHTS = {
     "won": (":red-badge[:material/gavel: {discriminator} has won]", st.warning),
     "collapse": (":red-badge[:material/filter_center_focus: {collapse}]", st.warning),
     "oscillation": (":orange-badge[:material/sync: Oscillation]", st.warning),
+    "silent": (":red-badge[:material/voice_over_off: Posterior collapse]", st.warning),
+    "asleep": (":orange-badge[:material/bedtime: Units asleep]", st.warning),
+    "awake": (":green-badge[:material/wb_sunny: Units awake]", st.info),
     "inversion": (":orange-badge[:material/invert_colors: Colours inverted]", st.warning),
 }
 

@@ -6,12 +6,12 @@ import streamlit as st
 
 from training.core.image_flow import COLUMNS
 from ui.common.curves import draw_curves, pace
-from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.gan.explore import explore
 from ui.gan.health import samples_of, show_look
 from ui.gan.plane import draw_losses, show_beliefs, show_health, show_loss
 from ui.gan.quality import checks
+from ui.guide.family_page import Parts
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of
 

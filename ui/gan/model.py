@@ -17,7 +17,10 @@ from training.core.image_flow import CHUNK
 from training.core.image_gan import shown
 from ui.common.page import theme
 from ui.common.trained import Bench, trained_model
+from ui.common.widgets import KEPT
 from ui.image_flows.model import images_of
+
+WITHOUT = "without the average"  # what comes of the generator's weights of the last step
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,30 @@ class Studio(Bench):
         seeds = [torch.Generator().manual_seed(number) for number in numbers]
         return torch.cat([self.model.draw(1, seed) for seed in seeds])
 
-    def paint(self, latents: Tensor) -> np.ndarray:
-        """Return the images that latents stand for, as bytes ``(n, C, H, W)``."""
-        parts = [shown(self.model(z), self.inner) for z in latents.split(CHUNK)]
+    def paint(self, latents: Tensor, averaged: bool = True) -> np.ndarray:
+        """Return the images that latents stand for, as bytes ``(n, C, H, W)``.
+
+        Args:
+            latents: ``(n, latent)``.
+            averaged: by the average of the generator's weights, if there is one.
+        """
+        maker = self.model if averaged else self.model.generator
+        parts = [shown(maker(z), self.inner) for z in latents.split(CHUNK)]
         return np.concatenate(parts)
+
+
+def choose_average(model: GAN, key: str) -> bool:
+    """Let the visitor look past the average of a generator's weights, if it has one."""
+    if model.average is None:
+        return True
+    return st.toggle(
+        "Average of the weights (EMA)",
+        True,
+        key=key,
+        **KEPT,
+        help="Samples come from a moving average of the generator's weights. Off: from the weights "
+        "of the last step, which still swing with the duel. The latents are the same.",
+    )
 
 
 def at_studio(view: View, version: float) -> Studio:

@@ -19,13 +19,15 @@ from metrics.samples import Look
 from training.core.gan_losses import LOSSES
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
-from ui.common.family_page import Parts
 from ui.common.history import Arrays, Moment, last_snapshot, live
 from ui.common.page import theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_experiment
 from ui.gan.health import samples_of, show_light, show_look
 from ui.gan.inside import HALF, belief_of, loss_of, see_inside
+from ui.gan.losses import losses
+from ui.gan.model import WITHOUT, choose_average
+from ui.guide.family_page import Parts
 from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,
@@ -203,7 +205,9 @@ def explore(view: View, version: float) -> None:
             help="1 is what it was trained with. Below, samples come from the middle of the latent "
             "plane; above, from where the generator never was.",
         )
-    x = experiment.model(spread * experiment.model.draw(count, generator))
+        averaged = choose_average(experiment.model, f"{view.run.id}.average")
+    maker = experiment.model if averaged else experiment.model.generator
+    x = maker(spread * experiment.model.draw(count, generator))
     box, words = experiment.window, f"**{count:,} samples**"
     show_points(shown, x, box, "model", shade, "Samples", words)
     others = experiment.plane.held_out(count, generator)[:count]
@@ -242,13 +246,13 @@ def _measured(run: Run, version: float) -> tuple[dict[str, dict[str, float]], np
     """Return scores by who made the samples, and the fraction of the samples at each mode."""
     experiment, truth = trained_experiment(run, version), truth_of(run)
     fresh = torch.Generator().manual_seed(6)
-    x = experiment.model(experiment.model.draw(SAMPLES, fresh))
-    trivial = torch.randn(SAMPLES, 2, generator=fresh)
-    found = {
-        "this generator": _named(truth.score(x)),
-        "a trivial one": _named(truth.score(trivial)),
-        "a perfect one": dict(floor_of(run)),
-    }
+    z = experiment.model.draw(SAMPLES, fresh)
+    x, trivial = experiment.model(z), torch.randn(SAMPLES, 2, generator=fresh)
+    found = {"this generator": _named(truth.score(x))}
+    if experiment.model.average is not None:
+        found[WITHOUT] = _named(truth.score(experiment.model.generator(z)))
+    found["a trivial one"] = _named(truth.score(trivial))
+    found["a perfect one"] = dict(floor_of(run))
     if truth.mixture is None:
         return found, None
     modes = truth.modes_of(x)
@@ -275,7 +279,12 @@ def figure_of(run: Run, _shade: str) -> bytes:
 DUEL = Parts(
     data=own_or_drawn,
     draw=draw_duel,
-    sections={"See inside": see_inside, "Explore": explore, "Check": checks},
+    sections={
+        "See inside": see_inside,
+        "Explore": explore,
+        "Check": checks,
+        "Losses": losses,
+    },
     files={
         "gif": ("Film of the training (GIF)", film_of),
         "png": ("Figure, 200 dpi (PNG)", figure_of),

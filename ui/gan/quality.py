@@ -29,7 +29,7 @@ from lab.view import View
 from paths import ROOT
 from ui.common.cached import kept
 from ui.common.plain import markdown
-from ui.gan.model import Studio, at_studio, real_images
+from ui.gan.model import WITHOUT, Studio, at_studio, real_images
 
 
 def checks(view: View, version: float) -> None:
@@ -54,7 +54,7 @@ def checks(view: View, version: float) -> None:
 
 
 def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
-    ours, real, noise, right = kept(
+    found, right = kept(
         _measured,
         (studio.run.id, studio.version),
         studio,
@@ -65,38 +65,47 @@ def _report(studio: Studio, images: ImageSet, classifier: Classifier) -> None:
     rows = (
         (
             "Fréchet distance to test images, in a small classifier's features",
-            *(f"{found.distance:.1f}" for found in (ours, real, noise)),
+            *(f"{each.distance:.1f}" for each in found.values()),
         ),
         (
             f"Fraction of whose class it is sure (above {SURE:.0%})",
-            *(f"{found.sure:.1%}" for found in (ours, real, noise)),
+            *(f"{each.sure:.1%}" for each in found.values()),
         ),
         (
             f"Classes that they amount to, of {len(images.classes)}",
-            *(f"{found.spread:.1f}" for found in (ours, real, noise)),
+            *(f"{each.spread:.1f}" for each in found.values()),
         ),
     )
-    st.markdown(markdown(("", "samples", "real training images", "noise"), rows))
+    st.markdown(markdown(("", *found), rows))
     st.caption(
         f"{COMPARED:,} samples, at most as many images of each kind; the classifier was trained on "
         f"the same {len(images.train):,} images and gets {right:.1%} of the test images right. "
         "This is not the FID, whose features come from another network: the two do not compare, "
         "nor do values of different data sets. Real training images are the floor."
     )
-    fractions = {"samples": ours.classes.numpy(), "real images": real.classes.numpy()}
+    real = found["real training images"].classes
+    fractions = {"samples": found["samples"].classes.numpy(), "real images": real.numpy()}
     chart = class_fractions(images.classes, fractions, studio.shade)
     st.vega_lite_chart(*chart, key=studio.key("classes"), alt="Fraction of each class")
 
 
 def _measured(
     studio: Studio, images: ImageSet, classifier: Classifier
-) -> tuple[Quality, Quality, Quality, float]:
-    eval_generator = torch.Generator().manual_seed(8)
-    z = studio.model.draw(COMPARED, eval_generator)
-    x = torch.from_numpy(np.ascontiguousarray(studio.paint(z)))
-    ours = compare(classifier, x, some(images.test, COMPARED))
+) -> tuple[dict[str, Quality], float]:
+    """Return what a classifier finds by whose images they are, and how often it is right."""
+    z = studio.model.draw(COMPARED, torch.Generator().manual_seed(8))
+    test = some(images.test, COMPARED)
+
+    def of_samples(averaged: bool) -> Quality:
+        x = np.ascontiguousarray(studio.paint(z, averaged))
+        return compare(classifier, torch.from_numpy(x), test)
+
+    found = {"samples": of_samples(True)}
+    if studio.model.average is not None:
+        found[WITHOUT] = of_samples(False)
     real, noise = yardsticks(classifier, images, COMPARED)
-    return ours, real, noise, accuracy(classifier, images)
+    found |= {"real training images": real, "noise": noise}
+    return found, accuracy(classifier, images)
 
 
 def _offer(studio: Studio, images: ImageSet, path: Path, why: str) -> None:

@@ -17,10 +17,10 @@ from training.core.config import RunConfig
 from training.core.image_flow import COLUMNS, TEMPERATURE
 from ui.common.curves import draw_curves, last_with, pace
 from ui.common.data import offer, preview
-from ui.common.family_page import Parts
 from ui.common.history import Moment, history_slider, live
 from ui.common.plain import counted, plain, refuse
 from ui.common.uploads import Upload, read_apart, read_once, take
+from ui.guide.family_page import Parts
 from ui.image_flows.checks import checks
 from ui.image_flows.explore import explore
 from ui.image_flows.sheets import draw_growth, draw_real, draw_samples, film_of, sheet_of

@@ -10,7 +10,7 @@ from PIL import Image
 from datasets.images import load_images
 from figures.images import png
 from figures.palette import palette, rgb
-from models.image_layers import Squeeze
+from models.blocks.image_layers import Squeeze
 from ui.common.page import show_image, theme
 
 KINDS = {"Checkerboard": True, "Channels, after a squeeze": False}

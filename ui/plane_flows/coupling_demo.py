@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from figures.images import hues, warp_svg
-from models.layers import AdditiveCoupling, AffineCoupling, Coupling
+from models.blocks.layers import AdditiveCoupling, AffineCoupling, Coupling
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT
 from ui.plane_flows.inside import grid_lines

@@ -13,8 +13,8 @@ from torch import Tensor
 from figures.images import categories
 from lab.store import Run
 from lab.view import View
+from models.blocks.layers import Coupling
 from models.flow import Flow
-from models.layers import Coupling
 from training.core.plane_flow import grid_points
 from ui.common.cached import kept, painted
 from ui.common.page import theme

@@ -13,8 +13,8 @@ from figures.images import density_image, film, peak_of, report_figure
 from lab.store import Run
 from ui.common.cached import kept
 from ui.common.curves import draw_curves, last_with
-from ui.common.family_page import Parts
 from ui.common.history import Arrays, Moment, last_snapshot, live
+from ui.guide.family_page import Parts
 from ui.plane_flows.explore import checks, explore
 from ui.plane_flows.inside import see_inside
 from ui.plane_flows.own import own_or_drawn

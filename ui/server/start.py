@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from analysis.exercises import ExerciseError, exercises
 from lab.lab import get_lab
-from lab.rules import RulesError, load_rules
+from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunError
-from lab.telemetry import serve_as_ruled
+from lab.telemetry import faults, serve_as_ruled
 from ui.server.secrets import auth_section, check_secrets
 from ui.server.uploads import Uploads
 
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 WRONG_SETTINGS = 2  # exit status, as that of the command line
 METRICS = "/_stcore/metrics"  # Streamlit's own: sessions, memory, caches
+HEALTH = "/healthz"
 
 
 def open_lab() -> None:
@@ -33,11 +36,17 @@ def open_lab() -> None:
     served and no run of before marked as interrupted.
     """
     try:
-        if load_rules().sign_in:
+        allowed = load_rules()
+        if allowed.sign_in:
             check_secrets()
+        if allowed.exercises:
+            exercises(allowed.exercises)
         get_lab(serve_as_ruled)
     except RulesError as error:
         sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_SETTINGS)
+    except ExerciseError as error:
+        sys.stderr.write(f"The exercises of this class cannot be used. {error}\n")
         sys.exit(WRONG_SETTINGS)
     except RunError as error:  # another lab in this folder, say: pages show it, and try again
         logger.error("%s", error)
@@ -57,12 +66,25 @@ async def life(_: st.App) -> AsyncIterator[None]:
 
 
 def _address() -> str:
-    base = st.get_option("server.baseUrlPath").strip("/")
-    return f"http://{st.get_option('browser.serverAddress')}:{st.get_option('server.port')}/{base}"
+    port = st.get_option("server.port")
+    return f"http://{st.get_option('browser.serverAddress')}:{port}{_base()}/"
+
+
+def _base() -> str:
+    """Return the path below which the lab is reached: empty, or with a slash in front."""
+    path = st.get_option("server.baseUrlPath").strip("/")
+    return f"/{path}" if path else ""
+
+
+def health() -> JSONResponse:
+    """Say whether the lab does its work, for a monitor: 200, or 503 and what is wrong."""
+    found = faults(sys.__dict__.get("_generative_lab"))
+    answer = {"status": "unwell" if found else "ok", "problems": found}
+    return JSONResponse(answer, 503 if found else 200, {"Cache-Control": "no-store"})
 
 
 class Guard:
-    """Marks cookies *Secure* where the lab is reached by TLS, and closes Streamlit's metrics.
+    """Marks cookies *Secure* under TLS, closes Streamlit's metrics, says who may frame a class.
 
     Behind a web server every request comes from this machine, so none can be told by its address.
     """
@@ -72,29 +94,39 @@ class Guard:
         auth = auth_section()
         uri = auth.get("redirect_uri") if isinstance(auth, Mapping) else None
         self.tls = str(uri).startswith("https://")
+        allowed = load_rules()
+        # Who works alone may look at their lab in the window of an editor; a class names its sites.
+        self.frames = frames_of(allowed) if allowed.is_class else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that there is no such page."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif scope["path"].rstrip("/").endswith(METRICS):
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body"})
+            await Response(status_code=404)(scope, receive, send)
+        elif scope["path"] == f"{_base()}{HEALTH}":
+            await health()(scope, receive, send)
         else:
-            await self.app(scope, receive, self._sealed(send) if self._by_tls(scope) else send)
+            await self.app(scope, receive, self._sealed(send, self._by_tls(scope)))
 
     def _by_tls(self, scope: Scope) -> bool:
         forwarded = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
         return self.tls or scope["scheme"] == "https" or forwarded.strip() == b"https"
 
-    @staticmethod
-    def _sealed(send: Send) -> Send:
+    def _sealed(self, send: Send, tls: bool) -> Send:
         async def seal(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [_secure(*header) for header in message["headers"]]
+                headers = [_secure(*header) if tls else header for header in message["headers"]]
+                frames = [(b"content-security-policy", self.frames)] if self.frames else []
+                message["headers"] = [*headers, *frames]
             await send(message)
 
         return seal
+
+
+def frames_of(allowed: Rules) -> bytes:
+    """Return the header that says which sites may show the lab in a frame (CSP level 2)."""
+    return " ".join(["frame-ancestors 'self'", *allowed.frame_sites]).encode()
 
 
 def _secure(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -11,9 +11,11 @@ from figures.image_figures import labelled_rows
 from figures.images import png
 from figures.vae_figures import reach_of, scatter
 from lab.store import Run
+from metrics.vae import latent_health
 from ui.common.curves import draw_curves, last_with, pace
 from ui.common.history import Arrays, Moment, history_slider, last_snapshot, live
 from ui.common.page import show_image
+from ui.gan.health import show_light
 from ui.image_flows.sheets import SHEET, draw_growth, draw_samples
 from ui.stage.component import show_stage
 from ui.stage.encode import encode
@@ -23,7 +25,10 @@ from ui.vae.model import AXES, COMPONENTS, by_class, square
 CURVES = (
     ({"reconstruction": "reconstruction"}, "reconstruction [nats]"),
     ({"kl": "KL"}, "KL [nats]"),
-    ({"loss": "batch", "cost_test": "test, −ELBO"}, "both together [nats]"),
+    (
+        {"loss": "batch", "cost_test": "test, −ELBO", "cost_last": "without the average"},
+        "both together [nats]",
+    ),
 )
 
 
@@ -38,10 +43,26 @@ def draw_vae(moment: Moment) -> None:
     draw_samples(moment, middle)
     with right:
         show_stage(moment.painted(_plane), key=f"{moment.run.id}.plane")
+    _light(moment)
     history_slider(moment)
     if moment.view.rows or moment.view.status.active:  # weights from a file have no past
         _curves(moment)
     draw_growth(moment, 3)
+
+
+def _light(moment: Moment) -> None:
+    view = moment.view
+    if view.rows or view.status.active:
+        show_light(latent_health(view.rows, view.status.total, moment.run.config.latent))
+
+
+def _floor(moment: Moment) -> tuple[float, str] | None:
+    """Return what grey values cost by themselves, where they do; older runs do not tell."""
+    config, target = moment.run.config, moment.target
+    grey = config.likelihood == "bernoulli" and not config.binarised
+    if not grey or "grey_entropy" not in target:
+        return None
+    return float(target["grey_entropy"]), "entropy of the grey values"
 
 
 def _curves(moment: Moment) -> None:
@@ -49,7 +70,9 @@ def _curves(moment: Moment) -> None:
     *places, numbers = st.columns([1.1, 1.1, 1.3, 0.7])
     for place, (names, unit) in zip(places, CURVES, strict=True):
         alt = f"{unit} per image over the training"
-        draw_curves(moment, place, next(iter(names)), names, unit, alt, rows, dots=False)
+        floor = None if "kl" in names else _floor(moment)
+        key, names = next(iter(names)), {k: v for k, v in names.items() if last_with(rows, k)}
+        draw_curves(moment, place, key, names, unit, alt, rows, dots=False, floor=floor)
     with numbers:
         _numbers(moment, last_with(rows, "cost_test"))
     st.caption(
@@ -58,10 +81,17 @@ def _curves(moment: Moment) -> None:
         "reconstruction by more than it costs, so the model buys it. Where the two are worth the "
         "same, the curves level off."
     )
+    if _floor(moment):
+        st.caption(
+            "**The floor** is the entropy of the grey values themselves, each taken as the "
+            "probability of white: no decoder gets below it, however good. Binarised data have "
+            "none."
+        )
 
 
 def _as_costs(row: dict[str, float]) -> dict[str, float]:
-    return {**row, "cost_test": -row["elbo_test"]} if "elbo_test" in row else row
+    costs = {"cost_test": "elbo_test", "cost_last": "elbo_test_last"}
+    return {**row, **{cost: -row[elbo] for cost, elbo in costs.items() if elbo in row}}
 
 
 def _numbers(moment: Moment, last: Mapping[str, float] | None) -> None:

@@ -16,11 +16,11 @@ from models.vae import importance_bound
 from training.vae_plane import LATENT, sample
 from ui.common.cached import kept
 from ui.common.curves import draw_curves
-from ui.common.family_page import Parts
 from ui.common.history import Arrays, Moment, live, tenths
 from ui.common.page import theme
 from ui.common.plain import markdown
 from ui.common.trained import trained_model
+from ui.guide.family_page import Parts
 from ui.plane_flows.own import own_or_drawn
 from ui.plane_flows.points import (
     SHEET,

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from normflows.utils.splines import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
 
 Result = tuple[Tensor, Tensor]
@@ -191,57 +190,6 @@ class AffineCoupling(Coupling):
         shift, raw = parameters.chunk(2, dim=1)
         log_scale = self.bound * torch.tanh(raw)
         return active * log_scale.exp() + shift, log_scale.flatten(1).sum(1)
-
-
-class SplineCoupling(Coupling):
-    """Bend the active half by a monotone rational-quadratic spline with knots set by the other.
-
-    The spline itself is normflows'. Outside ``[-tail, tail]`` the map is the identity.
-
-    Args:
-        conditioner: network with ``(3 * bins - 1)`` outputs per active coordinate: widths, heights,
-            inner slopes.
-        flip: see :class:`Coupling`.
-        bins: pieces of the spline.
-        tail: half the width of the interval that is bent, in standardised units.
-
-    References:
-        Neural Spline Flows (Durkan, Bekasov, Murray, Papamakarios, 2019), equations 4-8.
-        https://arxiv.org/abs/1906.04032
-    """
-
-    def __init__(
-        self, conditioner: nn.Module, *, flip: bool = False, bins: int = 8, tail: float = 4.0
-    ) -> None:
-        super().__init__(conditioner, flip=flip)
-        self.bins = bins
-        self.tail = tail
-
-    def _to_data(self, active: Tensor, parameters: Tensor) -> Result:
-        moved, _ = self._spline(active, parameters, inverse=True)
-        # Where a spline is steepest, rounding makes normflows' log_det of this direction NaN.
-        return moved, -self._spline(moved, parameters, inverse=False)[1]
-
-    def _to_latent(self, active: Tensor, parameters: Tensor) -> Result:
-        return self._spline(active, parameters, inverse=False)
-
-    def _spline(self, active: Tensor, parameters: Tensor, *, inverse: bool) -> Result:
-        parameters = parameters.view(*active.shape, 3 * self.bins - 1)  # (B, D_a, 3 bins - 1)
-        widths, heights, slopes = parameters.split([self.bins, self.bins, self.bins - 1], dim=-1)
-        moved, log_det = unconstrained_rational_quadratic_spline(
-            active,
-            widths,
-            heights,
-            # A raw slope of zero must mean slope one, so that a zero conditioner is the identity.
-            slopes + _SLOPE_ONE,
-            inverse=inverse,
-            tail_bound=self.tail,
-        )
-        return moved, log_det.sum(1)
-
-
-# softplus(_SLOPE_ONE) + normflows' minimal slope 1e-3 = 1
-_SLOPE_ONE = math.log(math.expm1(1 - 1e-3))
 
 
 class DiagonalScale(nn.Module):

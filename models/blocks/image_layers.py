@@ -1,4 +1,4 @@
-"""Invertible layers for images, with the interface of :mod:`models.layers`."""
+"""Invertible layers for images, with the interface of :mod:`models.blocks.layers`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import Result, blank
+from models.blocks.layers import Result, blank
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -248,12 +248,13 @@ BASE_DEPTH = 8
 class ConvNet(nn.Module):
     """Glow's conditioner: 3x3, 1x1 and 3x3 convolutions with ReLU between them.
 
-    It gives ``(shift, raw log-scale)``, as :class:`~models.layers.AffineCoupling` wants them. The
-    last convolution starts at zero, so that its coupling starts as the identity. Adam moves each of
-    its weights by as much whatever its width, so what it gives would move in proportion to that;
-    and as all couplings of a flow first move the same way, the sum of their log-scales, which sits
-    in an exponent, would move in proportion to their number. From ``BASE_WIDTH`` and ``BASE_DEPTH``
-    on, factors take it back. Without them wide or deep flows explode in their first steps.
+    It gives ``(shift, raw log-scale)``, as :class:`~models.blocks.layers.AffineCoupling` wants
+    them. The last convolution starts at zero, so that its coupling starts as the identity. Adam
+    moves each of its weights by as much whatever its width, so what it gives would move in
+    proportion to that; and as all couplings of a flow first move the same way, the sum of their
+    log-scales, which sits in an exponent, would move in proportion to their number. From
+    ``BASE_WIDTH`` and ``BASE_DEPTH`` on, factors take it back. Without them wide or deep flows
+    explode in their first steps.
 
     Args:
         channels: of its input.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison_results import Point
-from figures.arena_figures import colour_of, window
+from figures.arena.figures import colour_of, window
 from figures.charts import Chart, nominal, number, quantity, rule
 from figures.images import contact_sheet, points_image
 from figures.palette import palette

@@ -18,6 +18,7 @@ from ui.common.run_panel import training_panel
 from ui.common.run_words import drawing
 from ui.common.trained import weights_shown
 from ui.common.weights import load_weights
+from ui.guide.strip import accompany
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def family_page(
         feel: draws the part that one can play with, if there is one.
         code: classes and functions to show the source of.
     """
+    accompany(family.stem, parts.sections)
     _lesson(family, feel)
     with st.sidebar:
         st.divider()

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from models.layers import MLP
+from models.blocks.layers import MLP
 
 
 def hidden_degrees(features: int, hidden: int) -> Tensor:

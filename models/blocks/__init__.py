@@ -1,0 +1,1 @@
+"""What models are built of: layers of flows and of networks, masks, priors, augmentation."""
