@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from analysis.maf_decisions import promise
 from analysis.maf_scores import Evaluation
 from datasets.files import write_atomic
-from metrics.anomaly_map import stretched, summed
+from metrics.anomaly_map import combined, stretched
 from training.defects.experiment import DefectExperiment
 
 SAID = "detector.json"  # the name of what the file says of itself
@@ -54,7 +54,7 @@ class Detector(nn.Module):
             defective, shape ``(1,)``.
         """
         raws = self._experiment.raws(image.permute(0, 2, 3, 1))
-        maps = summed(self._references, raws, self._side)
+        maps = combined(self._references, raws, self._side)
         score = self._experiment._scored(raws, maps)
         return score, stretched(maps, self._side, self._window), score > self.threshold
 

@@ -199,21 +199,24 @@ class Scoring:
             found.append(experiment.score_all(some, calibration))
             yield len(some)
         if not found:  # good images to learn from, and none to test on
-            none = [Scores(np.zeros(0, np.float32), np.zeros((0, 1, 1), np.float32))]
+            cells = np.zeros((0, 1, 1), np.float32)
+            none = [Scores(np.zeros(0, np.float32), cells, cells)]
             return calibration, none * (1 + len(calibration.references))
         columns = zip(*found, strict=True)
         return calibration, [_joined(column) for column in columns]
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:
-    return Scores(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("score", "maps")))
+    return Scores(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("score", "maps", "fine"))
+    )
 
 
 def _quality(data: DefectSet, found: Scores, window: int) -> Quality:
     """Return how well scores and coarse maps tell the defects of a set."""
     pixel = overlap = math.nan
     if data.masked:
-        wide = stretched(torch.from_numpy(found.maps), data.size, window).numpy()[data.known]
+        wide = stretched(torch.from_numpy(found.fine), data.size, window).numpy()[data.known]
         pixel = detection.pixel_auroc(wide, data.masks[data.known])
         overlap = detection.aupro(wide, data.masks[data.known])
     area = detection.auroc_interval(found.score, data.defective)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 POWER = 8  # of the mean that makes a spread: close to the largest, which a speck of dust decides
+TOGETHER = 4  # power of the sum in which the maps of two models meet
 SOFT = 0.05  # nats per dimension: keeps a score from dividing by almost nothing
 SOFT_FRACTION = 0.1  # of the mean standard deviation, for the same
 
@@ -32,12 +33,15 @@ class Rule:
         both_ways: less than good images have counts, too.
         spread: what good images decide about the unit: the power mean of :func:`spread`, the
             standard deviation, or nothing: raw maps are compared as they are.
+        fine: standard deviation of the smoothing of maps that tell pixels apart, in cells; they are
+            in the units of raw maps. If it is ``None``, the anomaly maps do that.
     """
 
     sigma: float
     window: int
     both_ways: bool
     spread: Literal["power", "deviation", "none"]
+    fine: float | None = None
 
     def reference(self, raw: Tensor) -> Reference:
         """Return what good images with raw maps ``(N, P, m, m)`` look like."""
@@ -90,6 +94,12 @@ class Reference:
         away = away.abs() if self.rule.both_ways else away
         return away.sum(1) / (self.spread * self.unit)
 
+    def fine_maps(self, raw: Tensor) -> Tensor:
+        """Return maps ``(N, m, m)`` that tell pixels apart, of raw maps ``(N, P, m, m)``."""
+        if self.rule.fine is None:
+            return self.maps(raw)
+        return anomaly_maps(raw, self.mean, self.rule.fine)
+
     def in_units_of(self, held_out: Tensor) -> Reference:
         """Return the same in units of the mean highest place of held-out good images.
 
@@ -114,8 +124,11 @@ class Calibration:
     map_threshold: float
 
 
-def summed(references: Sequence[Reference], raws: Sequence[Tensor], side: int) -> Tensor:
-    """Add up the anomaly maps of several models of the same images.
+def combined(references: Sequence[Reference], raws: Sequence[Tensor], side: int) -> Tensor:
+    """Bring the anomaly maps of several models of the same images together.
+
+    The fourth root of the sum of the fourth powers: one that is far out is enough, and the noise of
+    the others hardly counts.
 
     Args:
         references: of each model.
@@ -123,14 +136,18 @@ def summed(references: Sequence[Reference], raws: Sequence[Tensor], side: int) -
         side: pixels on each side of the images.
 
     Returns:
-        Maps ``(N, m, m)`` on the grid of the last model.
+        Maps ``(N, m, m)`` on the grid of the last model; of one model alone its own.
     """
     *others, (last, raw) = zip(references, raws, strict=False)
     maps = last.maps(raw)
+    if not others:
+        return maps
+    total = maps.clamp_min(0).pow(TOGETHER)
     for one, its in others:
         wide = stretched(one.maps(its), side, one.rule.window)
-        maps = maps + functional.adaptive_avg_pool2d(wide, maps.shape[-2:])
-    return maps
+        coarse = functional.adaptive_avg_pool2d(wide, maps.shape[-2:])
+        total = total + coarse.clamp_min(0).pow(TOGETHER)
+    return total.pow(1 / TOGETHER)
 
 
 def anomaly_maps(raw: Tensor, mean: Tensor, sigma: float) -> Tensor:

@@ -25,7 +25,7 @@ def layout(tmp_path_factory) -> Path:
     return write_capsules(tmp_path_factory.mktemp("set"), 32, train=30, good=3, each=1)
 
 
-@pytest.fixture(scope="module", params=["sum", "gaussian"])
+@pytest.fixture(scope="module", params=["both", "gaussian"])
 def run(request, tmp_path_factory, layout) -> Run:
     path = tmp_path_factory.mktemp(request.param) / "run"
     flags = ["--model", request.param, "--quiet", "--out", str(path), *SMALL]

@@ -28,7 +28,7 @@ from training.defects.flows import NOISE, DefectFlow
 from training.maf import MAFConfig, build
 
 SMALL = {
-    "sum": {"model": "sum", "resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
+    "both": {"model": "both", "resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
     "patches": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "epochs": 3},
     "image": {"model": "image", "image_size": 8, "blocks": 2, "hidden": 32, "epochs": 3},
 }

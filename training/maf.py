@@ -18,12 +18,12 @@ from models.maf import maf
 from training.core.config import RunConfig, knob, rate_knob, seed_knob
 from training.core.family import DataKind, Training
 from training.defects.experiment import DefectExperiment
-from training.defects.flows import FREQUENCIES, PATCHES, PatchFlow, SumFlow, WholeImageFlow
+from training.defects.flows import FREQUENCIES, PATCHES, BothFlow, PatchFlow, WholeImageFlow
 from training.defects.untrained import CELL, POOLED, NearestExperiment, PixelExperiment
 
 # Where the two models start in the form: one knob has one default.
 PRESETS: dict[str, dict[str, object]] = {
-    "sum": {"model": "sum", "blocks": 5, "hidden": 256, "learning_rate": 2e-3},
+    "both": {"model": "both", "blocks": 5, "hidden": 256, "learning_rate": 2e-3},
     "patches": {"model": "patches", "blocks": 5, "hidden": 256, "learning_rate": 2e-3},
     "image": {"model": "image", "blocks": 7, "hidden": 512, "learning_rate": 1e-4},
     "nearest": {"model": "nearest"},
@@ -45,11 +45,11 @@ class MAFConfig(RunConfig):
         "a real set, from a data folder; `own` is a folder or zip of yours.",
         group="Data",
     )
-    model: Literal["sum", "patches", "image", "nearest", "gaussian"] = knob(
+    model: Literal["both", "patches", "image", "nearest", "gaussian"] = knob(
         "patches",
         label="Model",
         help="`patches`: one density of small patches given their place, slid over the image; "
-        "`sum`: its map and that of the nearest good image; `image`: one density of the whole "
+        "`both`: its map and that of the nearest good image; `image`: one density of the whole "
         "small image. Without training: `nearest`, the distance to the nearest good image at each "
         "place, and `gaussian`, mean and standard deviation of each pixel.",
         group="Model",
@@ -198,7 +198,7 @@ def build(
 
 
 KINDS = {
-    "sum": SumFlow,
+    "both": BothFlow,
     "patches": PatchFlow,
     "image": WholeImageFlow,
     "nearest": NearestExperiment,
@@ -219,7 +219,7 @@ def baseline_names(of: DefectExperiment) -> list[str]:
 
     They are scored on the same images, with the same of them held out.
     """
-    known = {of.config.model, "nearest"} if of.config.model == "sum" else {of.config.model}
+    known = {of.config.model, "nearest"} if of.config.model == "both" else {of.config.model}
     return [name for name in UNTRAINED if name not in known]
 
 

@@ -31,10 +31,12 @@ class Scores:
         score: one number per image, higher is more anomalous; nats for whole images, spreads of
             the good ones at the most anomalous place for all others. Shape ``(N,)``.
         maps: where, see :mod:`metrics.anomaly_map`, shape ``(N, S, S)``.
+        fine: what tells pixels apart, of the same shape.
     """
 
     score: np.ndarray
     maps: np.ndarray
+    fine: np.ndarray
 
 
 class DefectExperiment(Experiment):
@@ -134,7 +136,7 @@ class DefectExperiment(Experiment):
         if len(references) > 1:
             pairs = zip(references, held_out, strict=False)
             references = tuple(one.in_units_of(raw) for one, raw in pairs)
-        maps = anomaly_map.summed(references, held_out, self.config.side)
+        maps = anomaly_map.combined(references, held_out, self.config.side)
         scores = self._scored(held_out, maps).cpu().numpy()
         beyond = anomaly_map.highest(maps).quantile(1 - FALSE_ALARMS)
         return Calibration(references, scores, float(beyond))
@@ -150,9 +152,12 @@ class DefectExperiment(Experiment):
     def score(self, images: np.ndarray, calibration: Calibration) -> Scores:
         """Score images ``(N, 3, S, S)``, uint8, of the side that the config names."""
         found, *_ = self.score_all(images, calibration)
-        cells, window = torch.from_numpy(found.maps), self.rules[-1].window
-        wide = anomaly_map.stretched(cells, self.config.side, window)
-        return Scores(found.score, wide.numpy())
+        side, window = self.config.side, self.rules[-1].window
+        wide = (
+            anomaly_map.stretched(torch.from_numpy(cells), side, window).numpy()
+            for cells in (found.maps, found.fine)
+        )
+        return Scores(found.score, *wide)
 
     @torch.no_grad()
     def score_all(self, images: np.ndarray, calibration: Calibration) -> list[Scores]:
@@ -162,12 +167,16 @@ class DefectExperiment(Experiment):
         """
         raws = self.raws(self._images(images))
         references, side = calibration.references, self.config.side
-        maps = anomaly_map.summed(references, raws, side)
-        found = [(self._scored(raws, maps), maps)]
-        if len(references) > 1:
-            parts = [one.maps(raw) for one, raw in zip(references, raws, strict=False)]
-            found += [(anomaly_map.highest(part), part) for part in parts]
-        return [Scores(score.cpu().numpy(), part.cpu().numpy()) for score, part in found]
+        maps = anomaly_map.combined(references, raws, side)
+        parts = [
+            (one.maps(raw), one.fine_maps(raw)) for one, raw in zip(references, raws, strict=False)
+        ]
+        if len(parts) == 1:
+            found = [(self._scored(raws, maps), maps, parts[0][1])]
+        else:
+            found = [(self._scored(raws, maps), maps, maps)]
+            found += [(anomaly_map.highest(part), part, fine) for part, fine in parts]
+        return [Scores(*(values.cpu().numpy() for values in one)) for one in found]
 
 
 def held_out_count(count: int) -> int:

@@ -261,7 +261,7 @@ class WholeImageFlow(DefectFlow):
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        return (Rule(SHOWN, self.config.window, both_ways=True, spread="none"),)
+        return (Rule(SHOWN, self.config.window, True, "none"),)
 
     def raws(self, images: Tensor, folds: Tensor | None = None) -> list[Tensor]:
         nll, places = self.raw_maps(images)
@@ -294,8 +294,8 @@ class PatchFlow(DefectFlow):
         return (self._rule(cells),)
 
     def _rule(self, cells: int) -> Rule:
-        sigma = SCORED * self._half_patch(cells)
-        return Rule(sigma, self.config.patch, both_ways=True, spread="power")
+        half = self._half_patch(cells)
+        return Rule(SCORED * half, self.config.patch, True, "power", fine=SHOWN * half)
 
     def raws(self, images: Tensor, folds: Tensor | None = None) -> list[Tensor]:
         return [self.raw_maps(images)[1]]
@@ -388,8 +388,8 @@ class PatchFlow(DefectFlow):
         return _levels(tiles.reshape(n * patch, n * patch, 3) * self.scale + self.mean)
 
 
-class SumFlow(PatchFlow):
-    """The maps of a patch flow and of the nearest good image, added up.
+class BothFlow(PatchFlow):
+    """The maps of a patch flow and of the nearest good image, brought together.
 
     Each is in units of what held-out good images have at their highest place. Only the flow learns;
     what it shows while it does is its own.

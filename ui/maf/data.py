@@ -25,7 +25,7 @@ OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
 # What the models are called; the last two need no training.
 NAMES = {
-    "sum": "Patches and nearest",
+    "both": "Patches and nearest",
     "patches": "Patches",
     "image": "Whole image",
     "nearest": "Nearest good image",

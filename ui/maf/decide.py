@@ -66,7 +66,7 @@ def score_name(found: Evaluation) -> str:
 
 def score_unit(found: Evaluation) -> str:
     """Return the unit of a score."""
-    units = {"image": "nats", "sum": "highest places of good ones"}
+    units = {"image": "nats", "both": "highest places of good ones"}
     return units.get(found.config.model, "spreads of the good ones")
 
 

@@ -31,7 +31,7 @@ def draw_maf(moment: Moment) -> None:
     left.caption(
         f"**Good images, held out and damaged by the lab** (outlined), and the **{of}**: yellow is "
         "more than 95 % of undamaged ones show anywhere, dark red three times as much."
-        + (" Of the patches alone." if moment.run.config.model == "sum" else "")
+        + (" Of the patches alone." if moment.run.config.model == "both" else "")
     )
     if right is None:
         _untrained(moment)
