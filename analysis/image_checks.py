@@ -344,7 +344,7 @@ class Nearest:
 
     Attributes:
         index: where it is in that set, shape ``(B,)``.
-        distance: root of the summed squared difference, pixels from 0 to 1, shape ``(B,)``.
+        distance: root of the combined squared difference, pixels from 0 to 1, shape ``(B,)``.
     """
 
     index: Tensor

@@ -40,7 +40,7 @@ from lab.store import Run, RunStore  # noqa: E402
 from metrics.plane import TIMED  # noqa: E402
 from models.flow_matching import solved  # noqa: E402
 from models.maf import position_features  # noqa: E402
-from training.maf import FREQUENCIES  # noqa: E402
+from training.defects.flows import FREQUENCIES  # noqa: E402
 from training.vae_plane import LATENT, sample  # noqa: E402
 
 FILE = HERE / "measured.json"

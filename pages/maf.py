@@ -6,8 +6,7 @@ from models.blocks.transformer import CausalTransformer
 from models.flow import Flow
 from models.maf import MaskedAutoregressive, maf
 from models.patches import PatchAutoregressive, Patches, maf_images
-from training.core.defect_flow import DefectFlow
-from training.maf import PatchFlow
+from training.defects.flows import DefectFlow, PatchFlow
 from ui.common.page import begin_page
 from ui.guide.family_page import Parts, family_page
 from ui.image_flows.live import IMAGE_PARTS

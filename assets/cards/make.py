@@ -16,7 +16,7 @@ import torch
 
 from analysis.image_latents import context_of, decode, log_prob_by_class
 from analysis.maf_scores import image_of, load_evaluation, weights_step
-from datasets.capsules import rendered_test_image
+from datasets.rendered_sets import rendered_test_image
 from figures.palette import DARK, LIGHT, sequential
 from lab.store import Run
 
@@ -281,7 +281,7 @@ def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
     hot = [heat > found.calibration.map_threshold for heat in found.heat(places)]
     overlap = [(m & h).sum() / max((m | h).sum(), 1) for m, h in zip(masks, hot, strict=True)]
     place = places[int(np.argmax(overlap))]
-    image, _ = rendered_test_image(place, side)
+    image, _ = rendered_test_image("rendered", place, side)
     ink = 1 - image.mean(0) / np.median(image[:, 0])
     heat = torch.from_numpy(found.heat([place]))[None]
     heat = torch.nn.functional.interpolate(heat, (side, side), mode="area")[0, 0].numpy()
