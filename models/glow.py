@@ -15,7 +15,7 @@ from models.blocks.image_layers import (
     InvertibleLinear,
     Squeeze,
 )
-from models.blocks.layers import MLP, ActNorm, AffineCoupling
+from models.blocks.layers import MLP, ActNorm, AffineCoupling, shared_bound
 from models.blocks.priors import Gaussian
 from models.flow import Flow
 from models.levels import BOUND, REACH, multi_scale
@@ -95,7 +95,7 @@ def glow_plane(
         https://arxiv.org/abs/1807.03039
     """
     passive, active = (features + 1) // 2, features // 2
-    bound = min(AffineCoupling.BOUND, PLANE_REACH / steps)
+    bound = shared_bound(min(AffineCoupling.BOUND, PLANE_REACH / steps), steps)
     layers: list[nn.Module] = []  # from the latent on
     for _ in range(steps):
         net = MLP(passive, *[hidden] * depth, 2 * active, generator=generator)

@@ -14,7 +14,7 @@ from models.blocks.image_layers import (
     Squeeze,
     Unsqueeze,
 )
-from models.blocks.layers import MLP, ActNorm, AffineCoupling, Coupling
+from models.blocks.layers import MLP, ActNorm, AffineCoupling, Coupling, shared_bound
 from models.blocks.priors import Gaussian
 from models.blocks.splines import SplineCoupling, parameters_of
 from models.flow import Flow
@@ -56,7 +56,8 @@ def realnvp(
         per_coordinate = 2 if coupling == "affine" else parameters_of(bins)
         net = MLP(passive, *[hidden] * depth, active * per_coordinate, generator=generator)
         if coupling == "affine":
-            return AffineCoupling(net, flip=flip)
+            bound = shared_bound(AffineCoupling.BOUND, blocks)
+            return AffineCoupling(net, flip=flip, bound=bound)
         return SplineCoupling(net, flip=flip, bins=bins)
 
     layers: list[nn.Module] = []  # from the latent on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from models.blocks.layers import shared_bound
 from models.flow import Flow
 from models.maf import MaskedAutoregressive, maf
 from training.core.config import knob
@@ -39,7 +40,7 @@ def model(config: MAFPlaneConfig, *, generator: torch.Generator | None = None) -
         features=2,
         blocks=config.blocks,
         hidden=config.hidden,
-        bound=min(MaskedAutoregressive.BOUND, REACH / config.blocks),
+        bound=shared_bound(min(MaskedAutoregressive.BOUND, REACH / config.blocks), config.blocks),
         generator=generator,
     )
 
