@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.maf_scores import Evaluation, evaluate
+from analysis.maf.scores import Evaluation, evaluate
 from benchmarks.machine import DEFAULT_THREADS, load, torch_threads
 from benchmarks.options import Options, Unavailable
 from benchmarks.tables import Table

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from analysis.maf_decisions import Decision, promise
-from analysis.maf_scores import Evaluation, Scoring, load_evaluation, weights_step, without_nan
+from analysis.maf.decisions import Decision, promise
+from analysis.maf.scores import Evaluation, Scoring, load_evaluation, weights_step, without_nan
 from datasets.defects import read_one
 from datasets.files import write_atomic
 from datasets.files.errors import DataError
@@ -90,7 +90,7 @@ def export(options: argparse.Namespace) -> dict:
         ConfigError: a rate that cannot be promised.
         RunError: the run is none, or the file cannot be written.
     """
-    from analysis.maf_bundle import export as write  # here, because the compiler takes a while
+    from analysis.maf.bundle import export as write  # here, because the compiler takes a while
 
     run = Run(options.run)
     experiment, found = detector(run, "cpu", quiet=options.quiet)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.maf_scores import Evaluation, save_evaluation
+from analysis.maf.scores import Evaluation, save_evaluation
 from datasets.files import write_atomic
 from figures.palette import palette
 from lab.store import Run

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from analysis import maf_sampling
-from analysis.maf_decisions import Decision
-from analysis.maf_scores import (
+from analysis.maf import sampling
+from analysis.maf.decisions import Decision
+from analysis.maf.scores import (
     Scoring,
     evaluate,
     image_of,
@@ -228,11 +228,11 @@ def test_what_is_promised_can_be_set():
 
 def test_a_small_made_is_right_and_breaks_when_it_is_told_to():
     for seed in range(3):
-        right = maf_sampling.look(5, 12, strict=True, seed=seed)
+        right = sampling.look(5, 12, strict=True, seed=seed)
         assert not np.triu(right.sees).any()
         assert right.stated == pytest.approx(right.true, abs=1e-5)
         assert right.integral == pytest.approx(1, abs=2e-3)
-    wrong = maf_sampling.look(5, 12, strict=False, seed=0)
+    wrong = sampling.look(5, 12, strict=False, seed=0)
     assert np.diag(wrong.sees).max() > 1e-3
     assert not np.triu(wrong.sees, 1).any()
     assert abs(wrong.stated - wrong.true) > 1e-2
@@ -241,7 +241,7 @@ def test_a_small_made_is_right_and_breaks_when_it_is_told_to():
 
 def test_a_sampling_ends_with_the_sample(run):
     experiment = run.experiment()
-    found = maf_sampling.fill(experiment, seed=3, temperature=0.5)
+    found = sampling.fill(experiment, seed=3, temperature=0.5)
     side = run.config.side
     assert found.frames.shape[1:] == (side, side, 3)
     assert len(found.frames) == len(found.places)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.maf_scores import load_evaluation, weights_step
+from analysis.maf.scores import load_evaluation, weights_step
 from cli.train import main
 from datasets.rendered_sets import write_capsules
 from lab.store import Run

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.maf_scores import evaluate, write_scores
+from analysis.maf.scores import evaluate, write_scores
 from datasets import defects
 from datasets.defects import DefectSet
 from datasets.own import DataError

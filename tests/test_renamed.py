@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from analysis.maf_scores import FILE, load_evaluation, weights_step
+from analysis.maf.scores import FILE, load_evaluation, weights_step
 from cli.train import main
 from datasets.own import DataError
 from datasets.own_pairs import OwnPairs

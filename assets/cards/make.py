@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from analysis.image_latents import context_of, decode, log_prob_by_class
-from analysis.maf_scores import image_of, load_evaluation, weights_step
+from analysis.maf.scores import image_of, load_evaluation, weights_step
 from datasets.rendered_sets import rendered_test_image
 from figures.palette import DARK, LIGHT, sequential
 from lab.store import Run

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 from cli.train import main  # noqa: E402
-from analysis.maf_scores import evaluate  # noqa: E402
+from analysis.maf.scores import evaluate  # noqa: E402
 from lab.runs.checkpoints import CHECKPOINTS  # noqa: E402
 from lab.store import Run  # noqa: E402
 from figures.maf_figures import write_results  # noqa: E402

@@ -44,7 +44,7 @@ class DefectExperiment(Experiment):
 
     Of the good training images a fifth is held out: it gives the threshold, and, once more with
     synthetic defects, the live AUROC. The test images are not touched before
-    :func:`~analysis.maf_scores.evaluate`.
+    :func:`~analysis.maf.scores.evaluate`.
 
     Args:
         config: with ``seed`` and ``side`` (see :class:`~training.maf.MAFConfig`).

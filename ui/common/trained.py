@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import streamlit as st
 from torch import nn
 
-from analysis.maf_scores import weights_step
+from analysis.maf.scores import weights_step
 from lab.store import Run
 from lab.view import View
 from training.core.experiment import Experiment

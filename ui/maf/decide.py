@@ -7,8 +7,8 @@ import math
 import numpy as np
 import streamlit as st
 
-from analysis.maf_decisions import Decision, promise, usual
-from analysis.maf_scores import Evaluation, keep_decision
+from analysis.maf.decisions import Decision, promise, usual
+from analysis.maf.scores import Evaluation, keep_decision
 from datasets.defects import GOOD
 from figures.detection_charts import histogram, roc
 from lab.store import Run

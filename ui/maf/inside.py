@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from analysis.maf_sampling import Look, jacobian, look, small_block
+from analysis.maf.sampling import Look, jacobian, look, small_block
 from figures.images import png
 from figures.maf_images import matrix_image
 from lab.view import View

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import streamlit as st
 
-from analysis.maf_scores import FILE, Evaluation, Scoring, image_of, load_evaluation, weights_step
+from analysis.maf.scores import FILE, Evaluation, Scoring, image_of, load_evaluation, weights_step
 from datasets.own import DataError
 from figures.maf_figures import write_results
 from lab.store import Run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from analysis.maf_scores import Evaluation, scores_csv
+from analysis.maf.scores import Evaluation, scores_csv
 from datasets.defects import GOOD
 from datasets.drawn import coverage, paint_over
 from datasets.files.images import SUFFIXES

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import streamlit as st
 
-from analysis.maf_scores import Evaluation
+from analysis.maf.scores import Evaluation
 from datasets.defects import GOOD
 from datasets.own import DataError
 from figures.images import png

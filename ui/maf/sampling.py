@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from analysis.maf_sampling import Filling, fill
+from analysis.maf.sampling import Filling, fill
 from figures.images import png
 from figures.maf_images import enlarged, film, sheet
 from lab.store import Run

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import torch
 
-from analysis.maf_decisions import Decision, load_decision, promise, save_decision, usual
+from analysis.maf.decisions import Decision, load_decision, promise, save_decision, usual
 from datasets import defects
 from datasets.defects import DefectSet, read_test_image
 from datasets.files import write_atomic

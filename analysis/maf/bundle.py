@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.maf_decisions import promise
-from analysis.maf_scores import Evaluation
+from analysis.maf.decisions import promise
+from analysis.maf.scores import Evaluation
 from datasets.files import write_atomic
 from metrics.anomaly_map import combined, stretched
 from training.defects.experiment import DefectExperiment

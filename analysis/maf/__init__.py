@@ -1,0 +1,1 @@
+"""What is asked of a MAF that looks for defects."""
