@@ -63,6 +63,7 @@ class Reach:
         while True:
             self._start()
             for name in names:
+                self._forget(name)  # who calls it is not seen here
                 self._mark(name)
             self._asked.update(asked)
             self._work()
@@ -142,10 +143,12 @@ class Reach:
         match node:
             case ast.FunctionDef():
                 self._todo.append(partial(self._function, node, Scope(there, node)))
+            case ast.ClassDef() if issubclass(cls := class_of(name), RunConfig):
+                for base in cls.__mro__[1 : cls.__mro__.index(RunConfig)]:
+                    self._mark(home(base))  # for their methods; fields are written out
             case ast.ClassDef():
                 for part in (*node.bases, *node.decorator_list, *(k.value for k in node.keywords)):
-                    if not issubclass(class_of(name), RunConfig):
-                        self._todo.append(partial(self._expression, part, Scope(there)))
+                    self._todo.append(partial(self._expression, part, Scope(there)))
             case ast.Assign() | ast.AnnAssign() if node.value is not None:
                 self._todo.append(partial(self._expression, node.value, Scope(there)))
 

@@ -83,12 +83,13 @@ class _Script:
         if isinstance(build, partial):
             build, given = build.func, build.keywords
         self.root = Name(build.__module__, build.__qualname__)
-        self.given = {key: Name(v.__module__, v.__qualname__) for key, v in given.items()}
+        self.given = given
         experiment = build if isinstance(build, type) else _returned(self.root)
         for cls in experiment.__mro__:
             self.reach.fix(Name(cls.__module__, f"{cls.__name__}.__init__"), "own", None)
         config = type(self.config)
-        names = [self.root, *self.given.values(), Name(config.__module__, config.__name__)]
+        handed = [name for value in given.values() for name in _names_in(value)]
+        names = [self.root, *handed, Name(config.__module__, config.__name__)]
         self.reach.follow(names, [(experiment, name) for name in USED])
 
     # -- names ------------------------------------------------------------------------------------
@@ -173,8 +174,17 @@ class _Script:
 
     def _built(self) -> str:
         """Return the expression that makes the experiment."""
-        given = "".join(f", {key}={self.called[name]}" for key, name in self.given.items())
+        given = "".join(f", {key}={self._written(value)}" for key, value in self.given.items())
         return f"{self.called[self.root]}({type(self.config).__name__}(){given})"
+
+    def _written(self, value: object) -> str:
+        """Return the expression for what an experiment is made with, a function say."""
+        if isinstance(value, partial):
+            parts = [self._written(part) for part in (value.func, *value.args)]
+            parts += [f"{key}={self._written(part)}" for key, part in value.keywords.items()]
+            return f"partial({', '.join(parts)})"
+        names = _names_in(value)
+        return self.called[names[0]] if names else _literal(value)
 
     def _loop(self) -> str:
         changes: dict[int, dict[str, object]] = {}
@@ -187,6 +197,14 @@ class _Script:
 
     def _main(self) -> str:
         return main_of(self.run, self._built())
+
+
+def _names_in(value: object) -> list[Name]:
+    """Return the functions and classes of the lab that a value is, or is made of."""
+    if isinstance(value, partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        return [name for part in parts for name in _names_in(part)]
+    return [Name(value.__module__, value.__qualname__)] if hasattr(value, "__qualname__") else []
 
 
 def _by_imports(live: set[str]) -> list[str]:
@@ -238,7 +256,7 @@ def _imports(texts: list[str], modules: set[str]) -> list[str]:
     used = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
     used |= {word for text in texts for word in _quoted(text)}
     known = {"dataclass": "from dataclasses import dataclass", "sys": "import sys"}
-    known["torch"] = "import torch"
+    known |= {"torch": "import torch", "partial": "from functools import partial"}
     for module in modules:
         known |= source(module).outside
     return _merged({known[name] for name in used if name in known})
