@@ -118,7 +118,7 @@ class PatchAutoregressive(nn.Module):
         return self._ordered(torch.stack(found, dim=1)), log_det
 
     def forward_plain(self, z: Tensor, context: Tensor | None = None) -> Result:
-        """Do the same with one full pass per token and nothing kept: N times the work."""
+        """Map latents ``(B, N, D)`` to data by one full pass per token: N times the work."""
         z = self._ordered(z)
         x, log_det = torch.zeros_like(z), z.new_zeros(len(z))
         for i in range(z.shape[1]):

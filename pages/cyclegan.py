@@ -19,6 +19,7 @@ from ui.cyclegan.lessons import checks, lessons
 from ui.cyclegan.live import draw_cyclegan, film_of, sheet_of
 from ui.cyclegan.translate import translate
 from ui.guide.family_page import Parts, family_page
+from ui.theory.other_families import go_round
 
 family_page(
     begin_page("cyclegan"),
@@ -37,7 +38,7 @@ family_page(
             "ba.png": ("B to A and back (PNG)", sheet_of("ba")),
         },
     ),
-    feel=None,
+    feel=go_round,
     code=(
         cyclegan,
         ResNetGenerator,

@@ -5,13 +5,26 @@ import streamlit as st
 from paths import ROOT
 from registry import PAGES
 from ui.common.page import sections, set_up
+from ui.common.widgets import choice
 from ui.guide.keeper import keep
 from ui.guide.listing import show_exercises
 from ui.guide.strip import accompany
 from ui.theory.change_of_variables import in_the_plane, on_a_line
+from ui.theory.other_families import (
+    follow_the_order,
+    go_round,
+    play_the_duel,
+    trade_the_elbo,
+)
 from ui.theory.side_by_side import side_by_side
 
 FELT = {"Felt on a line": on_a_line, "Felt in 2-D": in_the_plane}
+OTHERS = {
+    "ELBO (VAE)": trade_the_elbo,
+    "Min-max (GAN)": play_the_duel,
+    "Cycle (CycleGAN)": go_round,
+    "Order (MAF)": follow_the_order,
+}
 
 set_up("Theory")
 st.title("Theory", anchor=False)
@@ -25,6 +38,9 @@ for title, feel in FELT.items():
     with st.container(key=f"theory.{title}"):
         st.subheader(title, anchor=False)
         feel()
+st.header("What the other families rest on", anchor=False)
+part = choice("Played with", list(OTHERS), "theory.other", label_visibility="collapsed")
+OTHERS[part]()
 st.header("The families side by side", anchor=False)
 st.markdown(parts["The families side by side"])
 side_by_side()

@@ -19,6 +19,7 @@ from ui.common.page import begin_page
 from ui.guide.family_page import Parts, family_page
 from ui.image_flows.live import image_data
 from ui.image_flows.sheets import film_of, sheet_of
+from ui.theory.other_families import trade_the_elbo
 from ui.vae.anomalies import anomalies
 from ui.vae.checks import checks
 from ui.vae.latent import latent_space
@@ -41,7 +42,7 @@ if chosen.stem == "vae":
     family_page(
         chosen,
         PARTS,
-        feel=None,
+        feel=trade_the_elbo,
         code=(
             vae,
             VAE,
@@ -62,6 +63,6 @@ else:
     family_page(
         chosen,
         PLANE_VAE,
-        feel=None,
+        feel=trade_the_elbo,
         code=(plane_vae, VAE, kl_to_prior, importance_bound, GaussianLikelihood, PlaneVAE),
     )

@@ -49,7 +49,7 @@ def set_least(page, *labels: str, plan: str) -> None:  # noqa: F811
 
 def test_a_comparison_is_started_left_found_again_and_stopped(server, page):  # noqa: F811
     page.goto(f"{server.url}/arena")
-    expect(page.get_by_text("Nothing has been compared yet")).to_be_visible()
+    expect(page.get_by_text("It ships with the lab")).to_be_visible()
     choose(page, "GAN")
     set_least(page, "Seeds", plan="1 training of 2,500 steps of 320 points each")
     button(page, "Compare").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +15,33 @@ from test_compare import TERMS, small
 from lab.comparison import Comparison, new_path
 from lab.driver import drive
 from lab.lab import Lab
+from ui.arena import terms
 from ui.common.lab import _lab as cached
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def ships_nothing(tmp_path, monkeypatch) -> Iterator[None]:
+    """No comparison ships with the lab."""
+    monkeypatch.setattr(terms, "SHIPPED", tmp_path / "nothing")
+    terms._shipped.clear()
+    yield
+    terms._shipped.clear()
+
+
+def test_the_arena_opens_with_a_finished_comparison_that_can_only_be_looked_at(lab):
+    app = opened()
+    words = " ".join(text.value for text in (*app.markdown, *app.caption))
+    assert "It ships with the lab" in words
+    assert re.search(r"RealNVP (is|wins|comes|beats)|NLL on 20,000 fresh points: RealNVP", words), (
+        words
+    )
+    table = next(text.value for text in app.markdown if "Test NLL [nats]" in text.value)
+    row = next(line for line in table.splitlines() if line.startswith("| 10,000 samples"))
+    assert not re.search(r"\d\.\d", row), "times of another machine are not shown"
+    states = {b.key: b.disabled for b in app.button if b.key and b.key.startswith("arena.")}
+    assert states["arena.stop"] and states["arena.resume"] and not states["arena.compare"]
 
 
 @pytest.fixture
@@ -36,7 +61,7 @@ def opened() -> AppTest:
     return app
 
 
-def test_an_empty_arena_invites_and_its_form_says_what_it_would_do(lab):
+def test_an_empty_arena_invites_and_its_form_says_what_it_would_do(lab, ships_nothing):
     app = opened()
     assert "Classic" in app.info[0].value
     states = {b.key: b.disabled for b in app.button if b.key and b.key.startswith("arena.")}
@@ -67,7 +92,7 @@ def compared(lab: Lab) -> Comparison:
     return Comparison.create(new_path(lab.store), lab.store, TERMS, made)
 
 
-def test_a_comparison_is_shown_with_what_each_can_answer(lab):
+def test_a_comparison_is_shown_with_what_each_can_answer(lab, ships_nothing):
     compared(lab)
     app = opened()
     assert not app.error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +23,9 @@ from test_browser import (  # noqa: F401 - chromium is a fixture
     until,
 )
 
+from analysis.exercises import exercises
 from lab.store import RunStore
+from ui.guide.known import address
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -114,6 +118,39 @@ def test_nobody_reaches_the_run_of_another(school, enter):
 
     teacher.get_by_role("button", name="Stop").click()
     until(lambda: run.status().state == "stopped", 30, "the teacher could not stop it")
+
+
+def test_the_teacher_sees_who_has_done_what_and_students_only_their_own(school, enter):
+    one = exercises()["nice-0-where-it-is-steep"]
+    query = "&".join(f"{key}={value}" for key, value in address(one).items())
+    ann, ben, teacher = enter("ann"), enter("ben"), enter("teacher")
+    ann.goto(f"{school.url}/theory?{query}")
+    ann.get_by_role("radio", name=one.right, exact=True).check(force=True)
+    ann.get_by_role("button", name="Predict", exact=True).click()
+    expect(ann.get_by_text("That is right.")).to_be_visible()
+
+    # Ben has none of it, whatever his browser claims, and no page that shows it.
+    ben.goto(f"{school.url}/theory?{query}")
+    expect(ben.get_by_role("button", name="Predict", exact=True)).to_be_visible()
+    claim = """localStorage.setItem('genlab.exercise.gan-1-one-side-alone', '{"passed": true}')"""
+    ben.evaluate(claim)
+    ben.reload()
+    expect(ben.get_by_role("button", name="Predict", exact=True)).to_be_visible()
+    expect(ben.get_by_text(re.compile(r"^0 of \d+ done$"))).to_be_visible()
+    ben.goto(f"{school.url}/admin")
+    expect(ben.get_by_text("This page is for who runs the lab")).to_be_visible()
+    assert ben.get_by_role("button", name="Answers (CSV)").count() == 0
+
+    # The teacher has the table, and takes it away.
+    teacher.goto(f"{school.url}/admin")
+    expect(teacher.get_by_role("heading", name="Exercises")).to_be_visible()
+    with teacher.expect_download() as waiting:
+        teacher.get_by_role("button", name="Answers (CSV)").click()
+    lines = Path(waiting.value.path()).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["ann@school.example"]
+    assert f",{one.name},done,{one.right}," in lines[1]
+    ann.goto(f"{school.url}/theory?{query}")
+    expect(ann.get_by_text("That is right.")).to_be_visible()
 
 
 def test_signing_out_closes_the_door(school, enter):

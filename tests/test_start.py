@@ -26,9 +26,10 @@ from websockets.asyncio.client import connect
 
 from benchmarks.serving import server
 from lab.lab import Lab
-from lab.rules import Rules
+from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunStore
 from lab.telemetry import faults
+from ui.server.start import Guard, open_lab
 
 ROOT = Path(__file__).parent.parent
 CLASS = 'sign_in = true\nadmins = ["teacher@school.edu"]\n'
@@ -233,3 +234,58 @@ def test_a_visitor_sees_neither_what_an_error_says_nor_where(monkeypatch):
     (shown_error,) = tester.exception
     assert "ValueError" in str(shown_error.proto)
     assert "/srv/lab" not in str(shown_error.proto) and ".py" not in str(shown_error.proto)
+
+
+# -- exercises and frames of a class ---------------------------------------------------------------
+
+
+def test_a_broken_exercise_is_refused_at_the_start_in_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "week_3.md").write_text("---\nfamily: nicer\ntitle: A\nquestion: B\n---\n")
+    (tmp_path / "class.toml").write_text('exercises = "mine"\n')
+    monkeypatch.setenv("GENLAB_CONFIG", str(tmp_path / "class.toml"))
+    with pytest.raises(SystemExit) as end:
+        open_lab()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("The exercises of this class cannot be used. week_3: family must be one")
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("", None),
+        ("slots_cpu = 1", "frame-ancestors 'self'"),
+        (
+            'frame_sites = ["https://a.edu", "https://*.b.edu:8443"]',
+            "'self' https://a.edu https://*",
+        ),
+    ],
+)
+def test_who_may_frame_a_class_stands_in_each_answer(tmp_path, monkeypatch, rules, said):
+    (tmp_path / "class.toml").write_text(rules)
+    monkeypatch.setenv("GENLAB_CONFIG", str(tmp_path / "class.toml"))
+
+    async def page(_scope, _receive, send) -> None:
+        headers = [(b"content-type", b"text/html")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/nice", "scheme": "http", "headers": []}
+    asyncio.run(Guard(page)(scope, None, send))
+    found = dict(sent[0]["headers"]).get(b"content-security-policy")
+    assert (found is None) if said is None else said in found.decode()
+
+
+@pytest.mark.parametrize(
+    "site", ["https://a.edu; script-src *", "*", "a.edu", "https://a.edu/path"]
+)
+def test_what_is_no_site_is_refused(tmp_path, site):
+    path = tmp_path / "class.toml"
+    path.write_text(f'frame_sites = ["{site}"]')
+    with pytest.raises(RulesError, match="line 1: frame_sites cannot be"):
+        load_rules(path)

@@ -6,8 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import trapezoid
 from scipy.special import ndtri
+from scipy.stats import norm
 from test_browser import chromium, expect, page, server  # noqa: F401 - fixtures
 from test_rest_browser import Tab, settled
 
@@ -19,14 +21,14 @@ pytestmark = [pytest.mark.browser]
 class Alone:
     """Line or plane in an empty page."""
 
-    def __init__(self, tab) -> None:
+    def __init__(self, tab, program: str = "change_of_variables") -> None:
         self.tab = tab
         tab.evaluate(
             """async (source) => {
                 const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
                 window.maps = await import(url);
             }""",
-            source("change_of_variables"),
+            source(program),
         )
 
     def open(self, what: str) -> None:
@@ -222,6 +224,102 @@ def test_a_finger_drags_on_a_phone_and_nothing_scrolls_sideways(chromium, what: 
         hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert float(alone.tab.locator(f"#{name}").input_value()) > before + 0.5
+    context.close()
+
+
+# -- the other families ----------------------------------------------------------------------------
+
+
+def test_the_elbo_bounds_the_evidence_and_touches_it_at_the_posterior(page) -> None:  # noqa: F811
+    alone = Alone(page, "elbo")
+    program = """([settings]) => {
+        const e = window.maps.elbo(settings);
+        const at = window.maps.elbo({ ...settings, ...window.maps.best(settings) });
+        return [e.reconstruction, e.kl, e.total, e.evidence, at.total]; }"""
+    rng = np.random.default_rng(0)
+    for x, mean, sd, noise in zip(
+        *rng.uniform([[-2], [-2], [0.05], [0.3]], 1.5, (4, 8)), strict=True
+    ):
+        given = {"x": x, "mean": mean, "sd": sd, "noise": noise, "beta": 1}
+        *terms, best = alone.compute(program, given)
+        z = mean + sd * rng.normal(size=200_000)
+        reconstruction = -norm.logpdf(x, z, noise).mean()
+        kl = (norm.logpdf(z, mean, sd) - norm.logpdf(z)).mean()
+        evidence = -norm.logpdf(x, 0, np.hypot(1, noise))
+        np.testing.assert_allclose(
+            terms, [reconstruction, kl, reconstruction + kl, evidence], rtol=0.03, atol=0.05
+        )
+        assert terms[2] >= terms[3] - 1e-12
+        assert best == pytest.approx(terms[3])
+        for beta in (0.5, 4):
+            *_, total = alone.compute(program, {**given, "beta": beta})
+            near = [
+                {**given, "beta": beta, "mean": m, "sd": s} for m in (0.0, mean) for s in (0.2, sd)
+            ]
+            assert all(alone.compute(program, each)[2] >= total - 1e-12 for each in near)
+
+
+def test_the_duel_steps_along_the_gradients_and_what_one_is_to_try_happens(page) -> None:  # noqa: F811
+    alone = Alone(page, "minmax")
+    step = "([place, settings]) => window.maps.duelStep(place, settings)"
+    rate = 1e-3
+    for theta, slope in ((1.5, 0.3), (-0.7, 1.2)):
+        t, s = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (theta, slope))
+        value = torch.log(torch.tensor(0.5)) + torch.log(1 - torch.sigmoid(t * s))
+        down, up = torch.autograd.grad(value, (t, s))
+        found = alone.compute(step, [theta, slope], {"rate": rate, "penalty": 0})
+        np.testing.assert_allclose((found - [theta, slope]) / rate, [-down, up], rtol=1e-6)
+    alone.open("minmax")
+    alone.set(rate=0.02)
+    expect(page.get_by_text("it goes round")).to_be_visible()
+    alone.set(rate=0.3)
+    expect(page.get_by_text("it spirals outwards")).to_be_visible()
+    alone.set(penalty=0.3)
+    expect(page.get_by_text("it spirals inwards")).to_be_visible()
+
+
+def test_the_cycle_sees_what_the_discriminators_do_not(page) -> None:  # noqa: F811
+    alone = Alone(page, "cycle")
+    alone.open("cycle")
+    alone.set(g=0, stretch=1.6, f=0, shrink=0.625)
+    expect(page.get_by_text("and every point comes back")).to_be_visible()
+    alone.set(g=60)
+    assert alone.number("looks") == alone.number("backLooks") == 0
+    assert alone.number("cycle") > 0.9
+    expect(page.get_by_text("and the way back leads elsewhere")).to_be_visible()
+    alone.set(f=-60)
+    assert alone.number("cycle") == 0
+    alone.set(g=30)
+    assert alone.number("looks") > 0.1
+    expect(page.get_by_text("does not look like B")).to_be_visible()
+
+
+def test_what_an_output_of_the_drawn_made_sees_is_what_comes_before_it(page) -> None:  # noqa: F811
+    alone = Alone(page, "order")
+    program = """([settings, strict]) => { const d = window.maps.degrees(settings);
+        return [...window.maps.seen(d, strict), d[0]]; }"""
+    for inputs, hidden in itertools.product((2, 4, 6), (2, 5, 9)):
+        for reversed_, strict in itertools.product((False, True), repeat=2):
+            given = {"inputs": inputs, "hidden": hidden, "reversed": reversed_}
+            *seen, order = alone.compute(program, given, strict)
+            assert sorted(order) == list(range(1, inputs + 1))
+            before = order[None] < order[:, None] if strict else order[None] <= order[:, None]
+            assert (np.array(seen, bool) <= before).all()
+            if hidden >= inputs - 1 and strict:  # else some degrees have no unit
+                np.testing.assert_array_equal(seen, before)
+    alone.open("order")
+    alone.set(output=1)
+    expect(page.get_by_text("nothing: it is a constant")).to_be_visible()
+    page.get_by_label("Last mask with").check()
+    expect(page.get_by_text("Outputs see their own input")).to_be_visible()
+
+
+@pytest.mark.parametrize("what", ["elbo", "minmax", "cycle", "order"])
+def test_the_others_fit_on_a_phone(chromium, what: str) -> None:  # noqa: F811
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    alone = Alone(context.new_page(), what)
+    alone.open(what)
+    assert alone.tab.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
 
 

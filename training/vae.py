@@ -88,7 +88,7 @@ class VAEConfig(ImageDataConfig):
         help="Draw each pixel black or white, anew each time an image is seen, with its grey value "
         "as the probability of white. Of such data Bernoulli is a likelihood, and most published "
         "numbers for MNIST are of them.",
-        group="Data",
+        group="Model",
     )
     draws: int = knob(
         1,

@@ -384,6 +384,23 @@ def cyclegan(path=HERE.parent / "runs" / "cyclegan", place=0, side=40, size=300)
     card("cyclegan", "An apple, and the orange that a CycleGAN makes of it", shapes)
 
 
+def flow_matching(path=HERE.parent / "runs" / "flow_matching", count=64, samples=900):
+    """Noise on its way to two moons, by the first round of the shipped run."""
+    run = Run(path)
+    first = run.snapshots.load(run.config.iterations)
+
+    def pixels(x):
+        return np.array([WIDTH / 2, HEIGHT / 2]) + x * [104, -68]
+
+    ways = first["ways"].astype(np.float64).transpose(1, 0, 2)[:count]
+    shapes = [dots(pixels(first["samples"][:samples]), 1.5, stroke=DARK.model, opacity=0.75)]
+    for way in ways:
+        shapes.append(curve(pixels(way), stroke=DARK.accent, stroke_width=1.3, opacity=0.8))
+    shapes.append(dots(pixels(ways[:, 0]), 1.8, stroke=DARK.muted))
+    shapes.append(dots(pixels(ways[:, -1]), 2.8, stroke=DARK.data))
+    card("flow_matching", "Points of noise and the ways that lead them to two moons", shapes)
+
+
 def mark():
     """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
     (HERE.parent / "mark.svg").write_text(f"""\
@@ -412,3 +429,4 @@ if __name__ == "__main__":
     maf()
     vae()
     cyclegan()
+    flow_matching()

@@ -34,6 +34,7 @@ def colour_of(key: str, theme: str) -> str:
         "spline": ink,
         "vae": colours.warn,
         "gan": colours.muted,
+        "matching": colours.accent,
     }[key]
 
 

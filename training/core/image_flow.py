@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
+from models.blocks.dequantise import VariationalNoise
 from models.blocks.image_layers import ConvNet, ImageShape
 from models.blocks.transformer import CausalTransformer
 from models.flow import Flow
@@ -74,7 +75,19 @@ def conditional_knob() -> Any:
     )
 
 
-class ConvolutionConfig(ImageConfig):
+class FlowConfig(ImageConfig):
+    """What all flows on images share besides."""
+
+    dequantisation: Literal["uniform", "variational"] = knob(
+        "uniform",
+        label="Dequantisation",
+        help="Noise that makes bytes a density. Uniform: the same for all. Variational: a small "
+        "flow learns it together with the model, byte by byte; bits/dim are an upper bound either "
+        "way, and this one is tighter. A step takes longer.",
+    )
+
+
+class ConvolutionConfig(FlowConfig):
     """What families with convolutions inside their couplings share besides."""
 
     precision: Literal["mixed", "float32"] = knob(
@@ -237,8 +250,25 @@ def image_flow(
     experiment: type[ImageFlowTraining] = ImageFlowTraining,
 ) -> Training:
     """Return what a family of flows on images trains: its settings, and what makes its flow."""
-    build = partial(experiment, model=model)
-    return Training(config, model, build, data=IMAGE_DATA, threads=8, parallel=True)
+    made = partial(_with_noise, model)
+    build = partial(experiment, model=made)
+    return Training(config, made, build, data=IMAGE_DATA, threads=8, parallel=True)
+
+
+def _with_noise(
+    model: Callable[..., Flow],
+    config: FlowConfig,
+    shape: ImageShape,
+    classes: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Flow:
+    """Return a family's flow, behind learned noise if the settings ask for it."""
+    flow = model(config, shape, classes, generator=generator)
+    if config.dequantisation == "uniform":
+        return flow
+    chain = [VariationalNoise(shape, generator=generator), *flow.chain]
+    return Flow(flow.prior, chain, context=flow.context)
 
 
 def bits_per_dim(log_prob: Tensor, model: Flow, dims: int) -> Tensor:

@@ -259,7 +259,7 @@ def compared(
 
 
 def _of_fruits(there: Tensor, inside: np.ndarray, kind: str, way: str) -> dict[str, float]:
-    """Return hue of translations ``(n, 3, S, S)`` inside masks, and overlap with these."""
+    """Return the hue of translations ``(n, 3, S, S)`` inside masks, and the overlap with these."""
     painted = bytes_of_signed(there).cpu().numpy()
     return {
         f"hue_{way}": float(is_kind(kind, painted, inside).mean()),

@@ -26,7 +26,7 @@ from figures.arena.figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.runs.repeat import PROGRAM, flags_of
 from lab.view import View
-from ui.arena.terms import Pairs, title_of, views_of
+from ui.arena.terms import Pairs, ships, title_of, views_of
 from ui.common.downloads import deferred, say_what_becomes_of
 from ui.common.history import POLL
 from ui.common.lab import lab
@@ -38,6 +38,7 @@ TICK = max(POLL, 1.0)  # seconds between two looks: several runs are drawn at on
 FILES = {"nll": "NLL curves", "samples": "Samples"}
 MIME = {"pdf": "application/pdf", "svg": "image/svg+xml"}
 NOTE = "Mean ± standard deviation over seeds. Samples of the truth have a KL of {floor}. {speed}"
+SHARED = "These trainings shared two cores with much other work: their seconds say little."
 TOGETHER = (
     "{count} trainings share this machine at a time: their seconds say less than those of the "
     "command line, which trains one after the other."
@@ -59,7 +60,8 @@ def _board(comparison: Comparison, drawn: bool) -> None:
     pairs = views_of(comparison)
     if _active(pairs) != drawn:
         st.rerun()  # the buttons change, and the ticking stops
-    st.markdown(f"**{title_of(comparison)}**")
+    ship = ". It ships with the lab; **Compare** trains your own." if ships(comparison) else ""
+    st.markdown(f"**{title_of(comparison)}**{ship}")
     _progress(pairs)
     states = tuple(view.status.state if view is not None else "" for _, view in pairs)
     rows = _rows(comparison.id, states, comparison)
@@ -69,7 +71,7 @@ def _board(comparison: Comparison, drawn: bool) -> None:
         _who_wins(rows, drawn)
     _curves(comparison, pairs, over, left, right)
     _samples(comparison, pairs)
-    _table(rows)
+    _table(rows, ships(comparison))
 
 
 def _progress(pairs: Pairs) -> None:
@@ -157,7 +159,7 @@ def _who_wins(rows: list[Row], active: bool) -> None:
         st.markdown("The winner is named when two models with a likelihood have ended a seed.")
 
 
-def _table(rows: list[Row]) -> None:
+def _table(rows: list[Row], shipped: bool) -> None:
     """Draw a column per model, a row per number: so it fits on narrow screens, too."""
     lines = table(rows)
     names = [line.pop("Model") for line in lines]
@@ -167,6 +169,7 @@ def _table(rows: list[Row]) -> None:
     floor = f"{floors[0]:.3f}" if floors else "a little above zero"
     count = len(lab().devices)
     speed = TOGETHER.format(count=count) if count > 1 else ""
+    speed = SHARED if shipped else speed
     st.caption(NOTE.format(floor=floor, speed=speed))
 
 
@@ -216,8 +219,9 @@ def take_away(comparison: Comparison, pairs: Pairs) -> None:
     say_what_becomes_of(*(label for label, *_ in buttons))
     st.markdown("The same comparison from the command line, in the folder of the lab:")
     st.code(command_of(comparison.terms), language="bash", wrap_lines=True)
-    with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):
-        _trainings(pairs)
+    if not ships(comparison):  # those have no page to be opened on
+        with st.expander("Its trainings, each to be opened on its page", key="arena.trainings"):
+            _trainings(pairs)
 
 
 def _figure(comparison: Comparison, name: str, form: str) -> bytes:

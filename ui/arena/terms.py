@@ -17,7 +17,9 @@ from lab.comparison import (
     epochs_of,
     steps_measured_elsewhere,
 )
-from lab.view import View
+from lab.store import RunStore
+from lab.view import View, view_of
+from paths import ASSETS
 from training.core.config import ConfigError
 from ui.common.form import choice_label, knob_widget
 from ui.common.lab import lab
@@ -27,6 +29,7 @@ from ui.common.widgets import HIDDEN, KEPT
 
 UNDONE = ("stopped", "interrupted", "failed")  # parked ones go on by themselves
 SHOWN = "arena.comparison"
+SHIPPED = ASSETS / "comparison"
 EQUAL = {"steps": "Equal steps", "seconds": "Equal seconds"}
 SECONDS = 20.0  # that the form starts with
 
@@ -112,19 +115,34 @@ def _said(terms: Terms) -> str:
 
 
 def shown_comparison() -> tuple[Comparison | None, dict[str, Comparison]]:
-    """Return the comparison that the page shows, if there is any, and all that the lab has."""
+    """Return the comparison that the page shows, and all that the lab has.
+
+    Without one of the lab's, it is the one that ships, if it is there.
+    """
     known = {comparison.id: comparison for comparison in lab().comparisons()}
     asked = st.query_params.get("comparison")
     if asked in known and st.session_state.get("arena.written") != asked:
         st.session_state[SHOWN] = asked
     if st.session_state.get(SHOWN) not in known:
         st.session_state[SHOWN] = next(iter(known), None)
-    chosen = known.get(st.session_state[SHOWN])
-    wanted = {"comparison": chosen.id} if chosen else {}
+    own = known.get(st.session_state[SHOWN])
+    chosen = own or _shipped()
+    wanted = {"comparison": own.id} if own else {}
     st.session_state["arena.written"] = wanted.get("comparison")
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
     return chosen, known
+
+
+@st.cache_resource(show_spinner=False)
+def _shipped() -> Comparison | None:
+    path = SHIPPED / "comparison.json"
+    return Comparison(path, RunStore(SHIPPED / "runs")) if path.exists() else None
+
+
+def ships(comparison: Comparison) -> bool:
+    """Return whether a comparison ships with the lab: it can only be looked at."""
+    return comparison.path.parent == SHIPPED
 
 
 def pick(known: dict[str, Comparison]) -> None:
@@ -155,6 +173,9 @@ Pairs = list[tuple[Entry, View | None]]
 
 def views_of(comparison: Comparison) -> Pairs:
     """Return the trainings of a comparison with what the lab knows of them."""
+    if ships(comparison):
+        runs = [(entry, comparison.run_of(entry)) for entry in comparison.entries]
+        return [(entry, view_of(run) if run else None) for entry, run in runs]
     return [(entry, lab().view(entry.run)) for entry in comparison.entries]
 
 
@@ -186,7 +207,7 @@ def buttons(terms: Terms | None, comparison: Comparison | None, pairs: Pairs) ->
         draw("Stop", "stop", active, _stop, ids, help="Keeps what is done; Resume goes on.")
         can_resume = not active and any(state in UNDONE for state in states)
         draw("Resume", "resume", can_resume, _resume, ids)
-        disabled = comparison is None or active
+        disabled = comparison is None or active or ships(comparison)
         with st.popover("Delete", icon=":material/delete:", disabled=disabled):
             st.markdown(f"Delete this comparison and its {len(ids)} runs for good?")
             st.button("Yes, delete it", type="primary", on_click=_delete, args=(comparison,))

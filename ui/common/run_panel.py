@@ -38,6 +38,7 @@ from ui.common.run_words import (
     shown_run,
     time_left,
 )
+from ui.common.way_out import way_out
 
 FIRST_SNAPSHOT = 1.5  # seconds to wait for the first snapshot within the click itself
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
@@ -269,3 +270,4 @@ def _progress(view: View, shipped: bool) -> None:
         st.caption(plain(status.message))
     elif status.message:
         (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))
+        way_out(view.run, status.state)

@@ -83,7 +83,8 @@ class Sketch extends Scene {
   /** Set one height. What lies behind it and is not drawn yet goes on from there. */
   put(column, value) {
     this.drawn.add(column);
-    for (let i = column; i < COLUMNS; i++) if (i === column || !this.drawn.has(i)) this.heights[i] = value;
+    this.heights[column] = value;
+    for (let i = column + 1; i < COLUMNS && !this.drawn.has(i); i++) this.heights[i] = value;
   }
 
   key(event) {

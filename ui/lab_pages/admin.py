@@ -20,6 +20,10 @@ EVERY = 5.0  # seconds between two looks: each walks over all run folders
 def overview() -> None:
     """Draw the state of the whole lab, fresh every few seconds."""
     st.fragment(run_every=EVERY)(_now)()
+
+
+def what_holds() -> None:
+    """Draw the rules of this lab."""
     st.subheader("Rules", anchor=False)
     _rules(rules())
 

@@ -14,22 +14,25 @@ from ui.common.data import data_title
 from ui.common.lab import lab
 from ui.common.plain import plain
 from ui.common.run_words import address, badge, duration, line_words, owner_words, time_left
+from ui.lab_pages.first_visit import watch, watch_button
 
 CARDS_IN_A_ROW = 3
 RECENT = 6  # finished and interrupted runs on the front page
 
 
 def hero() -> None:
-    """Say what the lab is."""
-    mark, words = st.columns([1, 9], vertical_alignment="center")
-    mark.image(str(ASSETS / "mark.svg"), width=84, alt="The mark of Generative Lab")
-    words.title("Generative Lab", anchor=False)
-    st.markdown(
-        "#### Train generative models, watch them learn, and take them apart.\n"
-        "Choose a family, press **Train**, and see a density take shape while the loss falls. "
-        "Pause it, step it, look at what each layer does to space, and check the numbers that "
-        "prove it right."
-    )
+    """Say what the lab is, beside a model that learns."""
+    words, stage = st.columns([1, 1.35], vertical_alignment="center", gap="large")
+    with words:
+        st.title("Generative Lab", anchor=False)
+        st.markdown(
+            "#### Train generative models, watch them learn, and take them apart.\n"
+            "See a density take shape while the loss falls. Pause it, step it, look at what each "
+            "layer does to space, and check the numbers that prove it right."
+        )
+        watch_button()
+    with stage:
+        watch()
 
 
 def cards() -> None:

@@ -16,6 +16,7 @@ from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT
 from ui.maf.model import learned
+from ui.theory.other_families import follow_the_order
 
 LAYERS = ("Input to hidden 1", "Hidden 1 to hidden 2", "Hidden 2 to output")
 MOST_ROWS = 96  # of a Jacobian
@@ -25,7 +26,9 @@ MOST_ROWS = 96  # of a Jacobian
 
 
 def feel_made() -> None:
-    """Draw a small MADE: its masks, what its outputs see, and what breaks with one wrong sign."""
+    """Draw the order to follow, and a small MADE: its masks, and what one wrong sign breaks."""
+    st.markdown("**Which output sees which input**")
+    follow_the_order()
     st.markdown("**Feel it**: a small MADE with random weights")
     controls, *places = st.columns([1.25, 1, 1, 1, 1])
     with controls:

@@ -173,6 +173,7 @@ class Timeline:
         whole: whether these are all frames there are, not only new ones.
         smooth: whether one may stop between two frames.
         start: which frame is shown at first; from the end if negative.
+        play: whether it plays once by itself, where nobody has asked for less motion.
     """
 
     labels: Sequence[str]
@@ -182,6 +183,7 @@ class Timeline:
     whole: bool = True
     smooth: bool = False
     start: int = -1
+    play: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,6 +217,7 @@ class Stage {
     this.tools.take();
     this.from = this.follow && !other && sameLayers(shown, this.frames[last]) ? shown : null;
     if (!this.playing) this.start(this.from ? GLIDE : 0, (part) => { this.glide = part; });
+    if (other && line && line.play && !this.still.matches) this.play();
   }
 
   build() {

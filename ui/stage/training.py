@@ -16,7 +16,7 @@ from ui.stage.scene import Panel, Scene, Timeline
 Panels = Callable[[Moment, Sequence[Arrays]], Sequence[Panel]]
 
 
-def show_training(moment: Moment, panels: Panels) -> None:
+def show_training(moment: Moment, panels: Panels, *, play: bool = False) -> None:
     """Draw a run's snapshots on the stage, with the slider through its history.
 
     The browser keeps the frames that it has: a tick of the live part sends the newest one alone.
@@ -24,11 +24,13 @@ def show_training(moment: Moment, panels: Panels) -> None:
     Args:
         moment: of the run.
         panels: a function of a module that makes the panels.
+        play: whether the history plays once by itself.
     """
     steps = _steps(moment)
     by = moment.run.id, steps, moment.shade, moment.whole
     # A whole history is a megabyte: fewer of these are kept than of single frames.
-    made = (kept if moment.whole else painted)(_block, by, moment, steps, panels)
+    by = *by, panels.__qualname__, play
+    made = (kept if moment.whole else painted)(_block, by, moment, steps, panels, play)
     show_stage(made, key=f"{moment.run.id}.stage")
 
 
@@ -39,7 +41,7 @@ def _steps(moment: Moment) -> tuple[int, ...]:
     return (*(s for s in moment.run.snapshots.steps() if s < newest), newest)
 
 
-def _block(moment: Moment, steps: Sequence[int], panels: Panels) -> bytes:
+def _block(moment: Moment, steps: Sequence[int], panels: Panels, play: bool) -> bytes:
     run, view, frames = moment.run, moment.view, {}
     for step in steps:
         # Damaged, or thinned out just now: the history goes on without it.
@@ -51,6 +53,7 @@ def _block(moment: Moment, steps: Sequence[int], panels: Panels) -> bytes:
         name="History",
         run=run.id,
         whole=moment.whole,
+        play=play,
     )
     shown = panels(moment, list(frames.values()))
     return encode(Scene(shown, moment.shade, timeline, save=run.id))

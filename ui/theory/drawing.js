@@ -34,17 +34,17 @@ class Scene {
   }
 
   values() {
-    return Object.fromEntries(this.inputs.map((input) => [input.id, input.valueAsNumber]));
+    return Object.fromEntries(this.inputs.map((input) => [input.id, valueOf(input)]));
   }
 
   /** Move sliders from without, and draw. */
   set(values) {
-    for (const input of this.inputs) if (input.id in values) input.value = values[input.id];
+    for (const input of this.inputs) if (input.id in values) put(input, values[input.id]);
     this.draw();
   }
 
   draw() {
-    for (const input of this.inputs) input.previousElementSibling.textContent = words(input.valueAsNumber, places(input.step));
+    for (const input of this.inputs) if (input.type === "range") input.previousElementSibling.textContent = words(input.valueAsNumber, places(input.step));
     const values = this.values();
     this.show(values);
     this.keep(values);
@@ -65,9 +65,16 @@ class Scene {
   recall() {
     try {
       const kept = JSON.parse(sessionStorage.getItem(`theory.${this.root.dataset.map}`)) || {};
-      for (const input of this.inputs) if (isFinite(kept[input.id])) input.value = kept[input.id];
+      for (const input of this.inputs) if (isFinite(kept[input.id])) put(input, kept[input.id]);
     } catch { /* nothing was kept */ }
   }
+}
+
+const valueOf = (input) => (input.type === "checkbox" ? Number(input.checked) : input.valueAsNumber);
+
+function put(input, value) {
+  if (input.type === "checkbox") input.checked = Boolean(value);
+  else input.value = value;
 }
 
 const words = (value, digits = 2) => (Math.abs(value) < 0.5 * 10 ** -digits ? 0 : value).toFixed(digits).replace("-", "−");
