@@ -76,14 +76,14 @@ class Reference:
     NAMES: ClassVar[tuple[str, ...]] = ("mean", "spread", "unit", "rule")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return it as arrays by name, one of them JSON."""
+        """Return it as arrays by name: ``(P, m, m)``, ``(m, m)``, a number, and JSON."""
         rule = np.array(json.dumps(asdict(self.rule)))
         mean, spread = (v.cpu().numpy() for v in (self.mean, self.spread))
         return {"mean": mean, "spread": spread, "unit": np.array(self.unit), "rule": rule}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Reference:
-        """Return what gave these arrays."""
+        """Return what gave these arrays, ``(P, m, m)``, ``(m, m)``, a number, and JSON."""
         mean, spread = (torch.from_numpy(arrays[name]) for name in ("mean", "spread"))
         rule = Rule(**json.loads(str(arrays["rule"])))
         return cls(rule, mean, spread, float(arrays["unit"]))

@@ -27,7 +27,7 @@ class Decision:
     typed: float | None = None
 
     def threshold(self, held_out: np.ndarray) -> float:
-        """Return the score that a defective image exceeds, from those of held-out good images.
+        """Return the score that a defective image exceeds, by those of good images, ``(n,)``.
 
         Raises:
             ValueError: they are too few for the rate.
@@ -38,17 +38,17 @@ class Decision:
 
 
 def usual(held_out: np.ndarray) -> Decision:
-    """Return the rate that is promised where nobody asked: 5 %, or the least that is possible."""
+    """Return the rate for held-out scores ``(n,)`` if nobody asked: 5 %, or the least possible."""
     return Decision(max(false_alarms.USUAL, false_alarms.least_rate(len(held_out))))
 
 
 def promise(held_out: np.ndarray, threshold: float) -> Interval:
-    """Return how often new good images exceed a threshold, see :mod:`metrics.false_alarms`."""
+    """Return how often new good images exceed a threshold, by held-out scores ``(n,)``."""
     return false_alarms.rate_beyond(held_out, threshold)
 
 
 def load_decision(run: Run, held_out: np.ndarray) -> Decision:
-    """Return what was decided for a run, and the usual where nothing (of use) was."""
+    """Return what was decided for a run with held-out scores ``(n,)``, or else the usual."""
     try:
         found = read_json(run.path / FILE)
         typed = None if found["typed"] is None else float(found["typed"])

@@ -359,7 +359,7 @@ def detection_numbers(found: Evaluation) -> dict:
 def scores_csv(
     names: Sequence[str], scores: np.ndarray, threshold: float, kinds: Sequence[str] = ()
 ) -> str:
-    """Return a table with one row per image; with its kind, where that is known."""
+    """Return a table with a row for each score ``(N,)``; with the kind, where it is known."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     known = [list(kinds)] if len(kinds) else []

@@ -14,16 +14,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.capsules import render
+from datasets import capsules
 from datasets.defects import GOOD, DefectSet
 from datasets.files.formats import read_digits8
 from datasets.images import ImageSet
 from datasets.own_images import fixed_fifth
 from datasets.pairs import PairSet
 from datasets.plane import Plane, own_plane
+from datasets.rendered import bottle, textile
 from datasets.rendered.fruits import render_fruits
 from datasets.rendered.shapes import render_shapes
-from datasets.rendered_sets import TRAIN as CAPSULES
+from datasets.rendered_sets import TRAIN as GOODS
 
 FOLDER = Path("data")  # of sets that are not drawn here
 OWN_DATA = Path("data.npz")  # one's own: it is in the folder of the run
@@ -102,9 +103,14 @@ def load_defects(config, own: None = None) -> DefectSet:
         saved = np.load(OWN_DATA)
         images = [Image.fromarray(image.transpose(1, 2, 0)) for image in saved["train"]]
         train = np.stack([square_of(image, side) for image in images])
-    elif config.dataset == "rendered":
-        generators = (np.random.default_rng((0, 0, number + 1)) for number in range(CAPSULES))
-        drawn = [render("good", side, generator)[0] for generator in generators]
+    elif config.dataset.startswith("rendered"):
+        draw = {
+            "rendered": capsules.render,
+            "rendered_bottle": bottle.render,
+            "rendered_textile": textile.render,
+        }[config.dataset]
+        generators = (np.random.default_rng((0, 0, number + 1)) for number in range(GOODS))
+        drawn = [draw("good", side, generator)[0] for generator in generators]
         train = np.stack(drawn).transpose(0, 3, 1, 2).copy()
     else:
         train = read_folder(FOLDER / config.dataset.removeprefix("mvtec_") / "train" / GOOD, side)

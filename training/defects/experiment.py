@@ -185,6 +185,6 @@ def held_out_count(count: int) -> int:
 
 
 def validation_auroc(good: Tensor, damaged: Tensor) -> float:
-    """Return the AUROC of synthetic defects against good images, from the scores of both."""
+    """Return the AUROC of synthetic defects against good images, by scores ``(n,)``, ``(k,)``."""
     score = torch.cat([good, damaged]).cpu().numpy()
     return detection.auroc(score, np.arange(len(score)) >= len(good))
