@@ -188,6 +188,22 @@ FAMILIES: dict[str, Family] = {
                 "shapes hardly change; a round trip may hide its input in faint patterns",
             ),
         ),
+        Family(
+            "flow_matching",
+            "Flow matching",
+            ":material/conversion_path:",
+            "Learn the velocity that carries noise to data, then follow it in as few steps as it "
+            "takes.",
+            "Flow Matching for Generative Modeling (Lipman et al., 2022)",
+            "2210.02747",
+            traits=Traits(
+                "exact, up to the error of a solver",
+                "exact, up to the error of a solver",
+                "a pass for each step of a solver",
+                "as large as the data",
+                "many passes for one sample; a density costs far more than with couplings",
+            ),
+        ),
     )
 }
 
@@ -225,6 +241,13 @@ FAMILIES |= {
             "The same step without pixels: actnorm, a linear map and a coupling bend the plane.",
         ),
         FAMILIES["maf"].variant(
+            "maf_images",
+            "MAF on patches",
+            "A causal transformer reads an image patch by patch: exact likelihoods, whole digits.",
+            paper="Normalizing Flows are Capable Generative Models (Zhai et al., 2024)",
+            arxiv="2412.06329",
+        ),
+        FAMILIES["maf"].variant(
             "maf_plane",
             "MAF in 2-D",
             "One coordinate after the other: an autoregressive density of two dimensions.",
@@ -233,6 +256,11 @@ FAMILIES |= {
             "vae_plane",
             "VAE in 2-D",
             "Points through two latent units: a density of which only a bound is known.",
+        ),
+        FAMILIES["flow_matching"].variant(
+            "flow_matching_images",
+            "Flow matching on images",
+            "A small U-Net that knows where each pixel of the noise has to go, class by class.",
         ),
     )
 }

@@ -77,7 +77,7 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
     """Return the line of a table, under ``COLUMNS``."""
     least, modes, most = outcome.modes
     low, good, high = outcome.good
-    span = f"{modes:.0f}" if least == most else f"{modes:.0f} ({least:.0f}-{most:.0f})"
+    span = f"{modes:g}" if least == most else f"{modes:g} ({least:g}-{most:g})"
     return (
         outcome.loss,
         str(outcome.seeds),

@@ -22,6 +22,7 @@ from analysis.image_latents import (
 from analysis.plane_checks import Check
 from datasets.images import ImageSet, is_here, load_images
 from datasets.own import DataError
+from models.blocks.dequantise import VariationalNoise
 from models.blocks.image_layers import ConvNet, Logit
 from models.blocks.priors import Gaussian
 from models.flow import Flow
@@ -230,13 +231,14 @@ def _check_bits(measured: Measured) -> list[Check]:
     values = bits(given.flow, given.images, given.dims, given.labels)
     error = float(values.std()) / math.sqrt(len(values))
     kind = "log p(x | class)" if given.flow.context else "log p(x)"
+    noise = "learned" if isinstance(given.flow.chain[0], VariationalNoise) else "uniform"
     checks = [
         Check(
             "Bits/dim on test images",
             f"{float(values.mean()):.4f} ± {error:.4f}",
             "",
             None,
-            f"From {kind} of {len(values)} images, 8-bit pixels with uniform noise, with its "
+            f"From {kind} of {len(values)} images, 8-bit pixels with {noise} noise, with its "
             "standard error. The number beside the training takes the whole test set at the end.",
         )
     ]
@@ -280,6 +282,9 @@ _KINDS = {
     "AffineCoupling": "Affine couplings",
     "SplineCoupling": "Spline couplings",
     "DiagonalScale": "Scales of latents",
+    "VariationalNoise": "Dequantisation: learned noise",
+    "MarginalSplines": "Splines of single pixels",
+    "PatchAutoregressive": "Autoregressive blocks",
     "AdditiveCoupling": "Additive couplings: none, they keep the volume",
 }
 
@@ -339,7 +344,7 @@ class Nearest:
 
     Attributes:
         index: where it is in that set, shape ``(B,)``.
-        distance: root of the summed squared difference, pixels from 0 to 1, shape ``(B,)``.
+        distance: root of the combined squared difference, pixels from 0 to 1, shape ``(B,)``.
     """
 
     index: Tensor

@@ -16,7 +16,7 @@ from models.blocks.made import MADE
 from models.blocks.priors import Gaussian
 from models.flow import Flow
 from models.maf import MaskedAutoregressive
-from training.core.defect_flow import DefectFlow
+from training.defects.flows import DefectFlow
 
 FRAMES = 40  # images of a sampling, about
 

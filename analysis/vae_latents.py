@@ -112,7 +112,7 @@ ELBO_DRAWS = 4
 def score(model: VAE, images: Tensor) -> Scores:
     """Score uint8 images ``(B, C, H, W)``: the higher, the stranger.
 
-    The cross-entropy is between the image and the mean image of its mean latents, summed over
+    The cross-entropy is between the image and the mean image of its mean latents, combined over
     pixels, whatever the likelihood that the model was trained with; the ELBO is the model's own.
     """
     generator = torch.Generator().manual_seed(5)

@@ -30,19 +30,24 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from analysis.comparison_results import rows_of, spread  # noqa: E402
+from analysis.flow_matching_images import made_of  # noqa: E402
+from analysis.flow_matching_ways import sampled  # noqa: E402
+from analysis.image_latents import context_of  # noqa: E402
 from cli.train import main as command_line  # noqa: E402
 from lab.comparison import ENTRANTS, Comparison  # noqa: E402
 from lab.runs.files import write_json  # noqa: E402
 from lab.store import Run, RunStore  # noqa: E402
 from metrics.plane import TIMED  # noqa: E402
+from models.flow_matching import solved  # noqa: E402
 from models.maf import position_features  # noqa: E402
-from training.maf import FREQUENCIES  # noqa: E402
+from training.defects.flows import FREQUENCIES  # noqa: E402
 from training.vae_plane import LATENT, sample  # noqa: E402
 
 FILE = HERE / "measured.json"
 WORDS = ["compare", "--families", *ENTRANTS, "--dataset", "ring", "--seeds", "3", "--steps", "1000"]
 COLUMNS = ("nll_test", "tight_bound", "kl_to_truth", "kl_samples", "modes", "good", "parameters")
 BATCH, ROUNDS = 64, 15
+EULER, FINE = 16, 96  # steps of solvers: behind samples, and on the way to latents and back
 
 # Whose shipped run stands for a family, and what it makes.
 SHIPPED = {
@@ -53,6 +58,7 @@ SHIPPED = {
     "gan": ("dcgan", "shapes, 32 x 32 in colour"),
     "vae": ("vae", "digits, 28 x 28"),
     "cyclegan": ("cyclegan", "fruits, 64 x 64 in colour"),
+    "flow_matching": ("flow_matching_images", "digits, 28 x 28"),
 }
 
 
@@ -85,6 +91,8 @@ def sampler(run: Run) -> Callable[[], Tensor]:
         return lambda: sample(model, *torch.randn(2, TIMED, LATENT, generator=eval_generator))
     if run.family.stem == "gan":
         return lambda: model(model.draw(TIMED, eval_generator))
+    if run.family.stem == "flow_matching":
+        return lambda: sampled(model, TIMED)  # without their densities, which cost far more
     return lambda: model.sample(TIMED, generator=eval_generator)
 
 
@@ -138,6 +146,8 @@ def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, 
         side = run.config.image_size
         images = 2 * torch.rand(BATCH, 3, side, side, generator=eval_generator) - 1
         return lambda: model.a_to_b(images), None, None
+    if stem == "flow_matching_images":
+        return followed(model, model.prior.sample(BATCH, generator=eval_generator))
     context: tuple[Tensor, ...] = ()
     if stem == "maf":
         places = torch.rand(BATCH, 2, generator=eval_generator)
@@ -153,6 +163,20 @@ def ways(stem: str, model, run: Run) -> tuple[Callable[[], Tensor], int | None, 
         return model.forward(model.inverse(x, *context)[0], *context)[0]
 
     return lambda: model.forward(z, *context)[0], size, back
+
+
+def followed(flow, z: Tensor) -> tuple[Callable[[], Tensor], int, Callable]:
+    """Return what ``ways`` does, of flow matching: Euler's method there, a finer one and back."""
+    labels = torch.arange(BATCH) % flow.context
+    few = solved(flow, solver="euler", steps=EULER)
+    centred, transport = solved(flow, solver="rk4", steps=FINE).chain
+
+    def back(x: Tensor) -> Tensor:
+        context = context_of(flow, labels)
+        there = transport.follow(centred.inverse(x)[0], context, start=1.0, end=0.0)
+        return centred.forward(transport.follow(there, context))[0]
+
+    return lambda: made_of(few, z, labels), flow.features, back
 
 
 @torch.no_grad()

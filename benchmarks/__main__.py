@@ -24,9 +24,11 @@ BENCHMARKS = {
     "cyclegan": ("cyclegan_speed", False, "CycleGAN beside the standard order; 22 minutes"),
     "fruits": ("cyclegan_fruits", False, "CycleGAN on rendered fruits, three seeds; 2 hours"),
     "exercises": ("exercises", False, "what the exercises come to, three seeds; 30 minutes"),
+    "healthy": ("healthy", False, "which settings train well, three seeds; 5 minutes"),
     "load": ("load", False, "forty sessions, and 2,000 presses at random; 15 minutes"),
     "attack": ("attack", False, "memory while twenty visitors try to fill it; 20 minutes"),
     "faults": ("faults", False, "64 rounds of harm: killed, disk full, damaged; 20 minutes"),
+    "flow_matching": ("flow_matching", False, "KL by path, samples by steps; 15 minutes"),
     "quality": ("flow_quality", False, "KL to the truth after 3,000 steps; slow, 10 minutes"),
 }
 EVERYDAY = [name for name, (_, everyday, _) in BENCHMARKS.items() if everyday]

@@ -35,7 +35,8 @@ from models.flow import Flow
 from models.maf import MaskedAutoregressive, maf
 from paths import ROOT
 from training.core.loop import train
-from training.maf import PRESETS, MAFConfig, WholeImageFlow
+from training.defects.flows import WholeImageFlow
+from training.maf import PRESETS, MAFConfig
 from training.maf import load as load_images
 from training.maf import model as flow_of
 

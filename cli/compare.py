@@ -148,7 +148,7 @@ def write_files(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         RunError: the folder cannot be written.
     """
-    from figures.arena_figures import write_all  # here, because matplotlib takes a while
+    from figures.arena.figures import write_all  # here, because matplotlib takes a while
 
     with writing(folder):
         return write_all(comparison, folder)

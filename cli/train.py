@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from analysis.exercises import ExerciseError
-from cli import check, code, compare, torchrun
+from cli import check, code, compare, detect, torchrun
 from cli.schedule import HELP, schedule_of
 from datasets.files.errors import DataError
 from datasets.plane import OWN
@@ -31,7 +31,7 @@ from registry import FAMILIES
 from training.core import collectives
 from training.core.config import RENAMED, ConfigError, RunConfig
 from training.core.devices import best_device
-from training.core.family import DataKind, Own
+from training.core.family import DataKind, Own, Training
 from training.core.plane_flow import POINT_DATA
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "diverged": 1, "failed": 1}
@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.word == "compare":
             return _compare(options, _device(options.device, POINT_DATA))
+        if options.word in ("score", "export"):
+            return _detect(options)
         device = torchrun.join(options.device) if torchrun.launched() else _device_for(options)
         if not collectives.leads():
             return torchrun.follow(device)
@@ -70,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(torchrun.threads(run.family))
         torchrun.announce(run)
         final = _train(run, device, quiet=options.quiet)
+        if run.family.stem == "maf" and final["state"] == "finished":
+            final |= detect.at_the_end(run, device, quiet=options.quiet)
     except (ConfigError, DataError, ExerciseError, RunError) as error:
         print(f"training {options.word}: {error}", file=sys.stderr)
         return 2
@@ -96,14 +100,12 @@ def parser() -> argparse.ArgumentParser:
             family.stem,
             help=family.promise,
             description=f"{family.title}: {family.promise} {family.paper}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         for knob in family.training.config.knobs():
             sub.add_argument(
                 *_flags(knob.name),
-                default=knob.default,
                 metavar=knob.kind.upper(),
-                help=compare.about(knob),
+                help=f"{compare.about(knob)} (default: {knob.default})".replace("%", "%%"),
             )
         kind = family.training.data
         help = f"{kind.own[0].upper()}{kind.own[1:]}, of your own (sets the dataset to own)."
@@ -125,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     _common(compare.add_to(words))
     check.add_to(words)
     code.add_to(words)
+    _common(detect.add_to(words))
     return parser
 
 
@@ -143,8 +146,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _device_for(options: argparse.Namespace) -> str:
-    resumed = options.word == "resume"
-    family = Run(options.run).family if resumed else FAMILIES[options.word]
+    opened = options.word in ("resume", "score")
+    family = Run(options.run).family if opened else FAMILIES[options.word]
     return _device(options.device, family.training.data)
 
 
@@ -161,10 +164,17 @@ def _device(name: str | None, kind: DataKind) -> str:
 
 def _create(options: argparse.Namespace) -> Run:
     family, training = FAMILIES[options.word], FAMILIES[options.word].training
-    values = {knob.name: getattr(options, knob.name) for knob in training.config.knobs()}
+    values = _values(training, options)
     if options.data is not None:
         values["dataset"] = OWN
-    config, kind = training.config.parse(values), training.data
+    kind = training.data
+    try:
+        config = training.config.parse(values)
+    except ConfigError as error:
+        known = [knob for knob in training.config.knobs() if knob.name == "dataset"]
+        if any(values["dataset"] not in knob.choices for knob in known):
+            raise ConfigError(f"{error} Data of your own: --data with {kind.own}.") from error
+        raise
     training.check(config)
     schedule = schedule_of(options.at, training, config)
     if schedule and torchrun.launched():
@@ -180,6 +190,21 @@ def _create(options: argparse.Namespace) -> Run:
         with writing(run.path):
             run.schedule.save(schedule)
     return run
+
+
+def _values(training: Training, options: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that were given, and defaults: those of the chosen model, if it has some.
+
+    The page starts a model from the same ones.
+    """
+    given = {
+        knob.name: value
+        for knob in training.config.knobs()
+        if (value := getattr(options, knob.name)) is not None
+    }
+    preset = training.presets.get(given.get("model"), {})
+    defaults = {knob.name: knob.default for knob in training.config.knobs()}
+    return {**defaults, **preset, **given}
 
 
 def _own_data(kind: DataKind, options: argparse.Namespace, config: RunConfig) -> Own:
@@ -208,6 +233,17 @@ def _check(options: argparse.Namespace) -> int:
     print(verdict.reason, file=sys.stderr)
     print(line)
     return 0 if verdict.passed else 1
+
+
+def _detect(options: argparse.Namespace) -> int:
+    if options.word == "export":
+        print(json.dumps(detect.export(options)))
+        return 0
+    found = detect.score(options, _device_for(options))
+    for sentence in found["unreadable"]:
+        print(f"training score: {sentence}", file=sys.stderr)
+    print(json.dumps({**found, "unreadable": len(found["unreadable"])}))
+    return 0
 
 
 def _compare(options: argparse.Namespace, device: str) -> int:

@@ -1,24 +1,22 @@
 """Rendered capsules: images of a two-coloured capsule, good or with one of five defects.
 
-They stand in for MVTec AD's capsules, with the same defect names and layout, and with masks that
-are exact because the defect was drawn. Everything follows from a seed.
+They stand in for MVTec AD's capsules, with the same defect names, and with masks that are exact
+because the defect was drawn.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from datasets.defects import GOOD, DefectSet, save_layout
+from datasets.defect_set import GOOD
 from datasets.rendered.capsule_defects import (
     BLACK,
     BODY,
     CAP,
     HALF,
-    KINDS,
     LOGO,
     ORANGE,
     PAPER,
@@ -212,72 +210,3 @@ def _dent(
     """Return how far the shell is pushed towards its axis, at each place."""
     side = (1 + np.tanh(below * y / 0.04)) / 2
     return (below * depth * np.exp(-(((x - at) / width) ** 2)) * side).astype(np.float32)
-
-
-# -- sets -------------------------------------------------------------------------------------
-
-
-TRAIN, TEST_GOOD, TEST_EACH = 200, 30, 20  # images in a whole set
-
-
-def rendered_capsules(
-    size: int = 128,
-    *,
-    train: int = TRAIN,
-    good: int = TEST_GOOD,
-    each: int = TEST_EACH,
-    seed: int = 0,
-) -> DefectSet:
-    """Draw a whole set.
-
-    Args:
-        size: pixels on each side.
-        train: good images to learn from.
-        good: good images in the test part.
-        each: images of each of the five defects.
-        seed: same seed, same images.
-    """
-    kinds = [GOOD] * (train + good) + [kind for kind in KINDS for _ in range(each)]
-    counts: dict[str, int] = {}
-    images, masks = [], []
-    for kind in kinds:
-        number = counts[kind] = counts.get(kind, 0) + 1
-        image, mask = _numbered(kind, number, size, seed)
-        images.append(image)
-        masks.append(mask)
-    stack = np.stack(images).transpose(0, 3, 1, 2).copy()
-    return DefectSet(
-        name="rendered capsules",
-        train=stack[:train],
-        test=stack[train:],
-        kinds=tuple(kinds[train:]),
-        masks=np.stack(masks[train:]),
-    )
-
-
-def rendered_test_image(place: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one test image of :func:`rendered_capsules` as it is by default, without the others.
-
-    Returns:
-        The image, shape ``(3, size, size)``, uint8, and its mask, ``(size, size)``, booleans.
-    """
-    if place < TEST_GOOD:
-        image, mask = _numbered(GOOD, TRAIN + place + 1, size, 0)
-    else:
-        kind, number = divmod(place - TEST_GOOD, TEST_EACH)
-        image, mask = _numbered(KINDS[kind], number + 1, size, 0)
-    return image.transpose(2, 0, 1), mask
-
-
-def _numbered(kind: str, number: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    # A generator per image: more of one kind leave the others as they are.
-    return render(kind, size, np.random.default_rng((seed, (GOOD, *KINDS).index(kind), number)))
-
-
-def write_capsules(folder: Path | str, size: int = 256, **counts: int) -> Path:
-    """Write a set as a folder in MVTec's layout; return the folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    return save_layout(rendered_capsules(size, **counts), folder)

@@ -16,7 +16,12 @@ __all__ = ["GOOD", "MAX_UNPACKED", "SETS", "DefectSet", "fitted_mask"]
 
 GOOD = "good"
 # What the sets that every lab knows are called.
-SETS = {"rendered": "Rendered capsules", "mvtec_capsule": "MVTec AD, capsule"}
+SETS = {
+    "rendered": "Rendered capsules",
+    "rendered_bottle": "Rendered bottles",
+    "rendered_textile": "Rendered textile",
+    "mvtec_capsule": "MVTec AD, capsule",
+}
 MAX_UNPACKED = 2 * 2**30
 MIN_TRAIN = 4
 

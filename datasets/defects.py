@@ -1,8 +1,10 @@
 """Images of good and defective things in MVTec AD's layout, from folders and zip files.
 
 ``train/good``, ``test/<kind>`` with one kind called ``good``, and
-``ground_truth/<kind>/<stem>_mask.png``. Names of defects are read, not wired in. What is wrong with
-a user's data ends in a `DataError` whose message is a sentence for that user.
+``ground_truth/<kind>/<stem>_mask.png``; what people have instead is brought into it by
+:mod:`datasets.files.defect_layout`. Good images alone are enough. Names of defects are read, not
+wired in. What is wrong with a user's data ends in a `DataError` whose message is a sentence for
+that user.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from PIL import Image
 
 from datasets.defect_set import GOOD, MAX_UNPACKED, SETS, DefectSet, fitted_mask
 from datasets.files.archives import ZipInput
+from datasets.files.defect_layout import HINT, arranged, in_visa, is_train
 from datasets.files.errors import DataError
 from datasets.files.images import Limits, read_image, read_mask, shown, squeezed
 from datasets.files.sources import (
@@ -25,6 +28,7 @@ from datasets.files.sources import (
     is_image,
     is_junk,
     listed,
+    unwrapped,
     zip_sources,
 )
 from datasets.files.stacks import Read, read_stack
@@ -43,7 +47,7 @@ __all__ = [
 
 LIMITS = Limits(pixels=40_000_000, bytes=64 * 2**20)  # of an image
 _TRAIN = ("train", GOOD)
-_NO_FOLDER = "There is no folder train/good in it."
+DEEP = 4  # folders in one another: VisA's, and the masks of MVTec LOCO
 
 
 def find_sets(roots: Iterable[Path] | None = None) -> dict[str, Path]:
@@ -51,8 +55,7 @@ def find_sets(roots: Iterable[Path] | None = None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in data_roots() if roots is None else roots:
         for folder in sorted(root.iterdir()) if root.is_dir() else []:
-            whole = (folder / "train" / GOOD).is_dir() and (folder / "test").is_dir()
-            if whole and not is_junk(folder.name):
+            if (folder / "train" / GOOD).is_dir() and not is_junk(folder.name):
                 found.setdefault(folder.name, folder)
     return found
 
@@ -70,10 +73,10 @@ def read_folder(folder: Path | str, size: int, *, name: str = "") -> DefectSet:
         name: for titles; the folder's own by default.
 
     Raises:
-        DataError: no ``train/good`` with enough images, or no ``test`` with good and defective.
+        DataError: too few good images to learn from, or nothing that tells which are good.
     """
     skipped: list[str] = []
-    sources = folder_sources(Path(folder), skipped, LIMITS.bytes)
+    sources = folder_sources(Path(folder), skipped, LIMITS.bytes, deep=DEEP)
     return _read(sources, size, name or Path(folder).resolve().name, skipped)
 
 
@@ -85,11 +88,9 @@ def read_zip(file: ZipInput, size: int, name: str = "upload") -> DefectSet:
     """
     skipped: list[str] = []
     sources = zip_sources(file, skipped, LIMITS.bytes, MAX_UNPACKED, unwrap=False)
-    tops = {
-        place[:i] for place, _ in sources for i in range(len(place)) if place[i : i + 2] == _TRAIN
-    }
+    tops = {place[:i] for place, _ in sources for i in range(len(place) - 1) if is_train(place[i:])}
     if not tops:
-        raise DataError(_NO_FOLDER)
+        return _read(sources if in_visa(sources) else unwrapped(sources), size, name, skipped)
     if len(tops) > 1:
         names = ", ".join(sorted("/".join(top) or "." for top in tops)[:5])
         raise DataError(f"It holds several sets: {shown(names)}.")
@@ -110,7 +111,7 @@ def read_test_image(folder: Path | str, name: str, size: int) -> tuple[np.ndarra
     Raises:
         DataError: it is not there (any more) or cannot be read.
     """
-    sources = folder_sources(Path(folder), [], LIMITS.bytes)
+    sources = arranged(folder_sources(Path(folder), [], LIMITS.bytes, deep=DEEP))
     wanted = ("test", *name.split("/"))
     found = [source for source in sources if source[0] == wanted]
     if not found:
@@ -160,6 +161,7 @@ def save_layout(data: DefectSet, folder: Path | str) -> Path:
 
 def _read(sources: list[Source], size: int, name: str, skipped: list[str]) -> DefectSet:
     """Read a set whose folders begin with ``train``, ``test`` and ``ground_truth``."""
+    sources = arranged(sources)
     chosen = _images_of(sources, skipped)
     images, found = read_stack(chosen, size, 3, skipped, cropped=False, limits=LIMITS)
     places = [chosen[read.index][0] for read in found]
@@ -167,8 +169,6 @@ def _read(sources: list[Source], size: int, name: str, skipped: list[str]) -> De
     kinds = [place[1] for place in places[fit:]]
     for kind in sorted({place[1] for place, _ in chosen if place[0] == "test"} - set(kinds)):
         skipped.append(f"test/{shown(kind)}: No image that can be read.")
-    if GOOD not in kinds or len(set(kinds)) < 2:
-        raise DataError(f"test needs images in {GOOD} and in one folder per defect at least.")
     masks, known = _masks(sources, places[fit:], found[fit:], size, skipped)
     return DefectSet(
         name=name,
@@ -185,12 +185,10 @@ def _read(sources: list[Source], size: int, name: str, skipped: list[str]) -> De
 def _images_of(sources: list[Source], skipped: list[str]) -> list[Source]:
     """Return the images of both parts, training first; name those that stand elsewhere."""
     if not any(place[:2] == _TRAIN for place, _ in sources):
-        raise DataError(_NO_FOLDER)
+        raise DataError(HINT)
     images = [source for source in sources if is_image(source[0][-1])]
     train = [source for source in images if source[0][:-1] == _TRAIN]
     test = [source for source in images if source[0][0] == "test" and len(source[0]) == 3]
-    if not any(place[0] == "test" for place, _ in sources):
-        raise DataError("There is no folder test in it.")
     taken = {place for place, _ in (*train, *test)}
     for place, _ in images:
         if place not in taken and place[0] != "ground_truth":
@@ -208,17 +206,20 @@ def _masks(
     by_image = _mask_files(sources, skipped, set(places))
     given = any(place[0] == "ground_truth" for place, _ in sources)
     masks = np.zeros((len(places), size, size), bool)
-    known = np.array([place[1] == GOOD for place in places])
+    known = np.array([place[1] == GOOD for place in places], dtype=bool)
     for number, (place, read) in enumerate(zip(places, found, strict=True)):
-        source = by_image.get(_key(place))
-        if source is None:
+        files = by_image.get(_key(place), [])
+        if not files:
             if given and not known[number]:
                 where = shown("ground_truth", place[1], f"{PurePosixPath(place[2]).stem}_mask.png")
                 skipped.append(f"{where}: Missing, so its pixels are not evaluated.")
             continue
-        mask = _mask(source, read.size, place[1] == GOOD, skipped)
-        if mask is not None:
-            masks[number], known[number] = fitted_mask(mask, size), True
+        # LOCO has a mask for each defect of an image.
+        for source in files:
+            mask = _mask(source, read.size, place[1] == GOOD, skipped)
+            if mask is not None:
+                masks[number] |= fitted_mask(mask, size)
+                known[number] = True
     return masks, known
 
 
@@ -257,27 +258,28 @@ def _mask(
 
 def _key(place: Place) -> Place:
     """What an image and its mask have in common: the kind, and the name without its ending."""
-    stem = PurePosixPath(place[2]).stem.casefold()
-    return place[1], stem
+    stem = place[2] if len(place) == 4 else PurePosixPath(place[2]).stem  # a folder of masks
+    return place[1], stem.casefold()
 
 
 def _mask_files(
     sources: list[Source], skipped: list[str], places: set[Place]
-) -> dict[Place, Source]:
-    """Return the file of each mask by the key of its image; name those without one."""
+) -> dict[Place, list[Source]]:
+    """Return the files of each mask by the key of its image; name those without one."""
     wanted, found = {_key(place) for place in places}, {}
     files = [source for source in sources if source[0][0] == "ground_truth"]
     for place, read in sorted(files, key=lambda source: "_mask" not in source[0][-1].casefold()):
         if not is_image(place[-1]):
             continue
-        if len(place) != 3:
+        if len(place) not in (3, 4):
             skipped.append(f"{shown(*place)}: Not in a folder of ground_truth.")
             continue
         kind, stem = _key(place)
         key = (kind, stem.removesuffix("_mask"))
         key = key if key in wanted else (kind, stem)
-        if key not in wanted or key in found:
+        alone = len(place) == 3
+        if key not in wanted or (alone and key in found):
             skipped.append(f"{shown(*place)}: There is no image to it, or another mask.")
         else:
-            found[key] = (place, read)
+            found.setdefault(key, []).append((place, read))
     return found

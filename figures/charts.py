@@ -17,6 +17,7 @@ from figures.palette import palette
 Rows = Sequence[Mapping[str, float]]
 # Legends end where the plot ends and grow to the left: in a narrow chart they would be cut off.
 LEGEND_FITS = {"legend": {"layout": {"top": {"anchor": "end"}}}}
+Marks = Sequence[tuple[int, str]]  # steps at which something was done, and what
 Chart = tuple[pd.DataFrame, dict[str, Any]]  # what `st.vega_lite_chart` takes: data, specification
 
 
@@ -32,7 +33,8 @@ def curves(
     dots: bool | None = None,
     height: int = 220,
     domain: tuple[float, float] | None = None,
-    marks: Sequence[tuple[int, str]] = (),
+    marks: Marks = (),
+    ghost: Rows = (),
 ) -> Chart:
     """Draw measured columns over the optimiser steps.
 
@@ -48,28 +50,44 @@ def curves(
         height: in pixels.
         domain: ends of the vertical axis; left out, the values decide.
         marks: steps at which something was done, and what.
+        ghost: rows of another run, to be drawn dashed behind these.
     """
     frame = _long(rows, names, positive=log)
+    behind = _long(ghost, names, positive=log)
     colours = palette(theme)
     lowest = floor[0] if floor else math.inf
-    dots = len(names) == 1 if dots is None else dots
-    scale = {"type": "log", "nice": True} if log else _linear_scale(frame, total, lowest)
+    seen = pd.concat([frame, behind]) if len(behind) else frame
+    scale = {"type": "log", "nice": True} if log else _linear_scale(seen, total, lowest)
     if domain is not None:
         scale = {"domain": list(domain)}
-    lines = {
-        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True, "point": dots},
+    lines = _lines(list(names.values()), unit, scale, total, theme)
+    lines["mark"]["point"] = len(names) == 1 if dots is None else dots
+    layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
+    layers += [_behind(lines, behind)] if len(behind) else []
+    layers += [_marks(marks, colours.muted)] if marks else []
+    return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
+
+
+def _lines(
+    names: Sequence[str], unit: str, scale: Mapping[str, Any], total: int, theme: str
+) -> dict[str, Any]:
+    """Return the lines of named curves over the optimiser steps."""
+    colours = palette(theme)
+    return {
+        "mark": {"type": "line", "strokeWidth": 1.8, "clip": True},
         "encoding": {
             "x": quantity("step", "optimiser step", scale={"domain": [0, total], "nice": False}),
             "y": quantity("value", unit, scale=scale, axis={"tickCount": 5}),
-            "color": nominal(
-                "curve", names.values(), (colours.model, colours.data), len(names) > 1
-            ),
+            "color": nominal("curve", names, (colours.model, colours.data), len(names) > 1),
             "tooltip": [{"field": "curve"}, number("step", ",d"), number("value", ".4f")],
         },
     }
-    layers = [lines] if floor is None else [lines, *_labelled_rule(*floor, total, colours.muted)]
-    layers += [_marks(marks, colours.muted)] if marks else []
-    return frame, {"height": height, "layer": layers, "config": LEGEND_FITS}
+
+
+def _behind(lines: dict[str, Any], behind: pd.DataFrame) -> dict[str, Any]:
+    """Return the same lines for other values, dashed and pale."""
+    mark = {**lines["mark"], "strokeDash": [4, 3], "opacity": 0.55, "point": False}
+    return {**lines, "data": {"values": behind.to_dict("records")}, "mark": mark}
 
 
 def _long(rows: Rows, names: Mapping[str, str], *, positive: bool) -> pd.DataFrame:
@@ -84,7 +102,14 @@ def _long(rows: Rows, names: Mapping[str, str], *, positive: bool) -> pd.DataFra
 
 
 def overlay(
-    curves: Mapping[str, Rows], column: str, *, over: str, unit: str, theme: str, log: bool = False
+    curves: Mapping[str, Rows],
+    column: str,
+    *,
+    over: str,
+    unit: str,
+    theme: str,
+    log: bool = False,
+    marks: Mapping[str, Marks] | None = None,
 ) -> Chart:
     """Draw one column of several runs in one chart.
 
@@ -95,6 +120,7 @@ def overlay(
         unit: what the vertical axis measures.
         theme: ``"light"`` or ``"dark"``.
         log: logarithmic vertical axis; values that are not positive are left out.
+        marks: what was done to a run after which step, by its name.
     """
     table = [
         (row[over], row[column], name)
@@ -103,33 +129,66 @@ def overlay(
         if column in row and over in row and (not log or row[column] > 0)
     ]
     frame = pd.DataFrame(table, columns=["x", "value", "run"])
+    encoding = _of_runs(list(curves), over, unit, theme)
+    encoding["y"]["scale"] = {"type": "log"} if log else {"zero": False}
+    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
+    layers = [{"mark": mark, "encoding": encoding}]
+    layers += _marks_of_runs(curves, marks or {}, over, encoding)
+    return frame, {"height": 320, "layer": layers}
+
+
+def _of_runs(names: list[str], over: str, unit: str, theme: str) -> dict[str, Any]:
+    """Return how the curves of runs of these names are drawn."""
     title = "optimiser step" if over == "step" else "seconds of training"
     colours = palette(theme).categorical
     # More runs than colours: the colours come round again with another dash.
-    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(curves))]
-    names = list(curves)
-    encoding = {
+    dashes = [[1, 0] if i < len(colours) else [5, 3] for i in range(len(names))]
+    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
+    colour = nominal("run", names, (colours * len(names))[: len(names)], True)
+    return {
         "x": quantity("x", title, scale={"nice": False}),
-        "y": quantity(
-            "value", unit, scale={"type": "log"} if log else {"zero": False}, axis={"tickCount": 5}
-        ),
-        "color": nominal("run", names, (colours * len(names))[: len(names)], True),
+        "y": quantity("value", unit, axis={"tickCount": 5}),
+        "color": {**colour, "legend": legend if len(names) > 1 else None},
         "strokeDash": {
             "field": "run",
             "type": "nominal",
             "scale": {"domain": names, "range": dashes},
             "legend": None,
         },
-        "tooltip": [
-            {"field": "run"},
-            number("x", ",.6~r", title=title),
-            number("value", ".4f"),
-        ],
+        "tooltip": [{"field": "run"}, number("x", ",.6~r", title=title), number("value", ".4f")],
     }
-    legend = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 0}
-    encoding["color"]["legend"] = legend if len(names) > 1 else None
-    mark = {"type": "line", "strokeWidth": 1.8, "clip": True}
-    return frame, {"height": 320, "mark": mark, "encoding": encoding}
+
+
+def _marks_of_runs(
+    curves: Mapping[str, Rows], marks: Mapping[str, Marks], over: str, encoding: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return a dotted upright line, in the colour of its run, where something was done to it."""
+    values = [
+        {"x": _place(curves[name], step, over), "run": name, "done": f"step {step:,}: {words}"}
+        for name, done in marks.items()
+        for step, words in done
+    ]
+    if not values:
+        return []
+    tooltip = [{"field": "run"}, {"field": "done", "type": "nominal", "title": "done"}]
+    return [
+        {
+            "data": {"values": values},
+            "mark": {"type": "rule", "strokeDash": [2, 3], "strokeWidth": 1.5},
+            "encoding": {
+                "x": {"field": "x", "type": "quantitative"},
+                "color": encoding["color"],
+                "tooltip": tooltip,
+            },
+        }
+    ]
+
+
+def _place(rows: Rows, step: int, over: str) -> float:
+    """Return where on an axis a step lies: of the last row up to it, if the axis is of seconds."""
+    if over == "step":
+        return step
+    return max((row[over] for row in rows if over in row and row["step"] <= step), default=0.0)
 
 
 def quantity(field: str, title: str | None, **options: Any) -> dict[str, Any]:
@@ -172,7 +231,7 @@ def _labelled_rule(value: float, label: str, total: int, colour: str) -> list[di
     return [line, {"data": label_data, "mark": words, "encoding": encoding}]
 
 
-def _marks(marks: Sequence[tuple[int, str]], colour: str) -> dict[str, Any]:
+def _marks(marks: Marks, colour: str) -> dict[str, Any]:
     """Return a dotted upright line at each step at which something was done."""
     values = [{"step": step, "done": f"after step {step:,}: {words}"} for step, words in marks]
     return {

@@ -297,7 +297,8 @@ def report_figure(
     figure.colorbar(drawn, cax=panels[1].inset_axes((1.03, 0, 0.04, 1)), label="density")
     panels[2].scatter(*snapshot["samples"].T, s=2, color=colours.model, linewidths=0)
     bottom = [figure.add_subplot(grid[1, :3]), figure.add_subplot(grid[1, 3:])]
-    _curve(bottom[0], rows, "nll", colours.model, "negative log-likelihood [nats]")
+    loss = "nll" if any("nll" in row for row in rows) else "nll_test"
+    _curve(bottom[0], rows, loss, colours.model, "negative log-likelihood [nats]")
     _curve(bottom[1], rows, "kl_to_truth", colours.data, "KL to the truth [nats]")
     if any(row.get("kl_to_truth", 0) > 0 for row in rows):
         bottom[1].set_yscale("log")

@@ -36,7 +36,8 @@ def write_results(run: Run, found: Evaluation, step: int) -> None:
     folder = run.path / "samples"
     folder.mkdir(exist_ok=True)
     if steps := run.snapshots.steps():
-        for i, image in enumerate(run.snapshots.load(steps[-1])["samples"]):
+        # A model that nothing trains draws none.
+        for i, image in enumerate(run.snapshots.load(steps[-1]).get("samples", ())):
             Image.fromarray(image).save(folder / f"{i:02d}.png")
     # Last, for it says that all is there.
     save_evaluation(run, found, step)
@@ -52,6 +53,8 @@ def write_figures(
 ) -> None:
     """Write ``nll_curve.png``, ``nll_hist_good_defect.png`` and ``roc_curve.png``.
 
+    Without test images there is no histogram, without good or defective ones no ROC curve.
+
     Args:
         found: the test images, scored.
         folder: where they go; older files of these names are replaced.
@@ -62,11 +65,11 @@ def write_figures(
     Raises:
         OSError: they cannot be written.
     """
-    figures = {
-        "nll_curve.png": curve_figure(steps, nll, nll_held_out),
-        "nll_hist_good_defect.png": histogram_figure(found),
-        "roc_curve.png": roc_figure(found),
-    }
+    figures = {"nll_curve.png": curve_figure(steps, nll, nll_held_out)}
+    if len(found.score):
+        figures["nll_hist_good_defect.png"] = histogram_figure(found)
+    if found.defective.any() and not found.defective.all():
+        figures["roc_curve.png"] = roc_figure(found)
     for name, figure in figures.items():
         write_atomic(
             folder / name, lambda file, drawn=figure: drawn.savefig(file, format="png", dpi=160)
@@ -122,7 +125,7 @@ def roc_figure(found: Evaluation) -> Figure:
     axes.step(alarms, hits, where="post", color=colours.model, label="this model")
     called = found.score > found.threshold
     chosen = called[~found.defective].mean(), called[found.defective].mean()
-    axes.plot(*chosen, "o", color=colours.warn, label="threshold from held-out good images")
+    axes.plot(*chosen, "o", color=colours.warn, label="threshold")
     axes.set_xlabel("Good ones called defective")
     axes.set_ylabel("Defective ones found")
     axes.set_aspect("equal")

@@ -111,6 +111,7 @@ ENTRANTS: dict[str, Entrant] = {
         Entrant("spline", "Spline couplings", "realnvp", settings={"coupling": "spline"}),
         Entrant("vae", "VAE", "vae_plane"),
         Entrant("gan", "GAN", "gan"),
+        Entrant("matching", "Flow matching", "flow_matching"),
     )
 }
 

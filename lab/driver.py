@@ -362,6 +362,8 @@ class _Drive:
         self.reports.send(self.status, dict(self.experiment.live))
 
     def _end(self, state: str, message: str = "") -> Status:
+        if state == "stopped" and self.reports.shown != self.experiment.step:
+            self._show(self.experiment.step, self.experiment.snapshot())  # what it has come to
         self._checkpoint()  # before the status: what says that it is finished must be
         self._set(state=state, message=message or self.note)
         self.record.status(self.status)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import label
 from scipy.special import betaincinv, expit, logit, stdtrit
 from scipy.stats import rankdata
 from sklearn import metrics
@@ -85,7 +86,7 @@ def auroc_interval(scores: np.ndarray, defective: np.ndarray, *, level: float = 
             reach = stdtrit(freedom, (1 + level) / 2) * deviation / (area * (1 - area))
             low, high = expit(logit(area) + np.array([-reach, reach]))
             return Interval(area, float(low), float(high))
-    return Interval(area, *_clopper_pearson(area, min(counts), level))
+    return Interval(area, *clopper_pearson(area, min(counts), level))
 
 
 def _placements(bad: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +112,7 @@ def hanley_mcneil(area: float, defective: int, good: int) -> float:
     return max(spread, 0.0) / (good * defective)
 
 
-def _clopper_pearson(fraction: float, count: int, level: float) -> tuple[float, float]:
+def clopper_pearson(fraction: float, count: int, level: float) -> tuple[float, float]:
     """Return the interval of a fraction of ``count`` independent trials; it may lie between two."""
     hits, tail = fraction * count, (1 - level) / 2
     low = betaincinv(hits, count - hits + 1, tail) if fraction > 0 else 0.0
@@ -246,6 +247,55 @@ def per_kind(scores: np.ndarray, kinds: tuple[str, ...], good: str = "good") -> 
 def pixel_auroc(maps: np.ndarray, masks: np.ndarray) -> float:
     """Return the AUROC over all pixels of all images, maps and masks ``(N, S, S)``."""
     return auroc(np.asarray(maps, dtype=np.float32).ravel(), np.asarray(masks).ravel())
+
+
+def average_precision(scores: np.ndarray, defective: np.ndarray) -> float:
+    """Return the mean precision over all recalls; NaN unless there are good and defective ones.
+
+    Chance has the fraction of the defective.
+
+    Args:
+        scores: one number per image, higher for more anomalous, shape ``(N,)``.
+        defective: which are, shape ``(N,)``.
+
+    Examples:
+        >>> average_precision(np.array([0.1, 0.4, 0.3, 0.9]), np.array([False, False, True, True]))
+        0.833...
+    """
+    scores, defective = np.asarray(scores, dtype=np.float64), np.asarray(defective, dtype=bool)
+    if not defective.any() or defective.all() or np.isnan(scores).any():
+        return math.nan
+    return float(metrics.average_precision_score(defective, np.nan_to_num(scores)))
+
+
+def aupro(maps: np.ndarray, masks: np.ndarray, *, limit: float = 0.3) -> float:
+    """Return the area under the per-region overlap up to a rate of false alarms; NaN without both.
+
+    Of each connected region of a mask the fraction that is found; their mean counts a small defect
+    as much as a large one. It is divided by the limit, so that 1 is perfect; chance has half the
+    limit.
+
+    Args:
+        maps: shape ``(N, S, S)``.
+        masks: booleans of the same shape.
+        limit: largest rate of false alarms, of the pixels that are not marked.
+
+    References:
+        The MVTec Anomaly Detection Dataset (Bergmann et al., IJCV 129, 2021), section 4.2.
+    """
+    weights = np.ones(masks.shape, np.float32)
+    for mask, weight in zip(masks, weights, strict=True):
+        regions, _ = label(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel())
+        weight[mask] = 1 / sizes[regions[mask]]
+    marked = masks.ravel()
+    if not marked.any() or marked.all():
+        return math.nan
+    score = np.nan_to_num(np.asarray(maps, dtype=np.float32).ravel())
+    alarms, overlap, _ = metrics.roc_curve(marked, score, sample_weight=weights.ravel())
+    inside, end = alarms < limit, np.interp(limit, alarms, overlap)
+    within = np.append(alarms[inside], limit), np.append(overlap[inside], end)
+    return float(np.trapezoid(within[1], within[0]) / limit)
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -159,6 +159,8 @@ class Flow(nn.Module):
 
         ``x`` has the shape ``(B, ...)``.
         """
+        if not any(hasattr(layer, "initialise") for layer in self.chain):
+            return
         for before, layer in zip_longest(self.inverse_states(x, context), self.chain):
             if hasattr(layer, "initialise"):
                 layer.initialise(before.value)

@@ -13,6 +13,7 @@ from torch.nn.functional import group_norm
 
 from models.blocks.image_layers import ImageShape
 from models.blocks.layers import MLP, blank
+from models.blocks.residual import residual_decoder, residual_encoder, start_residual
 
 Noise = Literal["uniform", "gaussian"]
 
@@ -197,6 +198,35 @@ def dcgan(
             nn.init.normal_(module.weight, 0, 0.02, generator=generator)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1, 0.02, generator=generator)
+    return gan
+
+
+def residual_gan(
+    *,
+    shape: ImageShape,
+    latent: int,
+    blocks: int,
+    generator: torch.Generator | None = None,
+) -> GAN:
+    """Return a GAN of small residual networks without normalisation, over images in [-1, 1].
+
+    Args:
+        shape: of an image.
+        latent: numbers that an image is made from, standard normal.
+        blocks: residual blocks of either network at half and at a quarter of the side each.
+        generator: source of the initial weights.
+
+    References:
+        The GAN is dead; long live the GAN! A Modern GAN Baseline (Huang et al., 2024), section 3:
+        what of a network a well-behaved loss can do without. https://arxiv.org/abs/2501.05441
+    """
+    gan = GAN(
+        nn.Sequential(residual_decoder(shape, latent, blocks), nn.Tanh()),
+        nn.Sequential(residual_encoder(shape, 1, blocks), Score()),
+        latent,
+        "gaussian",
+    )
+    start_residual(gan, generator)
     return gan
 
 

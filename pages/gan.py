@@ -1,7 +1,8 @@
 """GAN: a duel in 2-D and on images (Goodfellow et al., 2014; Radford et al., 2015)."""
 
 from models.blocks.layers import MLP
-from models.gan import GAN, dcgan, image_gan, plane_gan
+from models.blocks.residual import Residual
+from models.gan import GAN, dcgan, image_gan, plane_gan, residual_gan
 from training.core.adversarial import Duel
 from training.core.gan_losses import Loss, gradient_penalty, slope_at
 from ui.common.page import begin_page
@@ -17,6 +18,6 @@ shared = (Duel, Loss, gradient_penalty, slope_at)
 if chosen.stem == "gan":
     parts, code = DUEL, (plane_gan, GAN, MLP, *shared)
 else:
-    made = dcgan if chosen.stem == "dcgan" else image_gan
-    parts, code = IMAGE_DUEL, (made, GAN, *shared)
+    made = (dcgan, residual_gan, Residual) if chosen.stem == "dcgan" else (image_gan,)
+    parts, code = IMAGE_DUEL, (*made, GAN, *shared)
 family_page(chosen, parts, feel=play_the_duel, code=code)

@@ -1,12 +1,15 @@
 """MAF: masked autoregressive flow that finds defects (Papamakarios, Pavlakou, Murray, 2017)."""
 
 from models.blocks.made import MADE, MaskedLinear
+from models.blocks.splines import MarginalSplines
+from models.blocks.transformer import CausalTransformer
 from models.flow import Flow
 from models.maf import MaskedAutoregressive, maf
-from training.core.defect_flow import DefectFlow
-from training.maf import PatchFlow
+from models.patches import PatchAutoregressive, Patches, maf_images
+from training.defects.flows import DefectFlow, PatchFlow
 from ui.common.page import begin_page
 from ui.guide.family_page import Parts, family_page
+from ui.image_flows.live import IMAGE_PARTS
 from ui.maf.data import maf_data
 from ui.maf.inside import feel_made, inside
 from ui.maf.live import draw_maf, film_of
@@ -33,7 +36,9 @@ PARTS = Parts(
     },
 )
 
-chosen = begin_page("maf", {"On images": "maf", "In 2-D": "maf_plane"})
+WAYS = {"On images": "maf", "Patch by patch": "maf_images", "In 2-D": "maf_plane"}
+
+chosen = begin_page("maf", WAYS)
 if chosen.stem == "maf":
     family_page(
         chosen,
@@ -48,6 +53,13 @@ if chosen.stem == "maf":
             DefectFlow,
             PatchFlow,
         ),
+    )
+elif chosen.stem == "maf_images":
+    family_page(
+        chosen,
+        IMAGE_PARTS,
+        feel=feel_made,
+        code=(maf_images, PatchAutoregressive, CausalTransformer, MarginalSplines, Patches, Flow),
     )
 else:
     family_page(

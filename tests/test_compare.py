@@ -28,7 +28,7 @@ from analysis.comparison_results import (
     verdicts,
 )
 from cli.train import main
-from figures.arena_figures import colour_of, encoded, entropy_of, metrics_of, nll_figure, write_all
+from figures.arena.figures import colour_of, encoded, entropy_of, metrics_of, nll_figure, write_all
 from lab.comparison import (
     CLASSIC,
     ENTRANTS,

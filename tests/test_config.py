@@ -261,6 +261,7 @@ BASE = {
     "glow": {"levels": 1, "steps": 4, "hidden": 32, "dataset": "digits8", "batch": 32},
     "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32, "dataset": "digits8"},
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "dataset": "digits8"},
+    "maf_images": {"blocks": 2, "layers": 1, "width": 32, "dataset": "digits8"},
     "vae": {"hidden": 64, "dataset": "digits8"},
     "glow_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},
     "maf_plane": {"hidden": 32, "dataset": "ring", "weight_decay": 0.05, "batch": 64},

@@ -63,10 +63,19 @@ def made(path: Path, **settings) -> Run:
     return run
 
 
-@pytest.fixture(scope="module", params=["fruits", "own"])
+@pytest.fixture(scope="module", params=["fruits", "own", "contrast"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("runs") / request.param
+    if request.param == "contrast":
+        return made(path, dataset="own", tie="contrast", epochs=2)
     return made(path, dataset=request.param, epochs=2)
+
+
+IMAGES = {1: 3, 2: 8}  # by ways: the image, its translation, what changed, and what comes back
+
+
+def ways(run: Run) -> int:
+    return 1 if run.config.tie == "contrast" else 2
 
 
 def opened(run: Run, part: str) -> AppTest:
@@ -83,14 +92,14 @@ def test_every_part_is_drawn(run, part):
     assert not tester.error
     words = " ".join(text.value for text in tester.markdown)
     if part == "Live":
-        assert len(tester.image) == 3  # two round trips, and the training
+        assert len(tester.image) == ways(run) + 1  # each way, and the training
         labels = [metric.label for metric in tester.metric]
         fruits = run.config.dataset == "fruits"
         assert ("Shape (IoU)" in labels) == ("Other hue" in labels) == fruits
         assert "Health" in words
     if part == "Translate":
-        assert len(tester.image) == 8
-        assert len(tester.get("download_button")) == 2
+        assert len(tester.image) == IMAGES[ways(run)]
+        assert len(tester.get("download_button")) == ways(run)
     if part == "Check":
         assert "doing nothing" in words
         assert ("hue" in words) == (run.config.dataset == "fruits")
@@ -115,10 +124,10 @@ def test_an_upload_is_translated_and_a_bad_one_refused(run):
         tester.file_uploader[0].upload("good.png", image(mode=mode), "image/png").run()
         assert not tester.exception
         assert not tester.error
-        assert len(tester.image) == 8
+        assert len(tester.image) == IMAGES[ways(run)]
     tester.select_slider[0].set_value(64).run()
     assert not tester.exception
-    assert len(tester.image) == 8
+    assert len(tester.image) == IMAGES[ways(run)]
 
 
 def test_the_webcam_is_offered(run):

@@ -22,7 +22,7 @@ from PIL import Image
 
 from datasets import capsules as drawing
 from datasets import defects
-from datasets.capsules import KINDS, render, rendered_capsules, write_capsules
+from datasets.capsules import render
 from datasets.defects import (
     GOOD,
     DefectSet,
@@ -36,7 +36,16 @@ from datasets.files import sources
 from datasets.files.images import Limits
 from datasets.mvtec import MVTEC_CAPSULE, Source, download
 from datasets.own import DataError
+from datasets.rendered.capsule_defects import KINDS
 from datasets.rendered.synthetic import synthetic_defects
+from datasets.rendered_sets import (
+    PARTS,
+    TEST_GOOD,
+    rendered_capsules,
+    rendered_set,
+    rendered_test_image,
+    write_capsules,
+)
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +145,87 @@ def test_an_empty_class_is_named_and_no_folder_of_masks_means_no_masks(folder):
     assert not found.masks.any()
 
 
-@pytest.mark.parametrize(
-    ("gone", "message"),
-    [("train/good", "train/good"), ("test", "test"), ("test/good", "test needs")],
-)
-def test_without_its_parts_a_folder_is_refused(folder, gone, message):
-    (folder / gone).rename(folder / "gone")
-    with pytest.raises(DataError, match=message):
+def test_without_good_images_to_learn_from_a_folder_is_refused(folder):
+    (folder / "train" / "good").rename(folder / "gone")
+    with pytest.raises(DataError, match="Expected are the folders train/good, test/good"):
         read_folder(folder, 64)
+
+
+def moved(folder: Path, **places: str) -> Path:
+    """The folder with others of its folders called otherwise, or gone."""
+    for old, new in places.items():
+        old = folder / old.replace("__", "/")
+        if not new:
+            shutil.rmtree(old)
+            continue
+        (folder / new).parent.mkdir(parents=True, exist_ok=True)
+        old.rename(folder / new)
+    return folder
+
+
+def test_good_images_alone_are_enough(folder, tmp_path):
+    whole = read_folder(folder, 32)
+    one = read_folder(moved(folder, test__good=""), 32)
+    assert (len(one.train), bool(one.defective.all())) == (len(whole.train), True)
+    bare = read_folder(moved(folder, test="", ground_truth=""), 32)
+    assert (len(bare.train), bare.test.shape) == (len(whole.train), (0, 3, 32, 32))
+    flat = moved(folder, train__good="flat") / "flat"
+    assert len(read_folder(flat, 32).train) == len(whole.train)
+    assert len(read_zip(zipped(flat), 32).train) == len(whole.train)
+    assert len(read_zip(zipped(flat, "parts/"), 32).train) == len(whole.train)
+    bare.save(tmp_path / "saved.npz")
+    assert len(DefectSet.load(tmp_path / "saved.npz").test) == 0
+
+
+def test_other_names_for_good_and_for_the_parts_are_understood(folder):
+    whole = read_folder(folder, 32)
+    names = {"train__good": "Training/OK", "test": "Test", "ground_truth": "masks"}
+    again = read_folder(moved(folder, **names, Test__good="Test/Normal"), 32)
+    assert (again.kinds.count("good"), again.defects) == (whole.kinds.count("good"), whole.defects)
+    assert again.masks.sum() == whole.masks.sum()
+    assert len(again.train) == len(whole.train)
+
+
+def test_folders_that_nobody_has_split(folder):
+    whole = read_folder(folder, 32)
+    moved(folder, train__good="Good", test__good="", **{f"test__{k}": k for k in whole.defects})
+    found = read_folder(folder, 32)
+    assert found.defects == whole.defects
+    assert len(found.train) + found.kinds.count("good") == len(whole.train)
+    assert found.kinds.count("good") == len(whole.train) // 5
+    assert found.masks.any()
+    shutil.rmtree(folder / "Good")
+    with pytest.raises(DataError, match="good \\(also called ok or normal\\)"):
+        read_folder(folder, 32)
+
+
+def test_the_layouts_of_visa_and_of_loco(folder, tmp_path):
+    whole = read_folder(folder, 32)
+    visa = tmp_path / "visa" / "candle" / "Data"
+    for old, new in (("train/good", "Images/Normal"), ("test/crack", "Images/Anomaly"),
+                     ("ground_truth/crack", "Masks/Anomaly")):  # fmt: skip
+        shutil.copytree(folder / old, visa / new)
+    for found in (read_folder(visa.parent, 32), read_zip(zipped(visa.parent), 32)):
+        assert found.defects == ("Anomaly",)
+        assert len(found.train) + found.kinds.count("good") == len(whole.train)
+        assert found.known.all()
+        assert found.masks[found.defective].any((1, 2)).all()
+    loco = moved(folder, train__good="train/good")
+    shutil.copytree(loco / "test" / "good", loco / "validation" / "good")
+    for mask in sorted((loco / "ground_truth" / "crack").iterdir()):
+        inside = mask.with_name(mask.stem.removesuffix("_mask"))
+        inside.mkdir()
+        half = np.asarray(Image.open(mask)).copy()
+        half[: len(half) // 2] = 0
+        other = np.asarray(Image.open(mask)).copy()
+        other[len(half) // 2 :] = 0
+        for number, part in enumerate((half, other)):
+            Image.fromarray(part).save(inside / f"{number:03d}.png")
+        mask.unlink()
+    found = read_folder(loco, 32)
+    assert len(found.train) == len(whole.train) + whole.kinds.count("good")
+    cracks = np.array(whole.kinds) == "crack"
+    assert (found.masks[cracks] == whole.masks[cracks]).mean() > 0.995
 
 
 def test_too_few_good_pictures_are_refused(folder):
@@ -305,8 +387,8 @@ def test_what_stands_elsewhere_is_named_and_junk_is_not(tmp_path):
         shutil.copy(root / "test" / "good" / "1.png", root / place)
     honest = read_folder(root, 16)
     assert {text.split(":")[0] for text in honest.skipped} == {
-        "train/good/day 1", "test/crack/deep", "test/loose.png", "train/bad/x.png", "x.png",
-        "ground_truth/crack/deep", "ground_truth/0_mask.png",
+        "train/good/day 1/x.png", "test/crack/deep/x.png", "test/loose.png", "train/bad/x.png",
+        "x.png", "ground_truth/crack/deep/0_mask.png", "ground_truth/0_mask.png",
     }  # fmt: skip
     whole = read_zip(zipped(root), 16)
     assert {text.split(":")[0] for text in whole.skipped} == {
@@ -547,6 +629,23 @@ def test_good_capsules_vary_and_are_neither_black_nor_white(capsules):
     assert capsules.train.std(0).mean() > 1
     assert 100 < capsules.train.mean() < 220
     assert (capsules.train == 255).mean() < 0.02
+
+
+# -- the other rendered parts -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rendered_bottle", "rendered_textile"])
+def test_other_parts_are_drawn_with_masks_of_what_changed(name):
+    one, same_again = (rendered_set(name, 48, train=4, good=2, each=2) for _ in range(2))
+    same(one, same_again)
+    assert len(one.defects) == len(PARTS[name].kinds)
+    assert one.masks[one.defective].any((1, 2)).all()
+    assert not one.masks[~one.defective].any()
+    assert one.masks.mean() < 0.1
+    assert one.train.std(0).mean() > 1, "no two lie alike"
+    image, mask = rendered_test_image(name, TEST_GOOD, 48)
+    assert np.array_equal(image, one.test[2])
+    assert np.array_equal(mask, one.masks[2])
 
 
 # -- synthetic defects ------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_each_family_gets_the_devices_on_which_it_is_faster(devices, faster_on, 
 
 def test_families_in_two_dimensions_are_faster_on_a_processor():
     found = {s for s, family in FAMILIES.items() if family.training.data.faster_on == "cpu"}
-    plane = {"nice", "realnvp", "gan", "glow_plane", "maf_plane", "vae_plane"}
+    plane = {"nice", "realnvp", "gan", "glow_plane", "maf_plane", "vae_plane", "flow_matching"}
     assert found == plane
 
 

@@ -515,3 +515,12 @@ def test_asking_whether_a_run_is_trained_does_not_keep_it_from_being_trained(run
 def test_every_row_is_reported_once(run):
     _, watcher = go(run, stop_after(100))
     assert [row["step"] for row in watcher.rows()] == list(range(0, 101, 5))
+
+
+def test_a_run_that_is_stopped_is_seen_as_it_was_then(run):
+    _, watcher = go(run, {137: [("stop",)]})
+    step = run.status().step
+    assert step % 100, "else it would be a tenth, which is kept anyway"
+    assert run.snapshots.steps()[-1] == step
+    last = [report.step for report in watcher.reports if report.snapshot is not None][-1]
+    assert last == step

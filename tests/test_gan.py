@@ -18,7 +18,7 @@ from datasets.rendered.shapes import CLASSES, render_shapes
 from lab.store import Run
 from models.blocks.augmentation import KINDS, augmented
 from models.fast.by_hand import ByHand
-from models.gan import GAN, dcgan, dcgan_side, image_gan, plane_gan
+from models.gan import GAN, dcgan, dcgan_side, image_gan, plane_gan, residual_gan
 from registry import FAMILIES
 from training.core.config import ConfigError
 from training.core.gan_losses import LOSSES
@@ -64,6 +64,10 @@ def networks() -> dict[str, tuple[GAN, tuple[int, ...]]]:
     for side in (8, 28, 32, 48, 64):
         shape = (3, side, side)
         made[f"dcgan {side}"] = dcgan(shape=shape, maps=8, latent=10, generator=seed), shape
+        made[f"residual {side}"] = (
+            residual_gan(shape=shape, latent=10, blocks=1, generator=seed),
+            shape,
+        )
     assert colour in [shape for _, shape in made.values()]
     return made
 

@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from analysis.gan_losses import cells, measured, outcomes
+from benchmarks.gan_losses import LOSSES as LOSS_SETTINGS
+from benchmarks.gan_losses import TASKS
 from training.core.gan_losses import LOSSES, gradient_penalty, realness, slope_at
+from training.gan import GANConfig
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
@@ -186,3 +190,26 @@ def test_realness_rises_from_zero_to_one(name):
     assert told.min() >= 0 and told.max() <= 1
     assert (told.diff() >= 0).all() and told[-1] > 0.9 and told[0] < 0.1
     assert torch.isfinite(realness(name, torch.zeros(1))).all()
+
+
+# -- what was measured over seeds ------------------------------------------------------------------
+
+
+def test_the_table_counts_seeds_and_whole_rings():
+    scores = {
+        str(seed): {"modes": modes, "good": good, "js": 0.1, "seconds": 30.0}
+        for seed, (modes, good) in enumerate([(8, 0.98), (7, 0.95), (8, 0.97)])
+    }
+    task = {"modes": 8, "losses": {"a": {"settings": {}, "scores": scores}}}
+    (found,) = outcomes(task)
+    assert (found.seeds, found.whole) == (3, 2)
+    assert found.modes == (7, 8, 8) and found.good == (0.95, 0.97, 0.98)
+    assert cells(found)[1:5] == ("3", "2 of 3", "8 (7-8)", "97.0% (95.0%-98.0%)")
+
+
+def test_what_was_measured_has_settings_that_are_still_those_of_the_page():
+    for name, task in measured().items():
+        assert TASKS[name] == (task["data"], task["modes"])
+        for loss, found in task["losses"].items():
+            assert found["settings"] == LOSS_SETTINGS[loss]
+            GANConfig.parse({**task["data"], **found["settings"]})

@@ -20,7 +20,7 @@ from models.gan import GAN
 from registry import FAMILIES
 
 SECTIONS = {
-    "gan": ("See inside", "Explore", "Check"),
+    "gan": ("See inside", "Explore", "Check", "Losses"),
     "gan_images": ("Explore", "Check"),
     "dcgan": ("Explore", "Check"),
 }
@@ -50,6 +50,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     own = colours() if request.param == "own colours" else None
     if own is not None:
         values["dataset"] = "own"
+    values |= {"ema": 10} if own is None else {}
     values |= {"iterations": 1000} if stem == "gan" else {}
     family = FAMILIES[stem]
     path = tmp_path_factory.mktemp("runs") / request.param.replace(" ", "-")

@@ -41,12 +41,14 @@ LEAST: dict[str, dict] = {
     "glow": {"levels": 1, "steps": 4, "hidden": 32},
     "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32},
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1},
+    "maf_images": {"blocks": 2, "layers": 1, "width": 32},
 }
 VARIANTS: dict[str, tuple[str, dict]] = {
     "glow": ("glow", {"levels": 2}),
     "glow-classless-float32": ("glow", {"conditional": False, "precision": "float32"}),
     "realnvp": ("realnvp_images", {}),
     "nice": ("nice_images", {}),
+    "maf": ("maf_images", {}),
 }
 
 
@@ -571,6 +573,17 @@ AXES: dict[str, dict[str, tuple]] = {
         "batch": (32, 256),
         "learning_rate": (1e-4, 5e-3),
         "prior": ("logistic", "gaussian"),
+    },
+    "maf_images": {
+        "patch": (2, 8),
+        "blocks": (2, 12),
+        "layers": (1, 8),
+        "width": (32, 512),
+        "batch": (32, 256),
+        "learning_rate": (1e-4, 5e-3),
+        "precision": ("mixed", "float32"),
+        "conditional": (False, True),
+        "left_out": (0.0, 0.5),
     },
 }
 ENDS = [(stem, name, end) for stem, axes in AXES.items() for name in axes for end in axes[name]]

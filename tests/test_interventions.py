@@ -16,7 +16,7 @@ from lab.runs.interventions import Intervention, Interventions
 from lab.store import Run
 from paths import ROOT
 from registry import FAMILIES
-from ui.lab_pages.desk import _done_to
+from ui.lab_pages.side_by_side import _done_to
 
 GAN = {"dataset": "ring", "hidden": 16, "batch": 64, "iterations": 1000}
 

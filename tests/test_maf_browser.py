@@ -18,8 +18,8 @@ from test_browser import (  # noqa: F401 - fixtures are found by their names
     until,
 )
 
-from datasets.capsules import rendered_capsules
 from datasets.defects import save_layout
+from datasets.rendered_sets import rendered_capsules
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

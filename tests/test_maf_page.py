@@ -14,19 +14,20 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from analysis import maf_sampling
+from analysis.maf_decisions import Decision
 from analysis.maf_scores import (
     Scoring,
     evaluate,
     image_of,
+    keep_decision,
     load_evaluation,
     save_evaluation,
     weights_step,
 )
 from cli.train import main
-from datasets import capsules
-from datasets.capsules import rendered_capsules, rendered_test_image
 from datasets.defects import DefectSet, read_folder, read_test_image, save_layout
 from datasets.own import DataError
+from datasets.rendered_sets import TEST_GOOD, rendered_capsules, rendered_test_image
 from figures import detection_charts, maf_images
 from lab.imports.weights_import import read_weights
 from lab.store import Run, Status
@@ -77,7 +78,7 @@ def test_scoring_can_be_left_and_goes_on(run):
         seen.append(scoring.done)
         assert scoring.result is None
     assert seen == sorted(set(seen))
-    assert seen[-1] == scoring.total == 12 + 8
+    assert seen[-1] == scoring.total == 3 * (12 + 8), "two baselines beside it"
     assert not scoring.advance()
     whole = evaluate(experiment)
     np.testing.assert_allclose(scoring.result.score, whole.score, rtol=1e-5)
@@ -97,7 +98,7 @@ def test_an_evaluation_is_kept_for_its_weights_alone(run):
     assert (kept.names, kept.kinds, kept.auroc) == (found.names, found.kinds, found.auroc)
     np.testing.assert_array_equal(kept.score, found.score)
     np.testing.assert_allclose(kept.maps, found.maps, rtol=1e-2, atol=1e-2)
-    assert kept.pixel_auroc == found.pixel_auroc
+    assert (kept.quality, kept.baselines) == (found.quality, found.baselines)
     again = experiment.score(experiment.data.test, kept.calibration)
     np.testing.assert_allclose(again.score, found.score, rtol=1e-4)
     assert load_evaluation(run, step + 1) is None
@@ -107,8 +108,8 @@ def test_an_evaluation_is_kept_for_its_weights_alone(run):
 
 def test_a_test_image_comes_without_the_others(tmp_path, data):
     whole = rendered_capsules(16)
-    for place in (0, capsules.TEST_GOOD - 1, capsules.TEST_GOOD, len(whole.test) - 1):
-        image, mask = rendered_test_image(place, 16)
+    for place in (0, TEST_GOOD - 1, TEST_GOOD, len(whole.test) - 1):
+        image, mask = rendered_test_image("rendered", place, 16)
         np.testing.assert_array_equal(image, whole.test[place])
         np.testing.assert_array_equal(mask, whole.masks[place])
     read = read_folder(save_layout(data, tmp_path / "set"), 16)
@@ -405,7 +406,7 @@ def test_a_section_is_drawn(part, run):
 
 def test_results_are_computed_once_and_written_into_the_run(run, monkeypatch):
     tester = opened(run, "Results")
-    assert len(tester.metric) == 3
+    assert len(tester.metric) == 4
     for name in ("scores.csv", "detection.json", "scores.npz"):
         assert (run.path / name).exists()
     for name in ("nll_curve.png", "nll_hist_good_defect.png", "roc_curve.png", "samples/00.png"):
@@ -419,19 +420,38 @@ def test_results_are_computed_once_and_written_into_the_run(run, monkeypatch):
 
 def test_the_threshold_moves_the_confusion_matrix_and_comes_back(run):
     tester = opened(run, "Results")
-    slider = tester.slider[0]
-    start = slider.value
 
     def matrix(app: AppTest) -> str:
         return next(m.value for m in app.markdown if "called good" in m.value)
 
     before = matrix(tester)
-    slider.set_value(slider.min).run()
+    tester.slider[0].set_value(tester.slider[0].min).run()
     assert not tester.exception
     assert matrix(tester) != before
-    tester.button[0].click().run()
-    assert tester.slider[0].value == pytest.approx(start)
-    assert matrix(tester) == before
+    rates = next(g for g in tester.get("button_group") if g.label.startswith("False alarms"))
+    rates.set_value(0.05).run()
+    assert "cannot be promised" in tester.warning[0].value, "two held-out images are too few"
+    rates = next(g for g in tester.get("button_group") if g.label.startswith("False alarms"))
+    rates.set_value(0.5).run()
+    assert not tester.exception
+
+
+def test_a_decision_is_kept_with_the_run_and_in_its_files(run):
+    experiment = run.experiment()
+    run.weights.load_into(experiment.model)
+    found, step = evaluate(experiment), weights_step(run)
+    save_evaluation(run, found, step)
+    low = float(np.nanmin(found.score)) - 1.0
+    keep_decision(run, found, Decision(typed=low))
+    kept = load_evaluation(run, step)
+    assert kept.threshold == low
+    rows = (run.path / "scores.csv").read_text().splitlines()[1:]
+    assert all(row.endswith(",1") for row in rows)
+    numbers = json.loads((run.path / "detection.json").read_text())
+    assert (numbers["threshold"], numbers["threshold_set_by_hand"]) == (low, True)
+    assert numbers["alarms"] == int((~found.defective).sum())
+    (run.path / "decision.json").write_text("torn {")
+    assert load_evaluation(run, step).threshold == found.threshold
 
 
 def test_while_it_trains_scoring_waits_to_be_asked(run):
@@ -440,5 +460,5 @@ def test_while_it_trains_scoring_waits_to_be_asked(run):
     assert not tester.metric
     tester.button[0].click().run()
     assert not tester.exception
-    assert len(tester.metric) == 3
+    assert len(tester.metric) == 4
     assert not (run.path / "scores.npz").exists(), "of weights that are on the move nothing is kept"

@@ -109,8 +109,8 @@ def test_a_page_keeps_the_contract(stem: str) -> None:
     # Promise and paper.
     owner = FAMILIES[family.page]
     assert [title.value for title in tester.title] == [owner.title]
-    assert owner.promise in words(tester)
-    assert f"[{owner.paper}]({owner.url})" in words(tester)
+    assert family.promise in words(tester)
+    assert f"[{family.paper}]({family.url})" in words(tester)
     # Training: a widget for each setting, five buttons in their places.
     keys = {getattr(part, "key", None) for part in tester}
     assert {f"{stem}.{knob.name}" for knob in family.training.config.knobs()} <= keys
@@ -385,11 +385,12 @@ def _desk_of_one() -> None:
     import streamlit as st
 
     from ui.common.lab import lab
-    from ui.lab_pages.desk import _settings_table, _several
+    from ui.lab_pages.desk import _settings_table
+    from ui.lab_pages.side_by_side import side_by_side
 
     runs = [run for run in lab().runs() if run.id in st.session_state["ids"]]
     _settings_table(runs[0].family, runs[0])
-    _several(runs, 2)
+    side_by_side(runs)
 
 
 def test_a_seed_is_shown_whole():

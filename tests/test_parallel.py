@@ -30,6 +30,7 @@ SMALL = {
     "glow": {"levels": 1, "steps": 4, "hidden": 32, "batch": 32},
     "realnvp_images": {"batch": 32},
     "nice_images": {"batch": 32},
+    "maf_images": {"batch": 32, "blocks": 2, "layers": 1, "width": 32},
     # An odd batch: one of the two has an image more.
     "vae": {"network": "conv", "hidden": 64, "batch": 127},
 }

@@ -13,7 +13,7 @@ from registry import FAMILIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-ROW = 36  # pixels of a row of the table
+HEAD, ROW = 36, 44  # pixels of the head and of a row of the table
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,14 @@ def tick(page, *rows: int) -> None:  # noqa: F811
     table = page.get_by_test_id("stDataFrame").first.locator("canvas").first
     box = table.bounding_box()
     for row in rows:
-        page.mouse.click(box["x"] + ROW / 2, box["y"] + ROW * (row + 1.5))
+        page.mouse.click(box["x"] + HEAD / 2, box["y"] + HEAD + ROW * (row + 0.5))
 
 
 def test_runs_are_renamed_compared_deleted_and_imported(server, folder, page) -> None:  # noqa: F811
     page.goto(f"{server.url}/runs")
     expect(page.get_by_text("3 runs,")).to_be_visible()
     tick(page, 0)
-    expect(page.get_by_role("heading", name="nice-6")).to_be_visible()
+    expect(page.get_by_role("heading", name="NICE on Two moons, coupling layers 6")).to_be_visible()
     name = page.get_by_role("textbox", name="Name")
     name.fill("six <b>layers</b>")
     name.press("Enter")
@@ -60,9 +60,10 @@ def test_runs_are_renamed_compared_deleted_and_imported(server, folder, page) ->
     tick(page, 1)
     expect(page.get_by_role("heading", name="2 runs side by side")).to_be_visible()
     expect(page.get_by_text("Settings in which they differ")).to_be_visible()
+    expect(page.get_by_alt_text("NICE on Two moons, coupling layers 4, step 20")).to_be_visible()
 
     tick(page, 0)
-    expect(page.get_by_role("heading", name="nice-4")).to_be_visible()
+    expect(page.get_by_role("heading", name="NICE on Two moons, coupling layers 4")).to_be_visible()
     page.get_by_role("button", name="Delete").click()
     assert (folder / "nice-4").exists(), "it asks first"
     page.get_by_role("button", name="Yes, delete it").click()

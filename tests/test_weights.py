@@ -29,6 +29,7 @@ SMALL: dict[str, dict] = {
     "glow": {"levels": 1, "steps": 4, "hidden": 32, "dataset": "digits8"},
     "nice_images": {"layers": 2, "hidden": 100, "depth": 1, "dataset": "digits8"},
     "realnvp_images": {"levels": 1, "couplings": 2, "hidden": 32, "dataset": "digits8"},
+    "maf_images": {"blocks": 2, "layers": 1, "width": 32, "dataset": "digits8"},
     "maf": {"patch": 4, "resolution": 32, "blocks": 1, "hidden": 32},
     "dcgan": {"dataset": "digits8"},
     "vae": {"hidden": 64, "dataset": "digits8"},

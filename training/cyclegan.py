@@ -110,7 +110,7 @@ class CycleGANConfig(RunConfig):
         label="What ties a translation to its input",
         help="Cycle: a second generator has to find the way back. Contrast (CUT): there is one "
         "generator, from A to B, and each patch of its translation has to be more like the patch "
-        "that it came from than like others of that image. Nearly twice as fast, in one direction.",
+        "that it came from than like others of that image. Some 1.6 times as fast, one way.",
         group="Model",
     )
     contrast: float = knob(

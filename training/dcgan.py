@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.blocks.image_layers import ImageShape
-from models.gan import GAN, CriticNorm, dcgan, dcgan_side
+from models.gan import GAN, CriticNorm, dcgan, dcgan_side, residual_gan
 from training.core.adversarial import with_average
 from training.core.config import ConfigError, knob
 from training.core.image_gan import ImageDuel, ImageDuelConfig, image_duel
@@ -25,12 +25,27 @@ class DCGANConfig(ImageDuelConfig):
         help="Standard normal numbers that an image is made from.",
         group="Model",
     )
+    network: Literal["dcgan", "residual"] = knob(
+        "dcgan",
+        label="Network",
+        help="DCGAN: convolutions of 4 x 4 with batch normalisation. Residual: half a million "
+        "weights in residual blocks, without any normalisation; it asks for a loss that comes to "
+        "rest by itself: relativistic, with R1 and R2.",
+        group="Model",
+    )
+    blocks: int = knob(
+        1,
+        bounds=(1, 3, 1),
+        label="Residual blocks",
+        help="Of either residual network, at half and at a quarter of the side each.",
+        group="Model",
+    )
     maps: int = knob(
         64,
         bounds=(8, 128, 8),
         label="Feature maps",
-        help="Next to the image; they double with each halving. Time grows with the square. The "
-        "paper has 64 in its discriminator.",
+        help="Of DCGAN, next to the image; they double with each halving. Time grows with the "
+        "square. The paper has 64 in its discriminator.",
         group="Model",
     )
     precision: Literal["mixed", "float32"] = knob(
@@ -57,7 +72,8 @@ class DCGANConfig(ImageDuelConfig):
 class DCGANTraining(ImageDuel):
     """A duel of convolutional networks with batch normalisation.
 
-    A critic whose gradient is penalised has layer normalisation in its place.
+    A critic whose gradient is penalised has layer normalisation in its place; residual networks
+    have none.
     """
 
     def update(self) -> Mapping[str, Tensor]:
@@ -80,7 +96,11 @@ def model(
     generator: torch.Generator | None = None,
 ) -> GAN:
     """Return the networks that ``config`` describes, over images of ``shape``."""
-    networks = dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
+    if config.network == "residual":
+        sizes = {"latent": config.latent, "blocks": config.blocks}
+        networks = residual_gan(shape=shape, **sizes, generator=generator)
+    else:
+        networks = dcgan(shape=shape, maps=config.maps, latent=config.latent, generator=generator)
     return with_average(networks, config)
 
 

@@ -10,11 +10,10 @@ from models.blocks.image_layers import ImageShape
 from models.flow import Flow
 from models.nice import nice_images
 from training.core.config import knob
-from training.core.image_flow import image_flow, squeezable
-from training.core.images import ImageConfig
+from training.core.image_flow import FlowConfig, image_flow, squeezable
 
 
-class NICEImagesConfig(ImageConfig):
+class NICEImagesConfig(FlowConfig):
     """What can be set on a training of NICE on images."""
 
     layers: int = knob(

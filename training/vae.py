@@ -88,7 +88,7 @@ class VAEConfig(ImageDataConfig):
         help="Draw each pixel black or white, anew each time an image is seen, with its grey value "
         "as the probability of white. Of such data Bernoulli is a likelihood, and most published "
         "numbers for MNIST are of them.",
-        group="Data",
+        group="Model",
     )
     draws: int = knob(
         1,
@@ -187,7 +187,7 @@ def as_learned(config: VAEConfig, images: Tensor) -> Tensor:
 
 
 class VAETraining(Experiment):
-    """Maximise a bound over images; all numbers are nats per image, summed over pixels.
+    """Maximise a bound over images; all numbers are nats per image, combined over pixels.
 
     Grey values are kept, v / 255, or taken as probabilities of white and drawn anew each time. The
     images are one uint8 tensor on the device, and an epoch is one permutation of it.

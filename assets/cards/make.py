@@ -16,7 +16,7 @@ import torch
 
 from analysis.image_latents import context_of, decode, log_prob_by_class
 from analysis.maf_scores import image_of, load_evaluation, weights_step
-from datasets.capsules import rendered_test_image
+from datasets.rendered_sets import rendered_test_image
 from figures.palette import DARK, LIGHT, sequential
 from lab.store import Run
 
@@ -281,7 +281,7 @@ def maf(path=HERE.parent / "runs" / "maf", kind="crack", side=80, size=590):
     hot = [heat > found.calibration.map_threshold for heat in found.heat(places)]
     overlap = [(m & h).sum() / max((m | h).sum(), 1) for m, h in zip(masks, hot, strict=True)]
     place = places[int(np.argmax(overlap))]
-    image, _ = rendered_test_image(place, side)
+    image, _ = rendered_test_image("rendered", place, side)
     ink = 1 - image.mean(0) / np.median(image[:, 0])
     heat = torch.from_numpy(found.heat([place]))[None]
     heat = torch.nn.functional.interpolate(heat, (side, side), mode="area")[0, 0].numpy()
@@ -384,6 +384,23 @@ def cyclegan(path=HERE.parent / "runs" / "cyclegan", place=0, side=40, size=300)
     card("cyclegan", "An apple, and the orange that a CycleGAN makes of it", shapes)
 
 
+def flow_matching(path=HERE.parent / "runs" / "flow_matching", count=64, samples=900):
+    """Noise on its way to two moons, by the first round of the shipped run."""
+    run = Run(path)
+    first = run.snapshots.load(run.config.iterations)
+
+    def pixels(x):
+        return np.array([WIDTH / 2, HEIGHT / 2]) + x * [104, -68]
+
+    ways = first["ways"].astype(np.float64).transpose(1, 0, 2)[:count]
+    shapes = [dots(pixels(first["samples"][:samples]), 1.5, stroke=DARK.model, opacity=0.75)]
+    for way in ways:
+        shapes.append(curve(pixels(way), stroke=DARK.accent, stroke_width=1.3, opacity=0.8))
+    shapes.append(dots(pixels(ways[:, 0]), 1.8, stroke=DARK.muted))
+    shapes.append(dots(pixels(ways[:, -1]), 2.8, stroke=DARK.data))
+    card("flow_matching", "Points of noise and the ways that lead them to two moons", shapes)
+
+
 def mark():
     """Two moons, one learned from the other, on a tile that stands on light and on dark pages."""
     (HERE.parent / "mark.svg").write_text(f"""\
@@ -412,3 +429,4 @@ if __name__ == "__main__":
     maf()
     vae()
     cyclegan()
+    flow_matching()

@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 from analysis import frechet  # noqa: E402
+from analysis.flow_matching_images import check_image_flow_matching  # noqa: E402
+from analysis.flow_matching_ways import check_flow_matching  # noqa: E402
 from analysis.image_checks import Measured, check_image_flow  # noqa: E402
 from analysis.plane_checks import Check, check_plane_flow  # noqa: E402
 from analysis.sample_look import look_at  # noqa: E402
@@ -92,6 +94,17 @@ def _plane(run: Run):
 
 def _plane_flow(run: Run, flow) -> Iterator[Check]:
     yield from check_plane_flow(flow, _plane(run))
+
+
+def _plane_matching(run: Run, flow) -> Iterator[Check]:
+    yield from check_flow_matching(flow, _plane(run))
+
+
+def _image_matching(run: Run, flow) -> Iterator[Check]:
+    images = load_images(run.config.dataset)
+    dims = images.train[0].numel()
+    padded = images.pad_to(int(run.snapshots.target()["crop"][1]))
+    yield from check_image_flow_matching(flow, padded, dims, _classifier(run, images))
 
 
 def _plane_vae(run: Run, _model) -> Iterator[Check]:
@@ -185,6 +198,8 @@ CHECKS: dict[str, Callable[[Run, torch.nn.Module], Iterator[Check]]] = {
     **dict.fromkeys(("gan_images", "dcgan"), _image_gan),
     "vae": _vae,
     "vae_plane": _plane_vae,
+    "flow_matching": _plane_matching,
+    "flow_matching_images": _image_matching,
     "gan": _plane_gan,
     "cyclegan": _cyclegan,
     "maf": _maf,

@@ -34,13 +34,16 @@ COMMANDS = {
     "--learning-rate 5e-3",
     "maf": "maf --epochs 50",
     "gan": "gan",
-    "gan_images": "gan_images --dataset mnist --epochs 15",
+    "gan_images": "gan_images --dataset mnist --epochs 20 --loss relativistic --gamma 10 --veil 0 "
+    "--learning-rate 1e-3 --learning-rate-d 1e-3 --ema 500",
     "dcgan": "dcgan --dataset cifar10 --maps 48 --batch 128 --epochs 149",
     "vae": "vae --dataset mnist --latent 2 --hidden 192 --depth 3 --epochs 20 --batch 128",
-    "cyclegan": "cyclegan --width 12 --discriminator-width 12",
+    "cyclegan": "cyclegan --width 12 --discriminator-width 12 --upsampling transposed",
     "glow_plane": "glow_plane --dataset pinwheel --iterations 3000",
     "maf_plane": "maf_plane --dataset pinwheel --iterations 3000",
     "vae_plane": "vae_plane --dataset ring --iterations 3000",
+    "flow_matching": "flow_matching --reflow 1",
+    "flow_matching_images": "flow_matching_images --dataset mnist --iterations 2000 --batch 32",
 }
 # Of runs that were trained elsewhere: what their pages have to say about it.
 STORIES = {

@@ -99,13 +99,16 @@ def _bounded(sources: list[Source]) -> list[Source]:
 # -- folders -----------------------------------------------------------------------------------
 
 
-def folder_sources(root: Path, skipped: list[str], most: int = MAX_BYTES) -> list[Source]:
+def folder_sources(
+    root: Path, skipped: list[str], most: int = MAX_BYTES, *, deep: int = 2
+) -> list[Source]:
     """Return the files of a folder, unread; names what is left out in ``skipped``.
 
     Args:
         root: the folder.
         skipped: gets a line for each file and folder that is left out.
         most: bytes of a file; of a longer one so many are read and one more.
+        deep: how many folders may lie in one another.
 
     Raises:
         DataError: the folder is missing or cannot be read.
@@ -113,10 +116,25 @@ def folder_sources(root: Path, skipped: list[str], most: int = MAX_BYTES) -> lis
     if not root.is_dir():
         raise DataError(f"The folder {root} cannot be read: there is no such folder.")
     try:
-        found = [*islice(_walk(root.resolve(), (), skipped), MAX_FILES + 1)]
+        found = [*islice(_walk(root.resolve(), (), skipped, deep), MAX_FILES + 1)]
     except (OSError, RuntimeError) as error:
         raise DataError(f"The folder {root} cannot be read.") from error
     return _bounded([(place, _file_reader(file, most)) for place, file in found])
+
+
+def image_files(path: Path) -> list[Path]:
+    """Return the images in a folder and below, sorted; of a single file, that.
+
+    Raises:
+        DataError: there are none.
+    """
+    if path.is_file():
+        return [path]
+    inside = (Path(at, name) for at, _, names in os.walk(path) for name in names if is_image(name))
+    found = sorted(file for file in inside if not is_junk(*file.relative_to(path).parts))
+    if not found:
+        raise DataError(f"There are no images in {path}.")
+    return found
 
 
 def folder_state(path: Path) -> str:
@@ -125,7 +143,7 @@ def folder_state(path: Path) -> str:
     What is read from a folder is kept by it, so that images added later are seen.
     """
     digest = hashlib.sha256()
-    files = _walk(path.resolve(), (), []) if path.is_dir() else [((), path)]
+    files = _walk(path.resolve(), (), [], MAX_DEPTH) if path.is_dir() else [((), path)]
     try:
         for place, file in islice(files, MAX_FILES + 1):
             facts = file.stat()
@@ -135,7 +153,9 @@ def folder_state(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _walk(folder: Path, above: Place, skipped: list[str]) -> Iterator[tuple[Place, Path]]:
+def _walk(
+    folder: Path, above: Place, skipped: list[str], deep: int
+) -> Iterator[tuple[Place, Path]]:
     root = folder.parents[len(above) - 1] if above else folder
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         place = (*above, unicodedata.normalize("NFC", entry.name))
@@ -144,16 +164,18 @@ def _walk(folder: Path, above: Place, skipped: list[str]) -> Iterator[tuple[Plac
         if entry.is_symlink() and not _stays_inside(Path(entry.path), root):
             skipped.append(f"{shown(*place)}: A link that leads out of the folder.")
         elif entry.is_dir():
-            yield from _walk_below(folder / entry.name, place, skipped)
+            yield from _walk_below(folder / entry.name, place, skipped, deep)
         elif entry.is_file():  # and not a device or a pipe, which may never end
             yield place, folder / entry.name
 
 
-def _walk_below(folder: Path, place: Place, skipped: list[str]) -> Iterator[tuple[Place, Path]]:
-    if len(place) > 2:
+def _walk_below(
+    folder: Path, place: Place, skipped: list[str], deep: int
+) -> Iterator[tuple[Place, Path]]:
+    if len(place) > deep:
         skipped.append(f"{shown(*place)}: A folder inside a class folder.")
         return
-    inside = _walk(folder, place, skipped)
+    inside = _walk(folder, place, skipped, deep)
     first = next(inside, None)
     if first is None:
         skipped.append(f"{shown(*place)}: No files in this folder.")
@@ -224,10 +246,10 @@ def zip_sources(
         elif not is_junk(*place):
             place = tuple(unicodedata.normalize("NFC", part) for part in place)
             sources.append((place, _member_reader(archive, member, most)))
-    return _unwrapped(_bounded(sources)) if unwrap else _bounded(sources)
+    return unwrapped(_bounded(sources)) if unwrap else _bounded(sources)
 
 
-def _unwrapped(sources: list[Source]) -> list[Source]:
+def unwrapped(sources: list[Source]) -> list[Source]:
     """Take off folders that stand around all images, but for one that may be a class."""
     images = [place for place, _ in sources if is_image(place[-1])]
     while images and len({place[0] for place in images}) == 1 and min(map(len, images)) > 2:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+
+from datasets.rendered.strokes import lines, walk
 
 __all__ = ["KINDS", "Defect", "Look", "draw_defect", "places"]
 
@@ -91,50 +92,20 @@ def _spot(rng: np.random.Generator, *, margin: float = 0.03) -> np.ndarray:
     )
 
 
-def _lines(
-    side: int, paths: list[np.ndarray], width: float, *, blur: float = 0.6, fill: bool = False
-) -> np.ndarray:
-    """Return the coverage of lines through places ``(n, 2)``, width in widths of the image."""
-    scale = 3 * side
-    image = Image.new("L", (scale, scale))
-    pen = ImageDraw.Draw(image)
-    for path in paths:
-        points = [tuple(p) for p in (path + 0.5) * scale]
-        if fill:
-            pen.polygon(points, fill=255)
-        else:
-            pen.line(points, fill=255, width=max(1, round(width * scale)), joint="curve")
-    image = image.resize((side, side), Image.Resampling.BOX)
-    image = image.filter(ImageFilter.GaussianBlur(blur * side / 256))
-    return np.asarray(image, dtype=np.float32) / 255
-
-
-def _walk(
-    start: np.ndarray, angle: float, length: float, bend: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Return a path that turns at random, shape ``(n, 2)``."""
-    n = 12
-    angles = angle + np.cumsum(rng.normal(0, bend, n))
-    steps = np.stack([np.cos(angles), np.sin(angles)], 1) * length / n
-    return np.concatenate([start[None], start + np.cumsum(steps, 0)])
-
-
 def _crack(side: int, rng: np.random.Generator, look: Look) -> Defect:
     """A broken line, often along the seam or the rim, with a light edge and chips."""
     if rng.random() < 0.4:  # along the edge of the cap
         start, angle = np.array((SEAM, rng.uniform(-0.12, 0.02))), np.pi / 2
     else:
         start, angle = _spot(rng), rng.uniform(0, 2 * np.pi)
-    trunk = _walk(start, angle, rng.uniform(0.07, 0.2), 0.35, rng)
+    trunk = walk(start, angle, rng.uniform(0.07, 0.2), 0.35, rng)
     paths = [trunk]
     for _ in range(rng.integers(1, 4)):
         at = trunk[rng.integers(2, len(trunk))]
-        paths.append(
-            _walk(at, angle + rng.choice((-1, 1)) * rng.uniform(0.5, 1.2), 0.045, 0.4, rng)
-        )
+        paths.append(walk(at, angle + rng.choice((-1, 1)) * rng.uniform(0.5, 1.2), 0.045, 0.4, rng))
     width = rng.uniform(0.004, 0.008)
-    dark = _lines(side, paths, width)
-    light = _lines(side, [p + 0.6 * width for p in paths], 0.8 * width)
+    dark = lines(side, paths, width)
+    light = lines(side, [p + 0.6 * width for p in paths], 0.8 * width)
     chips = []
     for _ in range(rng.integers(0, 4)):
         centre, radius = trunk[rng.integers(len(trunk))], rng.uniform(0.004, 0.014)
@@ -144,7 +115,7 @@ def _crack(side: int, rng: np.random.Generator, look: Look) -> Defect:
     bright = np.array((0.83, 0.78, 0.76))
     paint = [(0.7 * light, bright), (0.85 * dark, np.array((0.12, 0.07, 0.07)))]
     if chips:
-        paint.append((0.95 * _lines(side, chips, 0, fill=True), bright))
+        paint.append((0.95 * lines(side, chips, 0, fill=True), bright))
     return Defect("crack", paint=paint)
 
 
@@ -152,7 +123,7 @@ def _scratch(side: int, rng: np.random.Generator, look: Look) -> Defect:
     """A few fine light lines, nearly parallel."""
     start, angle = _spot(rng), rng.uniform(0, 2 * np.pi)
     paths = [
-        _walk(
+        walk(
             start + rng.normal(0, 0.012, 2),
             angle + rng.normal(0, 0.12),
             rng.uniform(0.05, 0.16),
@@ -161,7 +132,7 @@ def _scratch(side: int, rng: np.random.Generator, look: Look) -> Defect:
         )
         for _ in range(rng.integers(1, 5))
     ]
-    cover = _lines(side, paths, rng.uniform(0.0025, 0.0045))
+    cover = lines(side, paths, rng.uniform(0.0025, 0.0045))
     strength = rng.uniform(0.4, 0.8)
     tone = np.array((0.82, 0.66, 0.60)) if start[0] > SEAM else np.array((0.55, 0.54, 0.57))
     return Defect("scratch", paint=[(strength * cover, tone)])
@@ -176,10 +147,10 @@ def _poke(side: int, rng: np.random.Generator, look: Look) -> Defect:
         lengths = radius * scale * (1 + rng.normal(0, rough, 24))[:, None]
         return centre + lengths * np.stack([np.cos(turn), np.sin(turn)], 1)
 
-    rim = _lines(side, [ring(1.0, 0.08)], 0, fill=True, blur=1)
-    hole = _lines(side, [ring(0.75, 0.12) + 0.1 * radius], 0, fill=True)
+    rim = lines(side, [ring(1.0, 0.08)], 0, fill=True, blur=1)
+    hole = lines(side, [ring(0.75, 0.12) + 0.1 * radius], 0, fill=True)
     grains = [centre + rng.normal(0, 0.35 * radius, 2) + 0.18 * ring(1, 0.3) for _ in range(5)]
-    powder = _lines(side, [g - 0.18 * centre for g in grains], 0, fill=True)
+    powder = lines(side, [g - 0.18 * centre for g in grains], 0, fill=True)
     tone = np.array((0.40, 0.17, 0.13)) if centre[0] > SEAM else np.array((0.22, 0.21, 0.24))
     light = np.array((0.86, 0.74, 0.68)) if centre[0] > SEAM else np.array((0.60, 0.59, 0.60))
     return Defect(
@@ -199,11 +170,11 @@ def _faulty_imprint(side: int, rng: np.random.Generator, look: Look) -> Defect:
     else:
         centre = np.array((0.15 + rng.uniform(-0.06, 0.06), rng.uniform(-0.02, 0.02)))
         paths = [
-            _walk(centre + rng.normal(0, 0.02, 2), rng.uniform(0, 6), 0.07, 0.9, rng)
+            walk(centre + rng.normal(0, 0.02, 2), rng.uniform(0, 6), 0.07, 0.9, rng)
             for _ in range(3)
         ]
-        defect.erased = _lines(side, paths, rng.uniform(0.012, 0.03), blur=2)
-        smear = _lines(side, paths[:1], 0.02, blur=6)
+        defect.erased = lines(side, paths, rng.uniform(0.012, 0.03), blur=2)
+        smear = lines(side, paths[:1], 0.02, blur=6)
         defect.paint = [(0.35 * smear, np.array((0.73, 0.42, 0.35)))]
     return defect
 
@@ -218,9 +189,9 @@ def _squeeze(side: int, rng: np.random.Generator, look: Look) -> Defect:
     bands = np.zeros_like(x)
     for _ in range(rng.integers(2, 5)):
         angle = np.arctan2(-below, rng.normal(0, 0.8))
-        path = _walk(edge + rng.normal(0, 0.012, 2), angle, rng.uniform(0.08, 0.16), 0.15, rng)
-        line = _lines(side, [path], 0.010, blur=2.5)
-        shadow = _lines(side, [path + 0.007], 0.010, blur=2.5)
+        path = walk(edge + rng.normal(0, 0.012, 2), angle, rng.uniform(0.08, 0.16), 0.15, rng)
+        line = lines(side, [path], 0.010, blur=2.5)
+        shadow = lines(side, [path + 0.007], 0.010, blur=2.5)
         bands += 0.45 * line - 0.55 * shadow
     near = np.exp(-(((x - at) / (1.2 * width)) ** 2) - ((y - edge[1]) / 0.07) ** 2)
     return Defect("squeeze", dents=[(at, width, depth, below)], creases=bands - 0.25 * near)

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.capsules import TRAIN as CAPSULES
 from datasets.capsules import render
 from datasets.defects import GOOD, DefectSet
 from datasets.files.formats import read_digits8
@@ -24,6 +23,7 @@ from datasets.pairs import PairSet
 from datasets.plane import Plane, own_plane
 from datasets.rendered.fruits import render_fruits
 from datasets.rendered.shapes import render_shapes
+from datasets.rendered_sets import TRAIN as CAPSULES
 
 FOLDER = Path("data")  # of sets that are not drawn here
 OWN_DATA = Path("data.npz")  # one's own: it is in the folder of the run

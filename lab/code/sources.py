@@ -53,7 +53,7 @@ class Source:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines of the text, without their ends."""
+        """The lines of the text."""
         return self.text.splitlines()
 
     def place(self, line: int, column: int) -> int:

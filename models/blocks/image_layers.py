@@ -250,10 +250,11 @@ class ConvNet(nn.Module):
 
     It gives ``(shift, raw log-scale)``, as :class:`~models.blocks.layers.AffineCoupling` wants
     them. The last convolution starts at zero, so that its coupling starts as the identity. Adam
-    moves each of its weights by as much whatever its width, so what it gives would move in proportion to that;
-    and as all couplings of a flow first move the same way, the sum of their log-scales, which sits
-    in an exponent, would move in proportion to their number. From ``BASE_WIDTH`` and ``BASE_DEPTH``
-    on, factors take it back. Without them wide or deep flows explode in their first steps.
+    moves each of its weights by as much whatever its width, so what it gives would move in
+    proportion to that; and as all couplings of a flow first move the same way, the sum of their
+    log-scales, which sits in an exponent, would move in proportion to their number. From
+    ``BASE_WIDTH`` and ``BASE_DEPTH`` on, factors take it back. Without them wide or deep flows
+    explode in their first steps.
 
     Args:
         channels: of its input.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.blocks.layers import Coupling, Result
 
-Tails = Literal["linear", "circular"]
+Tails = Literal["linear", "circular", "free"]
 
 # No piece is narrower or lower than this fraction of the box, and no slope at a knot is smaller.
 LEAST = 1e-3
@@ -71,7 +71,7 @@ def parameters_of(bins: int, tails: Tails = "linear") -> int:
         >>> parameters_of(8), parameters_of(8, "circular")
         (23, 24)
     """
-    return 3 * bins - 1 if tails == "linear" else 3 * bins
+    return 3 * bins + {"linear": -1, "circular": 0, "free": 1}[tails]
 
 
 def rational_quadratic(
@@ -81,6 +81,7 @@ def rational_quadratic(
     tail: float,
     tails: Tails = "linear",
     inverse: bool = False,
+    least: float = LEAST,
 ) -> Result:
     """Bend numbers by monotone splines; also return the logarithm of the slope at each.
 
@@ -90,12 +91,15 @@ def rational_quadratic(
     Args:
         x: where to look, any shape ``(...)``.
         parameters: of the spline of each number, ``(..., parameters_of(bins, tails))``: K raw
-            widths, K raw heights, raw slopes at knots. Zeros are the identity.
+            widths, K raw heights, raw slopes at knots. Zeros are the identity. Where many share a
+            spline, dimensions of size one will do.
         tail: half the side of the box.
         tails: ``"linear"``: slope one at both ends, so that the curve leaves the box without a
             bend. ``"circular"``: numbers are angles, and both ends of the box are one place: its
-            slope is learned, the first of K.
+            slope is learned, the first of K. ``"free"``: all K + 1 slopes are learned, for numbers
+            that are never outside.
         inverse: go from the height of the curve to the place.
+        least: no piece is narrower or lower than this fraction of the box.
 
     Returns:
         Places on the other axis, and log-slopes of the way taken, both of the shape of ``x``.
@@ -106,7 +110,7 @@ def rational_quadratic(
         https://arxiv.org/abs/2002.02428
     """
     place = x.clamp(-tail, tail)
-    x0, y0, width, height, d0, d1 = _pieces(place, parameters, tail, tails, by=int(inverse))
+    x0, y0, width, height, d0, d1 = _pieces(place, parameters, tail, tails, least, by=int(inverse))
     slope = height / width
     excess = d0 + d1 - 2 * slope
     # How far along its piece a number is, from 0 to 1.
@@ -122,7 +126,7 @@ def rational_quadratic(
 
 
 def _pieces(
-    place: Tensor, parameters: Tensor, tail: float, tails: Tails, *, by: int
+    place: Tensor, parameters: Tensor, tail: float, tails: Tails, least: float, *, by: int
 ) -> tuple[Tensor, ...]:
     """Return of the piece that each place is on: left end, foot, width, height, slopes at its ends.
 
@@ -132,19 +136,22 @@ def _pieces(
     raw = parameters.movedim(-1, 0)
     bins = (len(raw) + 1) // 3
     fractions = raw[: 2 * bins].unflatten(0, (2, bins)).softmax(1)
-    sizes = 2 * tail * (LEAST + (1 - LEAST * bins) * fractions)
+    sizes = 2 * tail * (least + (1 - least * bins) * fractions)
     starts = sizes.cumsum(1) - sizes - tail
     # An index instead of a mask: nothing on the host has to know how many are inside.
     index = (place >= starts[by, 1:]).sum(0).expand(4, 1, *place.shape)
-    x0, y0, width, height = torch.cat([starts, sizes]).gather(1, index).squeeze(1)
-    slopes = _knots(raw[2 * bins :], tails)
-    ends = torch.cat([index[:1], index[:1] + 1], 1)[0]
+    table = torch.cat([starts, sizes]).expand(4, bins, *place.shape)
+    x0, y0, width, height = table.gather(1, index).squeeze(1)
+    slopes = _knots(raw[2 * bins :], tails).expand(bins + 1, *place.shape)
+    ends = torch.cat([index[0], index[0] + 1])
     d0, d1 = F.softplus(slopes.gather(0, ends) + _SLOPE_ONE) + LEAST
     return x0, y0, width, height, d0, d1
 
 
 def _knots(slopes: Tensor, tails: Tails) -> Tensor:
     """Return raw slopes at all knots, ``(K + 1, ...)``, from those that are learned."""
+    if tails == "free":
+        return slopes
     if tails == "circular":
         return torch.cat([slopes, slopes[:1]])
     return F.pad(slopes, (0, 0) * (slopes.dim() - 1) + (1, 1))
@@ -158,3 +165,50 @@ def _solve(rise: Tensor, height: Tensor, slope: Tensor, d0: Tensor, excess: Tens
     # Rounded below zero, it would have no root; at zero, the root no slope.
     root = (b * b - 4 * a * c).clamp_min(torch.finfo(a.dtype).tiny).sqrt()
     return (2 * c / (-b - root)).clamp(0, 1)
+
+
+class MarginalSplines(nn.Module):
+    """Spread each pixel evenly over [0, 1]: towards the latent, by a monotone spline of its own.
+
+    With the distribution function of each pixel in the place of its value, layers behind it need
+    not learn that most of a digit's frame is black.
+
+    Args:
+        shape: of an image, with values in [0, 1].
+        bins: pieces of each spline; :meth:`initialise` makes them hold equally many values each.
+    """
+
+    LEAST = 1e-6  # a byte is 1/256 wide, and all of a spline may be needed inside it
+
+    def __init__(self, shape: tuple[int, ...], *, bins: int = 12) -> None:
+        super().__init__()
+        self.bins = bins
+        self.curves = nn.Parameter(torch.zeros(*shape, parameters_of(bins, "free")))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set the splines from images ``(B, ...)``: quantiles of each pixel become its knots."""
+        inner = torch.linspace(0, 1, self.bins + 1, device=x.device)[1:-1]
+        knots = F.pad(x.quantile(inner, dim=0).movedim(0, -1), (1, 0))
+        widths = torch.cat([knots, torch.ones_like(knots[..., :1])], -1).diff()
+        fractions = (widths - self.LEAST).clamp_min(self.LEAST)
+        slopes = 1 / (self.bins * widths.clamp_min(self.LEAST))
+        at_knots = (F.pad(slopes, (1, 0)) + F.pad(slopes, (0, 1))) / 2
+        at_knots[..., 0], at_knots[..., -1] = slopes[..., 0], slopes[..., -1]
+        soft = (at_knots - LEAST).clamp_min(LEAST)
+        raw = soft + (-(-soft).expm1()).log() - _SLOPE_ONE  # what softplus undoes
+        self.curves.copy_(torch.cat([fractions.log(), torch.zeros_like(widths), raw], -1))
+
+    def inverse(self, x: Tensor) -> Result:
+        """Map images ``(B, ...)`` to the same shape; also ``log |det dz/dx|``, shape ``(B,)``."""
+        return self._bend(x, inverse=False)
+
+    def forward(self, z: Tensor) -> Result:
+        """Map ``(B, ...)`` to images; also ``log |det dx/dz|``, shape ``(B,)``."""
+        return self._bend(z, inverse=True)
+
+    def _bend(self, v: Tensor, *, inverse: bool) -> Result:
+        moved, log_slope = rational_quadratic(
+            2 * v - 1, self.curves[None], tail=1, tails="free", inverse=inverse, least=self.LEAST
+        )
+        return (moved + 1) / 2, log_slope.flatten(1).sum(1)

@@ -18,12 +18,15 @@ SMALL: dict[str, dict[str, object]] = {
     "gan": {"batch": 16, "hidden": 16, "depth": 1},
     "nice_images": {**IMAGES, "layers": 2, "hidden": 100, "depth": 1},
     "realnvp_images": {**IMAGES, "levels": 1, "couplings": 2, "hidden": 32},
+    "maf_images": {**IMAGES, "blocks": 2, "layers": 1, "width": 32},
     "glow": {**IMAGES, "levels": 1, "steps": 4, "hidden": 32},
     "gan_images": {**IMAGES, "hidden": 64, "latent": 8},
     "dcgan": {**IMAGES, "maps": 8, "latent": 8},
     "vae": {**IMAGES, "hidden": 64, "latent": 4},
     "maf": {"resolution": 32, "patch": 4, "blocks": 2, "hidden": 32, "batch": 2},
     "cyclegan": {"image_size": 32, "width": 8, "discriminator_width": 8},
+    "flow_matching": {**PLANE, "hidden": 32, "depth": 2},
+    "flow_matching_images": {**IMAGES, "channels": 16},
 }
 
 TRANSPOSED = {"upsampling": "transposed"}  # as everywhere at first
@@ -53,6 +56,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "realnvp_images-no-classes": ("realnvp_images", {"conditional": False, "levels": 2}),
     "glow": ("glow", {"precision": "float32"}),
     "glow-mixed": ("glow", {"conditional": False, "levels": 2}),
+    "glow-variational": ("glow", {"precision": "float32", "dequantisation": "variational"}),
+    "maf_images": ("maf_images", {"precision": "float32"}),
+    "maf_images-no-classes": ("maf_images", {"precision": "float32", "conditional": False}),
     "gan_images": ("gan_images", {}),
     "gan_images-wasserstein": ("gan_images", {"loss": "wasserstein", "veil": 0.0}),
     "gan_images-relativistic": (
@@ -64,6 +70,10 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "dcgan-relativistic": (
         "dcgan",
         {"precision": "float32", "loss": "relativistic", "augment": "translation-cutout"},
+    ),
+    "dcgan-residual": (
+        "dcgan",
+        {"precision": "float32", "network": "residual", "loss": "relativistic"},
     ),
     "vae": ("vae", {}),
     "vae-conv": ("vae", {"network": "conv", "likelihood": "continuous_bernoulli"}),
@@ -81,4 +91,12 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "cyclegan-mixed": ("cyclegan", {**TRANSPOSED, "width": 32}),
     "cyclegan-resize": ("cyclegan", {}),
     "cyclegan-contrast": ("cyclegan", {"tie": "contrast", "batch": 2}),
+    "flow_matching": ("flow_matching", {}),
+    "flow_matching-transport": ("flow_matching", {"path": "optimal_transport"}),
+    "flow_matching-noise": ("flow_matching", {"path": "variance_preserving", "target": "noise"}),
+    "flow_matching_images": ("flow_matching_images", {}),
+    "flow_matching_images-data": (
+        "flow_matching_images",
+        {"conditional": False, "path": "variance_preserving", "target": "data"},
+    ),
 }

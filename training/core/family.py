@@ -121,6 +121,7 @@ class Training:
         threads: how many it gains by on a CPU. Small networks lose by a second one.
         parallel: whether several processes can share its batches.
         parts: of a step, which can be taken alone.
+        presets: of each choice of the setting ``model``, where its other settings start.
         likelihood: of a given example, as a trained model gives it: exactly, as a lower bound, or
             not at all.
     """
@@ -133,6 +134,7 @@ class Training:
     threads: int = 1
     parallel: bool = False
     parts: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     likelihood: Literal["exact", "bound", "none"] = "exact"
 
     def blank(self, config: RunConfig, target: Mapping[str, Any] | None) -> Module:

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from datasets.images import ImageSet, load_images
 from datasets.own_images import OwnImages
+from models.blocks.dequantise import VariationalNoise
 from models.blocks.image_layers import ConvNet, ImageShape
+from models.blocks.transformer import CausalTransformer
 from models.flow import Flow
 from training.core import collectives
 from training.core.config import ConfigError, knob
@@ -73,7 +75,19 @@ def conditional_knob() -> Any:
     )
 
 
-class ConvolutionConfig(ImageConfig):
+class FlowConfig(ImageConfig):
+    """What all flows on images share besides."""
+
+    dequantisation: Literal["uniform", "variational"] = knob(
+        "uniform",
+        label="Dequantisation",
+        help="Noise that makes bytes a density. Uniform: the same for all. Variational: a small "
+        "flow learns it together with the model, byte by byte; bits/dim are an upper bound either "
+        "way, and this one is tighter. A step takes longer.",
+    )
+
+
+class ConvolutionConfig(FlowConfig):
     """What families with convolutions inside their couplings share besides."""
 
     precision: Literal["mixed", "float32"] = knob(
@@ -90,22 +104,24 @@ def squeezable(shape: ImageShape, levels: int) -> ImageShape:
     Raises:
         ConfigError: that would be more frame than image.
     """
+    if (found := framed(shape, 2**levels)) is not None:
+        return found
+    _, height, width = shape
+    most = max((fewer for fewer in range(1, levels) if framed(shape, 2**fewer)), default=0)
+    raise ConfigError(
+        f"Images of {height} x {width} pixels cannot be halved {levels} times; "
+        f"the most levels they can have is {most}."
+    )
+
+
+def framed(shape: ImageShape, unit: int) -> ImageShape | None:
+    """Return the shape of images padded to a square whose side is a multiple of ``unit``.
+
+    ``None`` if that would be more frame than image.
+    """
     channels, height, width = shape
-
-    def side(halvings: int) -> int:
-        unit = 2**halvings
-        return -(-max(height, width) // unit) * unit
-
-    def fits(halvings: int) -> bool:
-        return side(halvings) ** 2 <= 1.5 * height * width
-
-    if not fits(levels):
-        most = max((fewer for fewer in range(1, levels) if fits(fewer)), default=0)
-        raise ConfigError(
-            f"Images of {height} x {width} pixels cannot be halved {levels} times; "
-            f"the most levels they can have is {most}."
-        )
-    return channels, side(levels), side(levels)
+    side = -(-max(height, width) // unit) * unit
+    return (channels, side, side) if side**2 <= 1.5 * height * width else None
 
 
 class ImageFlowTraining(Experiment):
@@ -228,10 +244,31 @@ class ImageFlowTraining(Experiment):
         return crop(x, *self._crop_size())
 
 
-def image_flow(config: type[ImageConfig], model: Callable[..., Flow]) -> Training:
+def image_flow(
+    config: type[ImageConfig],
+    model: Callable[..., Flow],
+    experiment: type[ImageFlowTraining] = ImageFlowTraining,
+) -> Training:
     """Return what a family of flows on images trains: its settings, and what makes its flow."""
-    build = partial(ImageFlowTraining, model=model)
-    return Training(config, model, build, data=IMAGE_DATA, threads=8, parallel=True)
+    made = partial(_with_noise, model)
+    build = partial(experiment, model=made)
+    return Training(config, made, build, data=IMAGE_DATA, threads=8, parallel=True)
+
+
+def _with_noise(
+    model: Callable[..., Flow],
+    config: FlowConfig,
+    shape: ImageShape,
+    classes: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Flow:
+    """Return a family's flow, behind learned noise if the settings ask for it."""
+    flow = model(config, shape, classes, generator=generator)
+    if config.dequantisation == "uniform":
+        return flow
+    chain = [VariationalNoise(shape, generator=generator), *flow.chain]
+    return Flow(flow.prior, chain, context=flow.context)
 
 
 def bits_per_dim(log_prob: Tensor, model: Flow, dims: int) -> Tensor:
@@ -247,8 +284,9 @@ def bits_per_dim(log_prob: Tensor, model: Flow, dims: int) -> Tensor:
 
 @contextmanager
 def mixed_precision(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Have the networks inside couplings compute in bfloat16, if the device is good at it."""
-    nets = [module for module in model.modules() if isinstance(module, ConvNet)]
+    """Have the networks inside a flow compute in bfloat16, if the device is good at it."""
+    kinds = (ConvNet, CausalTransformer)
+    nets = [module for module in model.modules() if isinstance(module, kinds)]
     mixed = wanted and knows_bfloat16(next(model.parameters()).device)
     for net in nets:
         net.mixed = mixed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -143,7 +144,7 @@ class PlaneFlow(Experiment):
     @torch.no_grad()
     def snapshot(self) -> Snapshot:
         return {
-            "density": self._density(self.model.log_prob),
+            "density": self._density(self._log_prob),
             "samples": self.model.forward(self.latents)[0].cpu().numpy(),
         }
 
@@ -167,7 +168,7 @@ class PlaneFlow(Experiment):
         shared.
         """
         x, truth = self._measured
-        log_q = self.model.log_prob(x)
+        log_q = self._log_prob(x)
         metrics = {"nll_test": float(-log_q.mean()) + self.plane.log_volume}
         if truth is not None:
             metrics["kl_to_truth"] = float((truth - log_q).mean())
@@ -186,15 +187,18 @@ class PlaneFlow(Experiment):
         x, truth = self._measured
         if truth is None:
             return {}
-        terms = truth - self.model.log_prob(x)
+        terms = truth - self._log_prob(x)
         return {"kl_error": float(terms.std() / len(terms) ** 0.5)}
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         z = self.model.prior.sample(count, generator=generator, device=self.device)
         return self.model.forward(z)[0]
 
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return self.model.log_prob(x)
+
     def _nll(self, x: Tensor) -> float:
-        return float(-self.model.log_prob(x).mean()) + self.plane.log_volume
+        return float(-self._log_prob(x).mean()) + self.plane.log_volume
 
     @cached_property
     def _measured(self) -> tuple[Tensor, Tensor | None]:
@@ -203,7 +207,8 @@ class PlaneFlow(Experiment):
     def _density(self, log_prob: Callable[[Tensor], Tensor]) -> np.ndarray:
         # Half precision ends at 65,504, and a flow on repeated points has no upper limit.
         density = log_prob(self.grid).exp().clamp(max=6e4)
-        return density.view(GRID, GRID).cpu().numpy().astype(np.float16)
+        side = math.isqrt(len(density))
+        return density.view(side, side).cpu().numpy().astype(np.float16)
 
 
 def plane_flow(config: type[PlaneConfig], model: Model) -> Training:

@@ -21,8 +21,8 @@ from analysis.comparison_results import (
     table_csv,
     verdicts,
 )
-from figures.arena_charts import nll_chart, samples_sheet
-from figures.arena_figures import encoded, entropy_of, figures_of, window_of
+from figures.arena.charts import nll_chart, samples_sheet
+from figures.arena.figures import encoded, entropy_of, figures_of, window_of
 from lab.comparison import ENTRANTS, Comparison, Terms
 from lab.runs.repeat import PROGRAM, flags_of
 from lab.view import View

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from figures.charts import Rows, curves
+from lab.store import Run
+from lab.view import View
+from ui.common.data import run_title
 from ui.common.history import Moment
+from ui.common.plain import plain
+
+PINNED = "pinned"  # in the session: whose curves are drawn behind others
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The curves of a run as they were when they were pinned."""
+
+    id: str
+    title: str
+    rows: Rows
 
 
 def draw_curves(
@@ -40,9 +56,39 @@ def draw_curves(
         theme=moment.shade,
         total=moment.view.status.total,
         marks=[(one.step, one.words()) for one in moment.run.interventions.load()],
+        ghost=ghost_rows(moment.run),
         **options,
     )
     where.vega_lite_chart(*chart, key=f"{moment.run.id}.{key}", alt=alt)
+
+
+def ghost_rows(run: Run) -> Rows:
+    """Return the rows of the run whose curves are pinned, if that is another one."""
+    pinned = st.session_state.get(PINNED)
+    return pinned.rows if pinned is not None and pinned.id != run.id else ()
+
+
+def pin_button(view: View, key: str) -> None:
+    """Draw the button that keeps the curves of a run, dashed, behind those of the next."""
+    pinned: Pinned | None = st.session_state.get(PINNED)
+    here = pinned is not None and pinned.id == view.run.id
+    if pinned is not None and not here:
+        st.caption(f"Dashed: {plain(pinned.title)}", width="content")
+    st.button(
+        "Unpin" if pinned is not None else "Pin its curves",
+        on_click=_pin,
+        args=(view,),
+        disabled=not view.rows and pinned is None,
+        type="tertiary",
+        icon=":material/keep_off:" if pinned is not None else ":material/keep:",
+        key=key,
+        help="Pinned curves stay, dashed, behind those of the next run that you look at.",
+    )
+
+
+def _pin(view: View) -> None:
+    if st.session_state.pop(PINNED, None) is None:
+        st.session_state[PINNED] = Pinned(view.run.id, run_title(view.run), view.rows)
 
 
 def last_with(rows: Rows, column: str) -> Mapping[str, float] | None:

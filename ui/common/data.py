@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from figures.image_figures import preview_sheet
 from figures.images import png
 from lab.store import Run
 from registry import Family
+from training.core.config import Knob, RunConfig
 from ui.common.cached import painted
 from ui.common.form import choice_label
 from ui.common.page import show_image, theme
@@ -22,6 +23,8 @@ from ui.common.plain import code_points, left_out, plain
 COLUMNS = 4  # of the images of a part
 PARTS, IMAGES = 8, 24  # in a preview, at most
 
+NAMED = 3  # settings in the name of a run, at most
+
 Progress = Callable[[int, int], None]
 
 
@@ -29,6 +32,49 @@ def data_title(run: Run) -> str:
     """Return what a run learns from, by its own name where that is a person's own."""
     own = run.data_name() if run.config.dataset == OWN else ""
     return own or choice_label(run.config.dataset)
+
+
+def run_title(run: Run, among: Collection[str] | None = None) -> str:
+    """Return the name of a run: the one it was given, else made of what is special about it.
+
+    Args:
+        run: to be named.
+        among: settings in which it differs from the runs that it stands beside; without them,
+            those in which it differs from the defaults.
+    """
+    name = run.notes.name()
+    special = special_settings(run, among)
+    return name or ", ".join([f"{run.family.title} on {data_title(run)}", *special])
+
+
+def special_settings(run: Run, among: Collection[str] | None = None) -> list[str]:
+    """Return the first few settings of a run that are special, each with its value."""
+    config = run.config
+    special = [
+        f"{_label(knob.label)} {_value(getattr(config, knob.name))}"
+        for knob in config.knobs()
+        if knob.name != "dataset" and _is_special(config, knob, among)
+    ]
+    if len(special) > NAMED:
+        special[NAMED:] = [f"{len(special) - NAMED} more"]
+    return special
+
+
+def _is_special(config: RunConfig, knob: Knob, among: Collection[str] | None) -> bool:
+    if among is not None:
+        return knob.name in among
+    return getattr(config, knob.name) != knob.default
+
+
+def _label(label: str) -> str:
+    """Return a label as it stands in a sentence; ``G updates`` stays as it is."""
+    return label if label[1:2] in ("", " ") else f"{label[0].lower()}{label[1:]}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def offer(

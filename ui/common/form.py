@@ -22,7 +22,12 @@ from ui.common.plain import plain, refuse
 from ui.common.run_words import adopt_run, shown_run
 from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
 
-NETWORKS = {"mlp": "Fully connected", "conv": "Convolutional", "residual": "Residual"}
+NETWORKS = {
+    "mlp": "Fully connected",
+    "conv": "Convolutional",
+    "residual": "Residual",
+    "dcgan": "DCGAN",
+}
 OWN_KEY = "own_data"  # the user's data is shared by all pages of a session
 KEPT_AS = {
     OwnData: OWN_KEY,

@@ -43,7 +43,7 @@ def begin_page(stem: str, variants: Mapping[str, str] | None = None) -> Family:
     with st.container(horizontal=True, vertical_alignment="center", key="head"):
         st.title(family.title, anchor=False, width="content")
         chosen = _variant(family, variants) if variants else family
-    st.caption(f"{family.promise} Paper: [{family.paper}]({family.url})")
+    st.caption(f"{chosen.promise} Paper: [{chosen.paper}]({chosen.url})")
     return chosen
 
 

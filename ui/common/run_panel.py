@@ -18,6 +18,7 @@ from lab.view import View
 from registry import Family
 from training.core.config import RunConfig
 from training.core.family import Own
+from ui.common.curves import pin_button
 from ui.common.data import data_title
 from ui.common.form import choice_label, knob_widget, url_problems, use_settings_of
 from ui.common.history import POLL
@@ -37,6 +38,7 @@ from ui.common.run_words import (
     shown_run,
     time_left,
 )
+from ui.common.way_out import way_out
 
 FIRST_SNAPSHOT = 1.5  # seconds to wait for the first snapshot within the click itself
 ANSWER = 0.6  # seconds to wait for the answer to a command within the click itself
@@ -222,6 +224,7 @@ def _settings_of(family: Family, config: RunConfig, view: View, shipped: bool) -
             icon=":material/tune:",
             key=f"{family.stem}.take_over",
         )
+        pin_button(view, f"{family.stem}.pin")
 
 
 def _phase(view: View) -> str:
@@ -267,3 +270,4 @@ def _progress(view: View, shipped: bool) -> None:
         st.caption(plain(status.message))
     elif status.message:
         (st.error if status.state in ("failed", "diverged") else st.warning)(plain(status.message))
+        way_out(view.run, status.state)

@@ -158,7 +158,9 @@ def owner_words(view: View) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    """Return seconds as ``"0.4 s"``, ``"42 s"``, ``"3 min 20 s"`` or ``"2 h 5 min"``."""
+    if 0 < seconds < 0.95:
+        return f"{max(seconds, 0.1):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"

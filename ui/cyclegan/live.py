@@ -59,13 +59,14 @@ def draw_cyclegan(moment: Moment) -> None:
         taken = {way: tuple(target[f"taken_{way}"]) for way in WAYS if f"taken_{way}" in target}
         found = translation_health(view.rows, view.status.total, taken)
         states = {"collapse": "Collapse", "far": "Not translated"}
-        show_light(found, discriminator="A discriminator", **states)
+        show_light(moment.run, found, discriminator="A discriminator", **states)
     with right:
         _numbers(moment, names)
     _curves(moment, names)
     steps = tuple(_steps_of_the_sheet(view))
     if len(steps) > 1:
-        st.caption("The same test images over the training, both ways")
+        both = ", both ways" if "ba" in moment.snapshot else ""
+        st.caption(f"The same test images over the training{both}")
         by = view.run.id, steps, moment.shade
         sheet = painted(_growth_png, by, view.run, steps, moment.shade, _epoch_of(view))
         show_image(st, sheet, "Translations over the training")

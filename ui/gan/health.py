@@ -1,4 +1,4 @@
-"""The health light of a duel: what it says, and the numbers of samples that it looked at."""
+"""The health light: what it says, and the numbers of samples that it looked at."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Protocol
 import streamlit as st
 
 from analysis.sample_look import look_at
+from lab.store import Run
 from metrics.samples import Look
 from ui.common.cached import painted
 from ui.common.history import Moment
 from ui.common.plain import markdown
+from ui.common.way_out import way_out
 
 LIGHTS = {
     "unknown": (":gray-badge[:material/hourglass_empty: Too early]", st.info),
@@ -37,11 +39,12 @@ class Found(Protocol):
     advice: str
 
 
-def show_light(found: Found, **names: str) -> None:
-    """Draw the light, what it means and what to try; ``names`` are of what it can say."""
+def show_light(run: Run, found: Found, **names: str) -> None:
+    """Draw the light, what it means, what to try and a way out; ``names`` are of what it says."""
     badge, box = LIGHTS[found.state]
     st.markdown(f"**Health** {badge.format(**names)}")
     box(found.words + (f"\n\n**What to try.** {found.advice}" if found.advice else ""))
+    way_out(run, found.state)
 
 
 def samples_of(moment: Moment) -> Look | None:

@@ -104,7 +104,7 @@ def show_health(moment: Moment, look: Look | None, modes: int = 0) -> None:
     view = moment.view
     found = health(view.rows, view.status.total, modes, look)
     names = {"collapse": "Mode collapse", "far": "Far from real"}
-    show_light(found, discriminator="Discriminator", **names)
+    show_light(moment.run, found, discriminator="Discriminator", **names)
 
 
 def show_loss(moment: Moment) -> None:

@@ -25,6 +25,7 @@ from figures.image_charts import strips
 from figures.image_figures import labelled_rows, tile
 from figures.images import png
 from lab.view import View
+from models.patches import guided
 from training.core.image_flow import TEMPERATURE
 from ui.common.plain import plain
 from ui.common.widgets import KEPT, among, choose_part
@@ -88,12 +89,13 @@ def _sample(desk: Desk) -> None:
             "Temperature", 0.0, 1.2, TEMPERATURE, 0.05, key=desk.key("heat"), **KEPT
         )
         labels = _classes(desk) if desk.conditional else ()
+        guidance = _guidance(desk) if labels else 0.0
         latest = 2**31 - 1
         seed = st.number_input("Seed of the latents", 0, latest, 0, key=desk.key("seed"), **KEPT)
     if desk.conditional and not labels:
         shown.info("Choose at least one class.")
         return
-    drawn, seconds = desk.painted(_samples_png, labels, temperature, seed)
+    drawn, seconds = desk.painted(_samples_png, labels, temperature, seed, guidance)
     words = f"{10 * len(labels) if labels else 60} images, made in {seconds:.2f} s. "
     words += (
         "A row is a class; a column has the same latents in every row."
@@ -120,11 +122,24 @@ def _classes(desk: Desk) -> tuple[int, ...]:
     return tuple(sorted(chosen))[: 2 * MANY]
 
 
+def _guidance(desk: Desk) -> float:
+    """Let the visitor choose how far samples are pushed towards their class, if a flow can be."""
+    if not getattr(desk.run.config, "left_out", 0):
+        return 0.0
+    words = (
+        "How far each patch is pushed from what it would be without a class beyond what it is with "
+        "it. 0 is the density that was learned; more makes clearer images, and fewer kinds."
+    )
+    key = desk.key("guidance")
+    return st.slider("Guidance", 0.0, 3.0, 0.0, 0.25, key=key, help=words, **KEPT)
+
+
 def _samples_png(
-    desk: Desk, labels: tuple[int, ...], temperature: float, seed: int
+    desk: Desk, labels: tuple[int, ...], temperature: float, seed: int, guidance: float
 ) -> tuple[bytes, float]:
     """Return samples as PNG, and the seconds that sampling took."""
     flow, start = desk.model, time.perf_counter()
+    flow = guided(flow, guidance) if guidance else flow
     if not labels:
         x = sample(flow, torch.zeros(60, dtype=torch.int64), temperature=temperature, seed=seed)
         seconds = time.perf_counter() - start

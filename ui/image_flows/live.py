@@ -45,13 +45,28 @@ def _curves(moment: Moment) -> None:
     names, unit = {"bits_per_dim": "training batch", "bits_per_dim_test": "test"}, "NLL [bits/dim]"
     draw_curves(moment, chart, "loss", names, unit, "Bits per dimension")
     if last := last_with(moment.rows, "bits_per_dim_test"):
+        bound = ", at most" if _learned_noise(moment) else ""
         numbers.metric(
-            "Test [bits/dim]",
+            f"Test{bound} [bits/dim]",
             f"{last['bits_per_dim_test']:.3f}",
-            help="Uniform dequantisation, 8-bit pixel space. On the same 512 test images while "
-            "it trains, on all of them at the end. Uniform noise has 8.",
+            help=f"{_noise(moment)} On the same 512 test images while it trains, on all of them "
+            "at the end. Uniform noise has 8.",
         )
     pace(moment, numbers)
+
+
+def _learned_noise(moment: Moment) -> bool:
+    return getattr(moment.run.config, "dequantisation", "uniform") == "variational"
+
+
+def _noise(moment: Moment) -> str:
+    """Say what the number is, given the noise that makes bytes a density."""
+    if not _learned_noise(moment):
+        return "Uniform dequantisation, 8-bit pixel space: an upper bound on the bits of the bytes."
+    return (
+        "Variational dequantisation, 8-bit pixel space: an upper bound on the bits of the bytes, "
+        "with noise that was learned together with the model."
+    )
 
 
 # -- data --------------------------------------------------------------------------------------

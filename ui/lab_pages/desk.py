@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from datasets.own import DataError
-from figures.charts import overlay
 from lab.imports.run_import import import_run
 from lab.lab import LabFull
 from lab.runs.notes import MAX_NAME
 from lab.store import Run, RunError, Status
-from lab.view import thin
 from registry import FAMILIES, Family
-from ui.common.data import data_title
+from ui.common.data import data_title, run_title, special_settings
 from ui.common.downloads import deferred, say_what_becomes_of, show_command
 from ui.common.lab import lab, rules
 from ui.common.page import theme
 from ui.common.plain import counted, plain, refusals, refuse
 from ui.common.run_words import STATE_WORDS, address, clock, duration, moment, size_words, zone
 from ui.common.uploads import take, uploads
+from ui.lab_pages.side_by_side import draw_curve, setting, side_by_side, small_image
 
-COMPARED = 8  # runs in one chart, at most
-SHOWN = 8  # things done to a run that are named, at most
-NO_RESULTS = {"step", "seconds", "learning_rate", "learning_rate_d"}  # columns of the metrics
 ALL = "All families"
+THUMBNAIL, ROW = 64, 44  # pixels along a small image, and of a row that shows it
+# The column of the metrics that tells most of a run, the first that it has.
+RESULTS = {
+    "kl_to_truth": "KL {:.3f} nats",
+    "auroc_validation": "AUROC {:.3f}",
+    "bits_per_dim_test": "{:.3f} bits/dim",
+    "elbo_test": "ELBO {:.1f} nats",
+    "bound_test": "-ELBO {:.3f} nats",
+    "nll_test": "NLL {:.3f} nats",
+    "taken_ab": "{:.0%} taken for B",
+    "diversity": "diversity {:.2f}",
+    "cycle_error_a": "cycle error {:.3f}",
+}
+RESULT_HELP = "As measured last, on held-out data or samples; of different families not the same."
 TICKED = "runs.ticked"
 
 
@@ -55,7 +66,8 @@ def desk() -> None:
         selection_mode="multi-row",
         key=f"{TICKED}.{len(runs)}.{chosen}",
         column_config=_columns(),
-        height=min(420, 38 + 36 * len(runs)),
+        row_height=ROW,
+        height=min(420, 38 + ROW * len(runs)),
     )
     total = sum(_size(run.id, run.weights.version(), run) for run in runs)
     st.caption(f"{counted(len(runs), 'run')}, {size_words(total)} in all. {_whose()}")
@@ -64,7 +76,7 @@ def desk() -> None:
     if len(ticked) == 1:
         _one(ticked[0], statuses[ticked[0].id])
     elif ticked:
-        _several(ticked[:COMPARED], len(ticked))
+        side_by_side(ticked)
     _keep_fresh(drawn, at_work)
 
 
@@ -122,7 +134,7 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
     going = {run: at for run in runs if (at := run.notes.leaves()) is not None}
     if going:
         first = clock(min(going.values()))
-        names = ", ".join(plain(run.notes.name() or run.id) for run in going)
+        names = ", ".join(plain(run_title(run)) for run in going)
         st.warning(
             f"Room is short, so the oldest runs leave from {first} on: {names}. "
             "Download what you want to keep, or delete others."
@@ -132,7 +144,9 @@ def _say_what_leaves(runs: Sequence[Run]) -> None:
 def _cells(run: Run, status: Status) -> dict[str, object]:
     word, _ = STATE_WORDS.get(status.state, (status.state, ""))
     return {
-        "name": run.notes.name() or run.id,
+        "look": _look(run.id, run.weights.version(), theme(), run),
+        "name": run.notes.name() or ", ".join(special_settings(run)) or "default settings",
+        "result": _result(run.id, run.weights.version(), status.step, run),
         "family": run.family.title,
         "data": data_title(run),
         **({"owner": run.notes.access().name} if lab().signed_in else {}),
@@ -148,7 +162,9 @@ def _cells(run: Run, status: Status) -> dict[str, object]:
 def _columns() -> dict[str, object]:
     column = st.column_config
     return {
+        "look": column.ImageColumn("", width="small"),
         "name": column.TextColumn("Name", width="large"),
+        "result": column.TextColumn("Result", help=RESULT_HELP),
         "family": "Family",
         "data": "Data",
         "owner": "Owner",
@@ -166,13 +182,29 @@ def _size(run_id: str, version: float, _run: Run) -> int:
     return _run.size()
 
 
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _result(run_id: str, version: float, step: int, _run: Run) -> str:
+    """Return the number that tells most of a run, as it was measured last."""
+    last = {name: value for row in _run.metrics.rows() for name, value in row.items()}
+    name = next((name for name in RESULTS if name in last), None)
+    return RESULTS[name].format(last[name]) if name else ""
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _look(run_id: str, version: float, shade: str, _run: Run) -> str | None:
+    """Return the newest snapshot as a small image, as an address that holds it."""
+    steps = _run.snapshots.steps()
+    image = small_image(_run, steps[-1], THUMBNAIL) if steps else None
+    return f"data:image/png;base64,{b64encode(image).decode()}" if image else None
+
+
 # -- one run -----------------------------------------------------------------------------------
 
 
 def _one(run: Run, status: Status) -> None:
     family = run.family
     mine = lab().may_change(run.id)
-    st.subheader(plain(run.notes.name() or run.id), anchor=False)
+    st.subheader(plain(run_title(run)), anchor=False)
     st.caption(f"`{run.id}` · {plain(status.message or 'nothing to report')}")
     _buttons(run, status, mine)
     key = f"{run.id}.name"
@@ -194,7 +226,7 @@ def _one(run: Run, status: Status) -> None:
         st.markdown("**Settings** that differ from the defaults")
         _settings_table(family, run)
     with right:
-        _curve([run])
+        draw_curve([run])
 
 
 def _buttons(run: Run, status: Status, mine: bool) -> None:
@@ -246,7 +278,7 @@ def _sharing(run: Run, mine: bool) -> None:
 
 def _settings_table(family: Family, run: Run) -> None:
     rows = [
-        {"setting": knob.label, "value": _value(run, knob.name), "default": str(knob.default)}
+        {"setting": knob.label, "value": setting(run, knob.name), "default": str(knob.default)}
         for knob in family.training.config.knobs()
         if getattr(run.config, knob.name) != knob.default
     ]
@@ -255,13 +287,6 @@ def _settings_table(family: Family, run: Run) -> None:
     else:
         st.caption("None: it was trained as the page offers it.")
     show_command(run)
-
-
-def _value(run: Run, name: str) -> str:
-    value = getattr(run.config, name, None)
-    if value is None:
-        return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _resume(run_id: str) -> None:
@@ -285,56 +310,6 @@ def _delete(run_id: str) -> None:
         for family in FAMILIES:  # its page must not look for it
             if st.session_state.get(f"{family}.run") == run_id:
                 st.session_state[f"{family}.run"] = None
-
-
-# -- several runs ------------------------------------------------------------------------------
-
-
-def _several(runs: Sequence[Run], ticked: int) -> None:
-    st.subheader(f"{len(runs)} runs side by side", anchor=False)
-    if ticked > len(runs):
-        st.caption(f"The first {len(runs)} of the {ticked} that are ticked.")
-    _curve(runs)
-    st.markdown("**Settings in which they differ**")
-    names = list(dict.fromkeys(n for run in runs for n in type(run.config).model_fields))
-    rows = {name: [_value(run, name) for run in runs] for name in names}
-    rows["while it trained"] = [_done_to(run) for run in runs]
-    differing = {name: values for name, values in rows.items() if len(set(values)) > 1}
-    if not differing:
-        st.caption("In none: the same settings throughout.")
-        return
-    frame = pd.DataFrame.from_dict(differing, orient="index", columns=_labels(runs))
-    st.dataframe(frame)
-
-
-def _done_to(run: Run) -> str:
-    """Return what was done to a run while it trained."""
-    done = run.interventions.load()
-    words = [f"step {one.step:,}: {one.words()}" for one in done[:SHOWN]]
-    words += [f"{len(done) - SHOWN:,} more"] if len(done) > SHOWN else []
-    return "; ".join(words) or "nothing was changed"
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return a name for each run; equal ones get the end of their id."""
-    names = [run.notes.name() or run.id for run in runs]
-    return [f"{n} ({r.id[-4:]})" if names.count(n) > 1 else n for n, r in zip(names, runs)]
-
-
-def _curve(runs: Sequence[Run]) -> None:
-    """Draw a column that all runs have, over steps or seconds."""
-    rows = {name: thin(run.metrics.rows()) for name, run in zip(_labels(runs), runs)}
-    columns = [{name for row in part for name in row} - NO_RESULTS for part in rows.values()]
-    shared = sorted(set.intersection(*columns))
-    if not shared:
-        st.info("There is no number that all of them measured, so there is no curve to compare.")
-        return
-    what, over, scale = st.columns([2, 1.4, 1], vertical_alignment="bottom")
-    column = what.selectbox("Curve", shared, key="runs.curve")
-    axis = over.segmented_control("Over", ["step", "seconds"], default="step", required=True)
-    log = scale.toggle("Log scale")
-    chart = overlay(rows, column, over=axis, unit=column, theme=theme(), log=log)
-    st.vega_lite_chart(*chart, alt=f"{column} of {len(runs)} runs")
 
 
 # -- import ------------------------------------------------------------------------------------
@@ -369,5 +344,5 @@ def _import() -> None:
     except (DataError, LabFull, RunError) as error:
         st.session_state["runs.imported"] = False, plain(f"{file.name}: {error}")
         return
-    words = f"{plain(run.notes.name() or run.id)} is in the table above."
+    words = f"{plain(run_title(run))} is in the table above."
     st.session_state["runs.imported"] = True, words

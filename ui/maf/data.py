@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from datasets.capsules import TEST_EACH, TEST_GOOD, TRAIN
-from datasets.defects import GOOD, DefectSet, find_sets, read_folder
+from datasets.defects import GOOD, SETS, DefectSet, find_sets, read_folder
 from datasets.files.sources import folder_state
 from datasets.mvtec import MVTEC_CAPSULE, download
 from datasets.own import DataError
 from datasets.plane import OWN
+from datasets.rendered_sets import PARTS, TEST_EACH, TEST_GOOD, TRAIN
 from registry import Family
 from training.core.config import RunConfig
 from training.maf import PRESETS
@@ -23,7 +23,14 @@ from ui.common.uploads import Upload, read_apart, read_once, take
 
 OWN_KEY = "own_defects"  # the user's set, kept for the session
 UPLOAD = "Upload"
-NAMES = {"patches": "Patches: where it is anomalous", "image": "Whole image: one density of all"}
+# What the models are called; the last two need no training.
+NAMES = {
+    "both": "Patches and nearest",
+    "patches": "Patches",
+    "image": "Whole image",
+    "nearest": "Nearest good image",
+    "gaussian": "Gaussian per pixel",
+}
 
 
 def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]:
@@ -36,11 +43,11 @@ def maf_data(family: Family, config: RunConfig) -> tuple[DefectSet | None, bool]
     if config.dataset == OWN:
         own = _own_set(config.side)
         return own, own is not None
-    if config.dataset == "rendered":
+    if part := PARTS.get(config.dataset):
         st.caption(
-            "**Rendered capsules**: drawn by this lab, not photographed, in the layout of MVTec AD "
-            f"and with its five kinds of defects. {TRAIN} good ones to learn from, "
-            f"{TEST_GOOD} good and {5 * TEST_EACH} defective ones to test on, with exact masks."
+            f"**{SETS[config.dataset]}**: drawn by this lab, not photographed. {TRAIN} good images "
+            f"to learn from, {TEST_GOOD} good and {len(part.kinds) * TEST_EACH} defective ones to "
+            f"test on ({', '.join(part.kinds).replace('_', ' ')}), with exact masks."
         )
         return None, True
     folder = find_sets().get(config.dataset)
@@ -94,9 +101,11 @@ def _offer(family: Family) -> None:
 def _own_set(side: int) -> DefectSet | None:
     with st.container(border=True):
         st.markdown(
-            "**Your own set**, in MVTec's layout: `train/good`, `test/good`, one folder in `test` "
-            "per kind of defect, and, if there are masks, `ground_truth/<kind>/<name>_mask.png`. "
-            "As a zip, or as a folder under a path named in `GENLAB_DATA`."
+            "**Your own set**: good images alone are enough. To know how well it does, bring "
+            "defective ones, too: in MVTec's layout (`train/good`, `test/good`, one folder "
+            "in `test` per kind of defect, and, if there are masks, "
+            "`ground_truth/<kind>/<name>_mask.png`), or `good` beside a folder per kind. As a zip, "
+            "or as a folder under a path named in `GENLAB_DATA`."
         )
         folders = find_sets()
         chosen = st.selectbox("From", [UPLOAD, *folders], key="own_defects.from")
@@ -116,10 +125,6 @@ def _own_set(side: int) -> DefectSet | None:
 
 
 def _describe(data: DefectSet) -> None:
-    good = int((~data.defective).sum())
-    masks = "with masks" if data.masked else "without masks, so no pixel is evaluated"
-    if data.masked and not data.known.all():
-        masks = f"with masks but for {int((~data.known).sum())}, whose pixels are not evaluated"
     kinds = np.array(data.kinds)
     tested = [
         (kind, data.test, np.flatnonzero(kinds == kind), data.masks)
@@ -127,17 +132,33 @@ def _describe(data: DefectSet) -> None:
     ]
     preview(
         [("train", data.train, np.arange(len(data.train)), None), *tested],
-        f"{len(data.train):,} good images to learn from in {plain(data.name)}; to test on "
-        f"{good:,} good and {len(data.kinds) - good:,} defective "
-        f"({plain(', '.join(data.defects))}), {masks}.",
-        f"squeezed into {data.size} x {data.size} pixels, true masks outlined",
+        f"{len(data.train):,} good images to learn from in {plain(data.name)}{_tested(data)}.",
+        f"squeezed into {data.size} x {data.size} pixels"
+        + (", true masks outlined" if data.masked else ""),
         data.skipped,
     )
 
 
+def _tested(data: DefectSet) -> str:
+    """Return what there is to test on, in words."""
+    good, bad = int((~data.defective).sum()), int(data.defective.sum())
+    if not good + bad:
+        return ", none to test on: they give a threshold for new ones, and no AUROC"
+    words = f"; to test on {good:,} good and {bad:,} defective"
+    if not bad:
+        return f"{words}, so there is no AUROC"
+    words += f" ({plain(', '.join(data.defects))})"
+    if not data.masked:
+        return f"{words}, without masks, so no pixel is evaluated"
+    unknown = int((~data.known).sum())
+    if unknown:
+        return f"{words}, with masks but for {unknown}, whose pixels are not evaluated"
+    return f"{words}, with masks"
+
+
 def _uploaded(side: int) -> DefectSet | None:
     files = take(
-        "A zip in MVTec's layout",
+        "A zip of images",
         ["zip"],
         "own_defects.file",
         advice="Unpack a larger set into a folder under `GENLAB_DATA`.",

@@ -11,11 +11,11 @@ from figures.images import png
 from figures.maf_images import matrix_image
 from lab.view import View
 from models.maf import MaskedAutoregressive
-from training.core.defect_flow import DefectFlow
+from training.defects.flows import DefectFlow
 from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
 from ui.common.widgets import KEPT
-from ui.maf.model import trained
+from ui.maf.model import learned
 from ui.theory.other_families import follow_the_order
 
 LAYERS = ("Input to hidden 1", "Hidden 1 to hidden 2", "Hidden 2 to output")
@@ -90,7 +90,7 @@ def _small_png(features: int, hidden: int, strict: bool, seed: int, shade: str) 
 
 def inside(view: View, version: float) -> None:
     """Draw the masks and the Jacobian of a block of the trained model."""
-    if (experiment := trained(view, version)) is None:
+    if (experiment := learned(view, version)) is None:
         return
     blocks = _blocks(experiment)
     number = st.slider(

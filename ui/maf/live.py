@@ -11,7 +11,7 @@ from figures.images import png
 from figures.maf_images import enlarged, film, framed, framed_heat, sheet
 from lab.store import Run
 from metrics.anomaly_map import stretched
-from training.maf import MAFConfig
+from training.maf import UNTRAINED, MAFConfig, map_window
 from ui.common.curves import draw_curves, pace
 from ui.common.history import Arrays, Moment, history_slider, live
 from ui.common.page import show_image
@@ -23,21 +23,45 @@ SIDE = 192  # pixels of an image in a sheet, about
 def draw_maf(moment: Moment) -> None:
     """Draw anomaly maps of synthetic defects, samples, curves and histograms of a run."""
     step = moment.step
-    left, right = st.columns([2.6, 1])
+    learns = moment.run.config.model not in UNTRAINED
+    left, right = st.columns([2.6, 1]) if learns else (st.container(), None)
     drawn = moment.painted(_heat_png)
     show_image(left, drawn, f"Anomaly maps of synthetic defects at step {step}")
+    of = f"anomaly map of step {step:,}" if learns else "anomaly map"
     left.caption(
-        f"**Good images, held out and damaged by the lab** (outlined), and the **anomaly map of "
-        f"step {step:,}**: yellow is more than 95 % of undamaged ones show anywhere, dark red "
-        "three times as much."
+        f"**Good images, held out and damaged by the lab** (outlined), and the **{of}**: yellow is "
+        "more than 95 % of undamaged ones show anywhere, dark red three times as much."
+        + (" Of the patches alone." if moment.run.config.model == "both" else "")
     )
+    if right is None:
+        _untrained(moment)
+        return
     show_image(right, moment.painted(_samples_png), f"Samples at step {step}")
     tiles = " Patches are drawn apart, so they do not fit together."
-    patches = moment.run.config.model == "patches"
-    right.caption(f"**Samples**, step {step:,}.{tiles if patches else ''}")
+    whole = moment.run.config.model == "image"
+    right.caption(f"**Samples**, step {step:,}.{'' if whole else tiles}")
     history_slider(moment)
     _numbers(moment)
     _curves(moment)
+
+
+def _untrained(moment: Moment) -> None:
+    """Draw what there is of a model that nothing trains."""
+    rows = [row for row in moment.rows if "auroc_validation" in row]
+    words = "Nothing is trained: the model is made of the good images in one go, without steps."
+    if rows:
+        _auroc(st, rows[-1])
+    st.caption(words)
+
+
+def _auroc(where, row: dict[str, float]) -> None:
+    where.metric(
+        "AUROC on synthetic defects",
+        f"{row['auroc_validation']:.3f}",
+        help="Held-out good images against the same ones damaged by the lab: pieces moved, "
+        "scars, stains, bends. It validates; it says little of real defects. The test images "
+        "are not touched.",
+    )
 
 
 def _numbers(moment: Moment) -> None:
@@ -55,13 +79,7 @@ def _numbers(moment: Moment) -> None:
             help="On good training images that it does not learn from. Levels of 8 bits, with "
             "uniform dequantisation while it learns; uniform noise has 8 bits/dim.",
         )
-        auroc.metric(
-            "AUROC on synthetic defects",
-            f"{last['auroc_validation']:.3f}",
-            help="Held-out good images against the same ones damaged by the lab: pieces moved, "
-            "scars, stains, bends. It validates; it says little of real defects. The test images "
-            "are not touched.",
-        )
+        _auroc(auroc, last)
     pace(moment, speed)
 
 
@@ -84,7 +102,7 @@ def _curves(moment: Moment) -> None:
 
 def unit(config: MAFConfig) -> str:
     """Return what an NLL is of."""
-    return "a patch" if config.model == "patches" else "an image"
+    return "an image" if config.model == "image" else "a patch"
 
 
 def _heat_png(moment: Moment) -> bytes:
@@ -97,7 +115,9 @@ def _heat_png(moment: Moment) -> bytes:
 
 def _heat_row(target: Arrays, snapshot: Arrays, config: MAFConfig) -> list[np.ndarray]:
     damaged = target["damaged"].transpose(0, 3, 1, 2)
-    heat = stretched(torch.from_numpy(snapshot["heat"]).float(), config.side, config.window).numpy()
+    heat = stretched(
+        torch.from_numpy(snapshot["heat"]).float(), config.side, map_window(config)
+    ).numpy()
     rows = zip(damaged, heat, target["masks"], strict=True)
     low = float(snapshot["map_threshold"])
     span = low, 3 * low

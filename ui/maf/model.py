@@ -13,7 +13,9 @@ from datasets.own import DataError
 from figures.maf_figures import write_results
 from lab.store import Run
 from lab.view import View
-from training.core.defect_flow import DefectFlow
+from training.defects.experiment import DefectExperiment
+from training.defects.flows import DefectFlow
+from training.maf import UNTRAINED
 from ui.common.cached import kept, painted
 from ui.common.trained import trained_experiment
 
@@ -35,13 +37,21 @@ class Job:
             return self.scoring.advance()
 
 
-def trained(view: View, version: float) -> DefectFlow | None:
+def trained(view: View, version: float) -> DefectExperiment | None:
     """Return the experiment of a run with its weights, or say why there is none."""
     try:
         return trained_experiment(view.run, version)
     except DataError as error:
         st.error(f"{error} Without its images this run cannot be looked into.")
         return None
+
+
+def learned(view: View, version: float) -> DefectFlow | None:
+    """Do the same for what only a flow has; say so of a model that nothing trains."""
+    if view.run.config.model in UNTRAINED:
+        st.info("This model learns no density: there is nothing to draw from and no mask in it.")
+        return None
+    return trained(view, version)
 
 
 def evaluation(view: View, version: float) -> Evaluation | None:

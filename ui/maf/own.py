@@ -1,14 +1,15 @@
-"""A visitor's own image: scored, decided upon, and its anomaly map."""
+"""A visitor's own images: scored, decided upon, and their anomaly maps."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
-from analysis.maf_scores import Evaluation
+from analysis.maf_scores import Evaluation, scores_csv
 from datasets.defects import GOOD
 from datasets.drawn import coverage, paint_over
 from datasets.files.images import SUFFIXES
@@ -16,49 +17,127 @@ from datasets.own import DataError
 from figures.images import png
 from figures.maf_images import framed, framed_heat, sheet
 from lab.view import View
+from metrics.anomaly_map import half
 from ui.common.page import show_image, theme
 from ui.common.plain import plain, refuse
-from ui.common.uploads import SINGLE, Upload, read_apart, read_once, take
-from ui.common.widgets import HIDDEN, KEPT, choice
+from ui.common.uploads import SINGLE, Upload, read_apart, take
+from ui.common.widgets import HIDDEN, KEPT, choice, download
+from ui.maf.decide import decided, promise_words, score_name, score_unit
 from ui.maf.model import evaluation, test_image, trained
-from ui.maf.results import heat_span, score_name, score_unit
+from ui.maf.results import COLUMNS, heat_words
 from ui.stage.drawing import draw
 from ui.stage.scene import Brush, Panel, Pixels
 
 SIDE = 384
 SMALL = 256
+MOST = 200  # images at once
+PER_PAGE = 12
 PAINT = "Paint a defect"
 PAINTS = {"Dark": 20, "Bright": 235}  # grey levels
 
 
 def score_own(view: View, version: float) -> None:
-    """Let the visitor upload an image, or paint a defect on a good one; draw what comes of it."""
+    """Let the visitor upload images, or paint a defect on a good one; draw what comes of it."""
     found = evaluation(view, version)
     if found is None:
         return
+    found = decided(view.run, found)
     way = choice("What to score", ["Upload", PAINT], f"{view.run.id}.own_way", **HIDDEN)
     (_uploaded if way == "Upload" else _painted)(view, version, found)
 
 
 def _uploaded(view: View, version: float, found: Evaluation) -> None:
-    """Let the visitor upload an image; draw its score, the decision and its anomaly map."""
+    """Let the visitor upload images; draw their scores, the decisions and the anomaly maps."""
     st.markdown(
-        "**Score an image of your own.** It should show the thing as the training images do: as "
-        "large, at the same place, the same way up. It is fitted to a square of "
+        "**Score images of your own.** They should show the thing as the training images do: as "
+        "large, at the same place, the same way up. Each is fitted to a square of "
         f"{found.config.side} pixels."
     )
-    files = take("An image", SUFFIXES, f"{view.run.id}.own")
+    key = f"{view.run.id}.own"
+    files = take("Images", SUFFIXES, key, accept_multiple_files=True)
     if not files:
         st.info("Nothing uploaded yet. An image of Results, saved to your disk, will do.")
         return
-    (file,), side = files, found.config.side
+    if len(files) > MOST:
+        st.warning(
+            f"Only the first {MOST} are scored here. `python -m training score` takes a folder of "
+            "any size."
+        )
+    entries = _entries(view, version, found, files[:MOST])
+    if len(entries) == 1:
+        _show(found, *entries[0])
+    elif entries:
+        _table(view, found, entries)
+
+
+Entry = tuple[str, np.ndarray, float, np.ndarray]  # name, image, score, anomaly map
+
+
+def _entries(view: View, version: float, found: Evaluation, files: list[Upload]) -> list[Entry]:
+    """Return those of some files that can be read, scored; say which cannot."""
+    key, kept = f"{view.run.id}.own_entries", {}
+    before = st.session_state.get(key, {})
+    bar = st.progress(0.0) if any((version, f.id) not in before for f in files) else None
+    for number, file in enumerate(files):
+        mark = version, file.id
+        kept[mark] = before[mark] if mark in before else _entry(view, version, found, file)
+        if bar is not None:
+            done = number + 1
+            bar.progress(done / len(files), f"Scoring: {done} of {len(files)} images")
+    if bar is not None:
+        bar.empty()
+    st.session_state[key] = kept
+    for file in files:
+        if isinstance(error := kept[version, file.id], str):
+            refuse(f"{file.name}: {error}")
+    return [one for one in kept.values() if not isinstance(one, str)]
+
+
+def _entry(view: View, version: float, found: Evaluation, file: Upload) -> Entry | str:
+    """Return an image and its score, or why it cannot be read."""
     try:
-        pixels = read_once(f"{view.run.id}.own", (side, file.id), lambda: _read(file, side))
+        pixels = _read(file, found.config.side)
     except DataError as error:
-        refuse(f"{file.name}: {error}")
-        return
-    if (scored := _score(view, version, found, pixels)) is not None:
-        _show(found, file.name, pixels, *scored)
+        return str(error)
+    experiment = trained(view, version)
+    if experiment is None:
+        return "It cannot be scored."
+    scores = experiment.score(pixels[None], found.calibration)
+    return file.name, pixels, float(scores.score[0]), half(scores.maps[0])
+
+
+def _table(view: View, found: Evaluation, entries: list[Entry]) -> None:
+    """Draw many images: how many are called defective, a table to take away, and their maps."""
+    entries = sorted(entries, key=lambda entry: -entry[2])
+    names, scores = [entry[0] for entry in entries], np.array([entry[2] for entry in entries])
+    called = int((scores > found.threshold).sum())
+    st.markdown(
+        f"**{called} of {len(entries)}** are called defective: they score above "
+        f"{found.threshold:,.2f}. {promise_words(found)}"
+    )
+    text = scores_csv(names, scores, found.threshold)
+    download("Scores (CSV)", text, "scores.csv", "text/csv", key=f"{view.run.id}.own_csv")
+    pages = math.ceil(len(entries) / PER_PAGE)
+    number = 1
+    if pages > 1:
+        key = f"{view.run.id}.own_page"
+        number = st.number_input(f"Page of {pages}", 1, pages, key=key)
+    part = entries[(number - 1) * PER_PAGE : number * PER_PAGE]
+    for start in range(0, len(part), COLUMNS):
+        for column, entry in zip(st.columns(COLUMNS), part[start : start + COLUMNS]):
+            with column:
+                _small(found, *entry)
+    st.caption(f"The highest score first; below each image its anomaly map: {heat_words(found)}")
+
+
+def _small(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat) -> None:
+    mask = np.zeros(heat.shape, bool)
+    above = framed(pixels, mask, SMALL)
+    below = framed_heat(pixels, heat, mask, found.heat_span, SMALL)
+    show_image(st, png(sheet([[above], [below]], theme())), f"{name} and its anomaly map")
+    called = score > found.threshold
+    verdict = ":red[called defective]" if called else ":green[called good]"
+    st.caption(f"{plain(name)}, score {score:,.2f}: {verdict}")
 
 
 def _read(file: Upload, side: int) -> np.ndarray:
@@ -84,15 +163,11 @@ def _score(
 def _show(found: Evaluation, name: str, pixels: np.ndarray, score: float, heat: np.ndarray) -> None:
     left, right = st.columns([2.2, 1])
     mask = np.zeros(heat.shape, bool)
-    span = heat_span(found)
+    span = found.heat_span
     rows = [[framed(pixels, mask, SIDE), framed_heat(pixels, heat, mask, span, SIDE)]]
     show_image(left, png(sheet(rows, theme())), f"{name} and its anomaly map")
-    left.caption(f"{plain(name)} as the model takes it, and its anomaly map: {_colours(span)}")
+    left.caption(f"{plain(name)} as the model takes it, and its anomaly map: {heat_words(found)}")
     _decided(found, score, right)
-
-
-def _colours(span: tuple[float, float]) -> str:
-    return f"yellow from {span[0]:.2f}, dark red from {span[1]:.2f} nats per dimension."
 
 
 def _decided(found: Evaluation, score: float, right, before: float | None = None) -> None:
@@ -109,10 +184,11 @@ def _decided(found: Evaluation, score: float, right, before: float | None = None
     beyond = (found.held_out < score).mean()
     words = (
         f"{'Called **defective**' if called else 'Called **good**'}: the threshold is "
-        f"{found.threshold:,.2f}, which 5 % of the held-out good training images exceed. "
-        f"{beyond:.0%} of those score below this image."
+        f"{found.threshold:,.2f}. {beyond:.0%} of the {len(found.held_out)} held-out good training "
+        "images score below this image."
     )
     (right.error if called else right.success)(words)
+    right.caption(promise_words(found))
     if found.config.model == "image":
         right.caption("The score of the whole-image model is one number; the map only splits it.")
 
@@ -176,9 +252,9 @@ def _paint(view: View, found: Evaluation, good: np.ndarray) -> _Painted:
 
 
 def _compare(found: Evaluation, mine: _Painted, score: float, heat: np.ndarray) -> None:
-    span, mask = heat_span(found), mine.covered > 0.5
+    span, mask = found.heat_span, mine.covered > 0.5
     first = framed_heat(mine.before, found.heat([mine.place])[0], mask & False, span, SMALL)
     second = framed_heat(mine.after, heat, mask, span, SMALL)
     show_image(st, png(sheet([[first, second]], theme())), "Anomaly maps before and after")
-    st.caption(f"Its anomaly map before and after, your paint outlined: {_colours(span)}")
+    st.caption(f"Its anomaly map before and after, your paint outlined: {heat_words(found)}")
     _decided(found, score, st, float(found.score[mine.place]))

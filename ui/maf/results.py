@@ -10,19 +10,19 @@ import streamlit as st
 from analysis.maf_scores import Evaluation
 from datasets.defects import GOOD
 from datasets.own import DataError
-from figures.detection_charts import histogram, roc
 from figures.images import png
 from figures.maf_images import framed, framed_heat, sheet
 from lab.store import Run
 from lab.view import View
-from metrics import detection
+from training.maf import UNTRAINED
 from ui.common.cached import painted
 from ui.common.page import show_image, theme
 from ui.common.plain import markdown, plain
-from ui.common.widgets import HIDDEN, choice
+from ui.common.widgets import choice
+from ui.maf.data import NAMES
+from ui.maf.decide import decided, draw_decision, number, score_unit, spaced
 from ui.maf.model import evaluation, test_image
 
-ALL = "All defects"
 COLUMNS, ROWS = 4, 2  # test images on a page of the gallery
 SIDE = 256
 
@@ -32,165 +32,89 @@ def results(view: View, version: float) -> None:
     found = evaluation(view, version)
     if found is None:
         return
+    _headline(found)
+    if found.defective.any() and not found.defective.all():
+        st.markdown(_beside(found))
+        if words := _winner(found):
+            st.caption(words)
+    st.fragment(_body)(view.run, found, theme())
+
+
+def _body(run: Run, found: Evaluation, shade: str) -> None:
+    """Draw the decision and the images: what moves the one colours the others."""
+    found = decided(run, found)
+    draw_decision(run, found, shade)
+    if len(found.names):
+        _gallery(run, found, shade)
+
+
+def _headline(found: Evaluation) -> None:
     bad = int(found.defective.sum())
-    good = len(found.kinds) - bad
-    area = found.auroc
-    one, two, three = st.columns(3)
-    one.metric(
-        "AUROC of the images",
-        f"{area.value:.3f}",
-        f"95 % interval {area.low:.3f} to {area.high:.3f}",
-        delta_color="off",
-        delta_arrow="off",
-        help="The chance that a defective test image scores above a good one. The interval is "
-        "DeLong's, on the logit scale: where other images of the same kinds would put it. One "
-        "training: another seed gives another value.",
+    good, quality = len(found.kinds) - bad, found.quality
+    one, two, three, four = st.columns(4)
+    if math.isnan(quality.auroc.value):
+        missing = "defective" if good else "good" if bad else "any"
+        one.metric("AUROC of the images", "-", help=f"There are no {missing} test images.")
+    else:
+        one.metric(
+            "AUROC of the images",
+            f"{quality.auroc.value:.3f}",
+            f"95 % interval {quality.auroc.low:.3f} to {quality.auroc.high:.3f}",
+            delta_color="off",
+            delta_arrow="off",
+            help="The chance that a defective test image scores above a good one. The interval is "
+            "DeLong's, on the logit scale: where other images of the same kinds would put it. One "
+            "training: another seed gives another value.",
+        )
+    of = "over the test images whose masks are known"
+    none = " There are no masks." if math.isnan(quality.pixel_auroc) else ""
+    words = f"The same question of pixels, {of}.{none}"
+    two.metric("AUROC of the pixels", number(quality.pixel_auroc), help=words)
+    words = (
+        "Area under the per-region overlap up to 30 % of false alarms: a small defect counts as "
+        f"much as a large one, {of}. Chance has 0.15.{none}"
     )
-    two.metric(
-        "AUROC of the pixels",
-        "-" if math.isnan(found.pixel_auroc) else f"{found.pixel_auroc:.3f}",
-        help="Over all pixels of all test images, against the true masks."
-        + (" There are no masks." if math.isnan(found.pixel_auroc) else ""),
-    )
-    three.metric(
+    three.metric("AUPRO of the pixels", number(quality.aupro), help=words)
+    four.metric(
         "Good and defective test images",
         f"{good} and {bad}",
         help="Nothing was chosen on them: they are looked at here for the first time.",
     )
-    shade = theme()
-    st.fragment(_decide)(view.run, found, shade)
-    st.fragment(_gallery)(view.run, found, shade)
 
 
-def score_name(found: Evaluation) -> str:
-    """Return what a score is."""
-    return "NLL of the image" if found.config.model == "image" else "most anomalous place"
-
-
-def score_unit(found: Evaluation) -> str:
-    """Return the unit of a score."""
-    return "nats" if found.config.model == "image" else "spreads of the good ones"
-
-
-# -- the threshold -------------------------------------------------------------------------------
-
-
-def _decide(run: Run, found: Evaluation, shade: str) -> None:
-    kinds = [ALL, *found.per_kind]
-    chosen = choice("Kind of defect", kinds, f"{run.id}.kind", format_func=_spaced, **HIDDEN)
-    names = np.array(found.kinds)
-    some = np.ones(len(names), bool) if chosen == ALL else (names == GOOD) | (names == chosen)
-    score, defective = np.nan_to_num(found.score[some]), found.defective[some]
-    threshold = _threshold(run, found)
-    left, right = st.columns([1.35, 1])
-    with left:
-        values = {"good": score[~defective], "defective": score[defective]}
-        title = f"score: {score_name(found)} [{score_unit(found)}]"
-        drawn = histogram(values, title, shade, threshold=threshold, height=300)
-        words = "Histogram of the scores of good and defective test images"
-        st.vega_lite_chart(*drawn, key=f"{run.id}.hist", alt=words)
-        st.caption("The last bin holds all above. The dashed line is the threshold.")
-    with right:
-        area = found.auroc if chosen == ALL else found.per_kind[chosen]
-        drawn = roc(score, defective, threshold, shade)
-        st.vega_lite_chart(*drawn, key=f"{run.id}.roc", alt="ROC curve")
-        st.caption(
-            f"{_spaced(chosen)}: AUROC **{area.value:.3f}** ({area.low:.3f} to "
-            f"{area.high:.3f}). The dot is the threshold, the dotted line is chance."
-        )
-    st.markdown(_measures(score, defective, threshold))
-    one, two = st.columns([1, 1.6])
-    one.markdown(_confusion(detection.decide(score, defective, threshold)))
-    two.markdown(_by_kind(found, threshold))
-
-
-def _threshold(run: Run, found: Evaluation) -> float:
-    """Draw the slider; return the score above which an image is called defective."""
-    key = f"{run.id}.threshold"
-    score = np.nan_to_num(found.score.astype(np.float64))
-    low, high = float(score.min()), float(np.quantile(score, 0.95, method="lower"))
-    low, high = min(low, found.threshold), max(high, found.threshold)
-    digits = max(0, 3 - math.floor(math.log10(max(high - low, 1e-3))))
-    slider, button = st.columns([4, 1.2], vertical_alignment="bottom")
-    button.button(
-        "Back to the start",
-        key=f"{key}.back",
-        icon=":material/restart_alt:",
-        on_click=st.session_state.__setitem__,
-        args=(key, found.threshold),
-        help="The score that 5 % of the held-out good training images "
-        f"exceed, {found.threshold:,.{digits}f}.",
-        width="stretch",
-    )
-    if key not in st.session_state:
-        st.session_state[key] = found.threshold
-    return slider.slider(
-        "Threshold: called defective above",
-        low,
-        high,
-        step=(high - low) / 400 or 1.0,
-        format=f"%.{digits}f",
-        key=key,
-        help="It starts at the score that 5 % of the held-out good training images exceed. To "
-        "move it and look at the test images is to choose on the test set: good for learning, "
-        "not for reporting.",
-    )
-
-
-def _spaced(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-def _confusion(d: detection.Decisions) -> str:
-    lines = ("**good**", d.passes, d.alarms), ("**defective**", d.misses, d.hits)
-    return markdown(("", "called good", "called defective"), lines)
-
-
-def _measures(score: np.ndarray, defective: np.ndarray, threshold: float) -> str:
-    answers = {
-        "**This threshold**": detection.decide(score, defective, threshold),
-        "All defective": detection.all_defective(defective),
-    }
-    head = ("", "accuracy", "balanced", "class", "precision", "recall", "F1")
+def _beside(found: Evaluation) -> str:
+    """Return the table of this model and of those that need no training."""
+    rows = {f"**{NAMES[found.config.model]}**": found.quality}
+    rows |= {NAMES[name]: one for name, one in found.baselines.items()}
     lines = []
-    for name, d in answers.items():
-        bad = (d.precision, d.recall, d.f1)
-        good = (d.precision_good, d.recall_good, d.f1_good)
-        both = (_number(d.accuracy), _number(d.balanced_accuracy))
-        lines.append((name, *both, "defective", *map(_number, bad)))
-        lines.append(("", "", "", "good", *map(_number, good)))
-    return markdown(head, lines, right=(1, 2, 4, 5, 6))
+    for name, one in rows.items():
+        interval = f"{one.auroc.low:.3f} to {one.auroc.high:.3f}"
+        rest = (one.average_precision, one.pixel_auroc, one.aupro)
+        lines.append((name, number(one.auroc.value), interval, *map(number, rest)))
+    head = ("Model", "AUROC of the images", "95 % interval", "average precision")
+    return markdown((*head, "AUROC of the pixels", "AUPRO"), lines, right=(1, 3, 4, 5))
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _by_kind(found: Evaluation, threshold: float) -> str:
-    names = np.array(found.kinds)
-    lines = []
-    for kind, area in found.per_kind.items():
-        score = found.score[names == kind]
-        interval, part = f"{area.low:.3f} to {area.high:.3f}", (score > threshold).mean()
-        lines.append((_spaced(kind), len(score), f"{area.value:.3f}", interval, f"{part:.0%}"))
-    head = ("kind", "images", "AUROC", "95 % interval", "found")
-    return markdown(head, lines, right=(1, 2, 4))
+def _winner(found: Evaluation) -> str:
+    """Say if a model beside this one does better, and which."""
+    best = max(found.baselines, key=lambda name: found.baselines[name].auroc.value)
+    if found.baselines[best].auroc.value <= found.auroc.value:
+        return ""
+    learns = ", which learns nothing," if best in UNTRAINED else ""
+    return (
+        f"**{NAMES[best]}**{learns} does better on these test images. To take it for that would be "
+        "to choose on the test set; choose it for the next part."
+    )
 
 
 # -- the images --------------------------------------------------------------------------------
-
-
-def heat_span(found: Evaluation) -> tuple[float, float]:
-    """Return where heat begins to show, and where it gets the last colour."""
-    low = found.calibration.map_threshold
-    return low, 3 * low
 
 
 def _gallery(run: Run, found: Evaluation, shade: str) -> None:
     st.markdown("##### The test images by their score")
     which, order, page = st.columns([2.4, 1.6, 1], vertical_alignment="bottom")
     kinds = ["all", GOOD, *found.per_kind]
-    kind = which.selectbox("Show", kinds, format_func=_spaced, key=f"{run.id}.show")
+    kind = which.selectbox("Show", kinds, format_func=spaced, key=f"{run.id}.show")
     first = choice("First", ["most anomalous", "least anomalous"], f"{run.id}.order", order)
     ranked = np.argsort(np.nan_to_num(found.score), kind="stable")
     if first == "most anomalous":
@@ -202,30 +126,42 @@ def _gallery(run: Run, found: Evaluation, shade: str) -> None:
     st.session_state[key] = min(st.session_state.get(key, 1), pages)
     number = page.number_input(f"Page of {pages}", 1, pages, key=key)
     part = shown[(number - 1) * COLUMNS * ROWS : number * COLUMNS * ROWS]
-    threshold = st.session_state.get(f"{run.id}.threshold", found.threshold)
     for start in range(0, len(part), COLUMNS):
         columns = st.columns(COLUMNS)
         for column, place in zip(columns, part[start : start + COLUMNS]):
             with column:
-                _entry(run, found, place, shade, rank[place], threshold)
-    low, high = heat_span(found)
-    st.caption(
-        f"Above the image, below its anomaly map: nats per dimension away from good ones at that "
-        f"place, from {low:.2f} (yellow; 5 % of the held-out good images have more somewhere) to "
-        f"{high:.2f} and above (dark red). The true mask is outlined."
+                _entry(run, found, place, shade, rank[place])
+    outlined = " The true mask is outlined." if _masked(found) else ""
+    st.caption(f"Above the image, below its anomaly map: {heat_words(found)}{outlined}")
+
+
+def _masked(found: Evaluation) -> bool:
+    return not math.isnan(found.pixel_auroc)
+
+
+def heat_words(found: Evaluation) -> str:
+    """Return what the colours of anomaly maps mean."""
+    low, high = found.heat_span
+    if found.config.model == "image":
+        return (
+            f"nats per dimension away from good ones at that place, from {low:.2f} (yellow; 5 % of "
+            f"the held-out good images have more somewhere) to {high:.2f} and above (dark red)."
+        )
+    return (
+        f"{score_unit(found)}, from the threshold, {low:.2f} (yellow), to {high:.2f} and above "
+        "(dark red). What is called defective shows where."
     )
 
 
-def _entry(
-    run: Run, found: Evaluation, place: int, shade: str, rank: int, threshold: float
-) -> None:
+def _entry(run: Run, found: Evaluation, place: int, shade: str, rank: int) -> None:
+    by = run.id, place, shade, found.score, found.threshold
     try:
-        drawn = painted(_entry_png, (run.id, place, shade, found.score), run, found, place, shade)
+        drawn = painted(_entry_png, by, run, found, place, shade)
     except DataError as error:
         st.warning(plain(str(error)))
         return
-    name, kind = found.names[place], _spaced(found.kinds[place])
-    called = found.score[place] > threshold
+    name, kind = found.names[place], spaced(found.kinds[place])
+    called = found.score[place] > found.threshold
     right = called == (found.kinds[place] != GOOD)
     show_image(st, drawn, f"Anomaly map of test image {name}")
     verdict = "called defective" if called else "called good"
@@ -238,7 +174,7 @@ def _entry_png(run: Run, found: Evaluation, place: int, shade: str) -> bytes:
     pixels, mask = test_image(run, found, place)
     heat = found.heat([place])[0]
     above = framed(pixels, mask, SIDE)
-    below = framed_heat(pixels, heat, mask, heat_span(found), SIDE)
+    below = framed_heat(pixels, heat, mask, found.heat_span, SIDE)
     return png(sheet([[above], [below]], shade))
 
 

@@ -9,17 +9,17 @@ from figures.images import png
 from figures.maf_images import enlarged, film, sheet
 from lab.store import Run
 from lab.view import View
-from training.core.defect_flow import DefectFlow
+from training.defects.flows import DefectFlow
 from ui.common.cached import kept, painted
 from ui.common.page import show_image, theme
-from ui.maf.model import trained
+from ui.maf.model import learned
 
 SIDE = 384
 
 
 def sampling(view: View, version: float) -> None:
     """Draw one image from the model and how it came about."""
-    if (experiment := trained(view, version)) is None:
+    if (experiment := learned(view, version)) is None:
         return
     left, right = st.columns([3, 1.2], vertical_alignment="bottom")
     temperature = left.slider(

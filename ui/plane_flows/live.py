@@ -28,6 +28,11 @@ def draw_plane(moment: Moment) -> None:
     """Draw target, learned density, samples, curves and the history of a run."""
     show_training(moment, panels)
     _curves(moment)
+    draw_plane_tenths(moment)
+
+
+def draw_plane_tenths(moment: Moment) -> None:
+    """Draw what there is to learn, and the learned density at every tenth."""
     draw_tenths(moment, _tenths, "target", "Target and learned density at every tenth")
 
 
@@ -70,7 +75,12 @@ def _curves(moment: Moment) -> None:
     floor = None if entropy is None else (entropy, f"entropy {entropy:.3f}: the least on average")
     names = {"nll": "training batch", "nll_test": "held-out"}
     draw_curves(moment, loss, "loss", names, "NLL [nats]", "Loss curve", floor=floor)
-    if entropy is not None:
+    draw_kl(moment, distance)
+
+
+def draw_kl(moment: Moment, distance) -> None:
+    """Draw the KL to the truth into a column; where nobody knows that, the held-out NLL."""
+    if kept(_entropy, (moment.run.id,), moment.run) is not None:
         unit = "KL to the truth [nats]"
         names = {"kl_to_truth": "KL"}
         draw_curves(moment, distance, "kl", names, unit, "KL to the truth", log=True)

@@ -78,7 +78,7 @@ def _bound(desk: VAEDesk) -> None:
     if config.likelihood == "bernoulli" and not config.binarised:
         floor = desk.kept(_grey_floor)
         st.markdown(
-            f"**{floor:.2f} nats of it no decoder gets below**: the entropy of the grey values "
+            f"**{floor:.2f} nats of it no decoder can save**: the entropy of the grey values "
             f"themselves, each taken as the probability of white. The reconstruction is "
             f"{found.reconstruction - floor:.2f} nats above. Binarised data have no such floor."
         )

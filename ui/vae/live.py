@@ -53,7 +53,9 @@ def draw_vae(moment: Moment) -> None:
 def _light(moment: Moment) -> None:
     view = moment.view
     if view.rows or view.status.active:
-        show_light(latent_health(view.rows, view.status.total, moment.run.config.latent))
+        show_light(
+            moment.run, latent_health(view.rows, view.status.total, moment.run.config.latent)
+        )
 
 
 def _floor(moment: Moment) -> tuple[float, str] | None:

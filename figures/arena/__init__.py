@@ -1,0 +1,1 @@
+"""The charts and figures of the arena."""

@@ -1,0 +1,1 @@
+"""Detectors of defects that are made from good images alone."""
