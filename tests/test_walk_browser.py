@@ -7,7 +7,7 @@ import re
 import pytest
 from test_browser import chromium, expect, page, server  # noqa: F401 - fixtures
 
-from analysis.exercises import Exercise, exercises
+from analysis.exercises.files import Exercise, exercises
 from registry import FAMILIES, PAGES
 from ui.guide.known import address
 from ui.lab_pages.first_visit import PATH
