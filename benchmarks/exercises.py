@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
-from analysis.exercises import MEASURED, Exercise, exercises, key_of, measured_values
+from analysis.exercises.files import MEASURED, Exercise, exercises, key_of, measured_values
 from benchmarks.machine import torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, reached

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from analysis.exercise_checks import Verdict, check
-from analysis.exercises import Exercise, ExerciseError, exercises, load
+from analysis.exercises.checks import Verdict, check
+from analysis.exercises.files import Exercise, ExerciseError, exercises, load
 from lab.store import Run
 
 ABOUT = """Tell whether a run does what an exercise asks. What its files say is not believed:

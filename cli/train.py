@@ -19,7 +19,7 @@ import filelock
 import torch
 from tqdm import tqdm
 
-from analysis.exercises import ExerciseError
+from analysis.exercises.files import ExerciseError
 from cli import check, code, compare, detect, torchrun
 from cli.schedule import HELP, schedule_of
 from datasets.files.errors import DataError

@@ -20,8 +20,8 @@ from conftest import wait_until
 from provider import AUTH
 from test_lab import NICE, has_ended, is_training, lab, long, short  # noqa: F401 - a fixture
 
-from analysis.exercise_progress import MARKS, as_csv, table
-from analysis.exercises import exercises
+from analysis.exercises.files import exercises
+from analysis.exercises.progress import MARKS, as_csv, table
 from lab.comparison import CLASSIC, ENTRANTS, Entry
 from lab.housekeeping import Kept, departures
 from lab.lab import Lab, LabFull, get_lab

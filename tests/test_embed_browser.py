@@ -11,7 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from test_browser import Server, chromium, expect, free_port, page  # noqa: F401 - fixtures
 
-from analysis.exercises import exercises
+from analysis.exercises.files import exercises
 from ui.guide.known import address
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_browser import chromium, page  # noqa: F401 - fixtures
 
-from analysis.exercises import COLUMNS, exercises
+from analysis.exercises.files import COLUMNS, exercises
 from ui.guide.answers import fits
 from ui.theory.drawing import colours, read
 

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from test_driver import go
 
-from analysis.exercise_checks import Forged, check
-from analysis.exercises import (
+from analysis.exercises.checks import Forged, check
+from analysis.exercises.files import (
     NUMBERS,
     Exercise,
     ExerciseError,

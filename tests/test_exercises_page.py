@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_driver import go
 
-from analysis.exercises import COLUMNS, exercises, measured_curves, measured_values
+from analysis.exercises.files import COLUMNS, exercises, measured_curves, measured_values
 from lab.answers import Answers, answers_of_all
 from lab.lab import Lab
 from lab.runs.access import Person

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.exercises import exercises
+from analysis.exercises.files import exercises
 from lab.answers import Answers
 from lab.lab import Lab
 from lab.runs.access import EVERYBODY

@@ -13,7 +13,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from analysis.exercises import Exercise, exercises
+from analysis.exercises.files import Exercise, exercises
 from datasets.own import OwnData
 from datasets.own_pairs import OwnPairs
 from lab.imports.weights_import import read_weights, run_from_weights

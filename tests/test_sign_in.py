@@ -23,7 +23,7 @@ from test_browser import (  # noqa: F401 - chromium is a fixture
     until,
 )
 
-from analysis.exercises import exercises
+from analysis.exercises.files import exercises
 from lab.store import RunStore
 from ui.guide.known import address
 

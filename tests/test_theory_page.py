@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.exercises import exercises
+from analysis.exercises.files import exercises
 from lab.comparison import ENTRANTS
 from lab.runs.files import read_json
 from registry import PAGES

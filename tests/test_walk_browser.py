@@ -7,7 +7,7 @@ import re
 import pytest
 from test_browser import chromium, expect, page, server  # noqa: F401 - fixtures
 
-from analysis.exercises import Exercise, exercises
+from analysis.exercises.files import Exercise, exercises
 from registry import FAMILIES, PAGES
 from ui.guide.known import address
 from ui.lab_pages.first_visit import PATH
@@ -48,7 +48,12 @@ class Student:
 
     def sets(self, slider: str, steps: int, one: Exercise, name: str, value: int) -> None:
         """Move a slider of the form, and wait until the form has it: a key is reported later."""
-        self.move(slider, steps)
+        moved = self.page.get_by_role("slider", name=slider).first
+        for _ in range(3 * abs(steps)):  # a key that comes while the page is drawn anew is lost
+            if moved.input_value() == str(value):
+                break
+            self.move(slider, 1 if steps > 0 else -1)
+            self.page.wait_for_timeout(500)
         default = getattr(one.family.training.config(), name)
         wanted = f"{name}={value}" if value != default else f"^(?!.*[?&]{name}=)"
         expect(self.page).to_have_url(re.compile(wanted), timeout=PATIENT)

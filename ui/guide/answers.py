@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.exercises import COLUMNS, Exercise
+from analysis.exercises.files import COLUMNS, Exercise
 from lab.answers import Answer
 from ui.common.lab import lab
 from ui.common.plain import refusals

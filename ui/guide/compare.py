@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from analysis.exercises import NUMBERS, Exercise, measured_values
+from analysis.exercises.files import NUMBERS, Exercise, measured_values
 from figures.exercise_charts import Found, side_by_side
 from lab.view import View
 from ui.common.page import theme

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import streamlit as st
 
-from analysis.exercises import Exercise
+from analysis.exercises.files import Exercise
 from lab.store import Run
 from lab.view import View
 from registry import FAMILIES, Family

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.exercises import Exercise, exercises
+from analysis.exercises.files import Exercise, exercises
 from ui.common.lab import rules
 
 

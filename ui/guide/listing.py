@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from analysis.exercises import Exercise
+from analysis.exercises.files import Exercise
 from registry import PAGES
 from ui.common.lab import lab
 from ui.common.plain import refuse

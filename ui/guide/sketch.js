@@ -1,7 +1,7 @@
 // A curve that is sketched before it is measured: one height for each column, by pointer or by keys.
 // (../theory/drawing.js comes before.)
 
-const COLUMNS = 17; // as in analysis/exercises.py
+const COLUMNS = 17; // as in analysis/exercises/files.py
 const PAUSE = 400; // ms after the last key until the server is told
 
 class Sketch extends Scene {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from analysis.exercises import COLUMNS, CURVES, Exercise, measured_curves
+from analysis.exercises.files import COLUMNS, CURVES, Exercise, measured_curves
 from ui.common.page import theme
 from ui.guide.answers import fits
 from ui.theory.drawing import colours, read

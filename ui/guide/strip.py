@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import streamlit as st
 
-from analysis.exercise_checks import check
-from analysis.exercises import NUMBERS, Exercise
+from analysis.exercises.checks import check
+from analysis.exercises.files import NUMBERS, Exercise
 from lab.runs.files import RunError
 from ui.common.plain import plain, refuse
 from ui.common.run_words import shown_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from analysis.exercise_progress import MARKS, as_csv, table
+from analysis.exercises.progress import MARKS, as_csv, table
 from ui.common.lab import lab, rules
 from ui.common.widgets import download
 from ui.guide.known import known

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from analysis.exercises import ExerciseError, exercises
+from analysis.exercises.files import ExerciseError, exercises
 from lab.lab import get_lab
 from lab.rules import Rules, RulesError, load_rules
 from lab.store import RunError

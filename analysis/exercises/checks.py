@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from analysis.exercises import NUMBERS, Exercise
+from analysis.exercises.files import NUMBERS, Exercise
 from datasets.own import DataError
 from lab.imports.weights_import import model_of
 from lab.runs.files import RunError

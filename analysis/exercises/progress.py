@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from analysis.exercises import Exercise
+from analysis.exercises.files import Exercise
 from lab.answers import Answer
 from lab.runs.access import Person
 

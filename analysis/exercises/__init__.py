@@ -1,0 +1,1 @@
+"""The exercises: what is asked, whether a run does it, how far a class is."""
