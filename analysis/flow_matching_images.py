@@ -19,7 +19,7 @@ from training.core.image_flow import bits_per_dim
 from training.core.images import crop, dequantise, quantise, scattered
 
 RATED = 100  # test images whose bits/dim are estimated
-RATED_STEPS = 16  # of the midpoint method on their ways
+RATED_STEPS = 16  # of the midpoint method on their trajectories
 JUDGED = 200  # samples that the classifier is shown
 JUDGED_STEPS = 16  # of Euler's method behind them
 GUIDED = 2.0  # guidance of the guided ones

@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from analysis.comparison_results import rows_of, spread  # noqa: E402
 from analysis.flow_matching_images import made_of  # noqa: E402
-from analysis.flow_matching_ways import sampled  # noqa: E402
+from analysis.flow_matching_plane import sampled  # noqa: E402
 from analysis.image_latents import context_of  # noqa: E402
 from cli.train import main as command_line  # noqa: E402
 from lab.comparison import ENTRANTS, Comparison  # noqa: E402

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import torch
 
-from analysis.flow_matching_ways import COUNTS, by_steps
+from analysis.flow_matching_plane import COUNTS, by_steps
 from benchmarks.machine import torch_threads
 from benchmarks.options import Options
 from benchmarks.tables import Table, spread

@@ -299,10 +299,10 @@ class Transport(nn.Module):
         self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
     ) -> Tensor:
         """Return where points ``(B, ...)`` get to between two times."""
-        *_, (_, x) = self.way(x, context, start=start, end=end)
+        *_, (_, x) = self.trajectory(x, context, start=start, end=end)
         return x
 
-    def way(
+    def trajectory(
         self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
     ) -> Iterator[tuple[float, Tensor]]:
         """Yield time and points ``(B, ...)`` at the start and after each step of the solver."""
@@ -311,15 +311,15 @@ class Transport(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Result:
         """Map noise ``(B, ...)`` to data; also return ``log |det dx/dz|``, shape ``(B,)``."""
-        *_, (_, x, log_det) = self.way_with_log_det(z, context)
+        *_, (_, x, log_det) = self.trajectory_with_log_det(z, context)
         return x, log_det
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> Result:
         """Map data ``(B, ...)`` to noise; also return ``log |det dz/dx|``, shape ``(B,)``."""
-        *_, (_, z, log_det) = self.way_with_log_det(x, context, start=1.0, end=0.0)
+        *_, (_, z, log_det) = self.trajectory_with_log_det(x, context, start=1.0, end=0.0)
         return z, log_det
 
-    def way_with_log_det(
+    def trajectory_with_log_det(
         self, x: Tensor, context: Tensor | None = None, *, start: float = 0.0, end: float = 1.0
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
         """Yield time, points ``(B, ...)`` and ``log |det|`` of the way so far, shape ``(B,)``.

@@ -189,7 +189,11 @@ def test_knobs_are_the_fields_own_ones_first(stem):
     alike = [c for s, c in CONFIGS.items() if is_of_images(s) == is_of_images(stem)]
     alike = [c for c in alike if not is_of_its_own(c)]
     shared = set.intersection(*(set(config.model_fields) for config in alike))
-    shared |= {"precision", "iterations"}  # of some families only, from a base of theirs
+    shared |= {
+        "precision",
+        "iterations",
+        "dequantisation",
+    }  # of some families only, from a base of theirs
     own = [name for name in names if name not in shared]
     assert own
     assert max(map(names.index, own)) < names.index("dataset")

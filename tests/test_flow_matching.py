@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
 from analysis.flow_matching_images import denoised
-from analysis.flow_matching_ways import bend, trails_of, ways_of
+from analysis.flow_matching_plane import bend, trails_of, trajectories_of
 from models.blocks import ode
 from models.flow_matching import (
     PATHS,
@@ -56,7 +56,7 @@ def bent(**settings) -> Transport:
 
 
 def spiral(t: float, y: Tensor) -> Tensor:
-    """A velocity that turns, shrinks and depends on the time; no formula for its ways."""
+    """A velocity that turns, shrinks and depends on the time; no formula for its trajectories."""
     x, z = y.unbind(1)
     return torch.stack([-z * (1 + t) + 0.3 * x.sin(), x - 0.5 * z * math.cos(3 * t)], dim=1)
 
@@ -307,7 +307,7 @@ def test_reflow_learns_from_its_own_samples_and_goes_on_where_it_was_stopped():
     assert torch.equal(once.optimisers["adam"].flat, again.optimisers["adam"].flat)
 
 
-# -- ways, as pages draw them ----------------------------------------------------------------------
+# -- trajectories, as pages draw them -------------------------------------------------------------
 
 
 def test_ways_begin_at_the_noise_end_at_the_samples_and_grow_with_time():
@@ -316,17 +316,21 @@ def test_ways_begin_at_the_noise_end_at_the_samples_and_grow_with_time():
     assert few.chain[-1].network is flow.chain[-1].network
     assert flow.chain[-1].steps != 2, "the flow itself is followed as before"
     z = points(7)
-    ways = ways_of(few, z, times)
-    np.testing.assert_allclose(ways[0], z.numpy())
-    np.testing.assert_allclose(ways[-1], few.chain[-1].follow(z).detach().numpy(), atol=1e-6)
+    trajectories = trajectories_of(few, z, times)
+    np.testing.assert_allclose(trajectories[0], z.numpy())
+    np.testing.assert_allclose(
+        trajectories[-1], few.chain[-1].follow(z).detach().numpy(), atol=1e-6
+    )
     # Two steps of Euler: straight up to the middle.
-    np.testing.assert_allclose(ways[1], (ways[0] + ways[2]) / 2, atol=1e-6)
-    trails = trails_of(ways)
+    np.testing.assert_allclose(trajectories[1], (trajectories[0] + trajectories[2]) / 2, atol=1e-6)
+    trails = trails_of(trajectories)
     assert trails.shape == (5, 7, 5, 2)
     assert np.isfinite(trails[2, :, :3]).all()
     assert np.isnan(trails[2, :, 3:]).all()
-    assert bend(np.stack([ways[0], ways[0] + 1, ways[0] + 2])) == pytest.approx(0, abs=1e-6)
-    corner = np.stack([ways[0], ways[0] + [1, 0], ways[0] + [1, 1]])
+    assert bend(
+        np.stack([trajectories[0], trajectories[0] + 1, trajectories[0] + 2])
+    ) == pytest.approx(0, abs=1e-6)
+    corner = np.stack([trajectories[0], trajectories[0] + [1, 0], trajectories[0] + [1, 1]])
     assert bend(corner) == pytest.approx(2 / math.sqrt(2) - 1, abs=1e-6)
 
 

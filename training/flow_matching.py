@@ -18,7 +18,7 @@ from training.core.family import Training
 from training.core.optimiser import one_cycle
 from training.core.plane_flow import POINT_DATA, PlaneConfig, PlaneFlow, grid_points
 
-WAYS = 64  # latents whose ways are in a snapshot
+TRAJECTORIES = 64  # latents whose trajectories are in a snapshot
 CELLS = 72  # along each side of a density image
 SHOWN_STEPS = 6  # of the solver behind the density of a snapshot
 SEEN = 1000  # held-out points behind each measurement but the last, which takes all
@@ -92,7 +92,7 @@ class PlaneFlowMatching(PlaneFlow):
     """Regression on the velocity, or what it follows from, along paths from noise to points.
 
     Rounds of reflow come after the first one: their pairs are not drawn independently, but are
-    both ends of ways that were learned.
+    both ends of trajectories that were learned.
 
     Args:
         config: what to train.
@@ -158,13 +158,15 @@ class PlaneFlowMatching(PlaneFlow):
 
     @torch.no_grad()
     def snapshot(self) -> Snapshot:
-        """Return density, samples, and the ways of some of them: ``(steps + 1, WAYS, 2)``."""
-        ways = torch.stack([x for _, x in self.transport.way(self.latents[:WAYS])])
+        """Return density, samples, and trajectories of some, ``(steps + 1, n, 2)``."""
+        trajectories = torch.stack(
+            [x for _, x in self.transport.trajectory(self.latents[:TRAJECTORIES])]
+        )
         rough = solved(self.model, steps=SHOWN_STEPS)
         return {
             "density": self._density(rough.log_prob),
             "samples": self._followed(self.latents).cpu().numpy(),
-            "ways": ways.cpu().numpy().astype(np.float16),
+            "trajectories": trajectories.cpu().numpy().astype(np.float16),
         }
 
     @torch.no_grad()
@@ -207,7 +209,7 @@ def times(count: int, generator: torch.Generator) -> Tensor:
 
 
 def paired(noise: Tensor, data: Tensor) -> Tensor:
-    """Return a batch of noise in the order that makes the ways to the data shortest in all.
+    """Return a batch of noise in the order that makes the trajectories to the data shortest in all.
 
     ``GROUP`` points at a time: exact matching takes a time that grows with the cube of that.
 

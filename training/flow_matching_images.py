@@ -31,7 +31,7 @@ DROPPED = 0.1  # of the images, whose class is not told, so that there is a velo
 STEPS = 10  # of Euler's method behind the samples of a snapshot
 MEASURED = 512  # test images behind each measurement
 LIKELY = 100  # test images whose bits/dim are estimated, once, at the end
-LIKELY_STEPS = 16  # of the midpoint method on their ways
+LIKELY_STEPS = 16  # of the midpoint method on their trajectories
 
 
 class FlowMatchingImagesConfig(ImageDataConfig):

@@ -392,13 +392,15 @@ def flow_matching(path=HERE.parent / "runs" / "flow_matching", count=64, samples
     def pixels(x):
         return np.array([WIDTH / 2, HEIGHT / 2]) + x * [104, -68]
 
-    ways = first["ways"].astype(np.float64).transpose(1, 0, 2)[:count]
+    ways = first["trajectories"].astype(np.float64).transpose(1, 0, 2)[:count]
     shapes = [dots(pixels(first["samples"][:samples]), 1.5, stroke=DARK.model, opacity=0.75)]
     for way in ways:
         shapes.append(curve(pixels(way), stroke=DARK.accent, stroke_width=1.3, opacity=0.8))
     shapes.append(dots(pixels(ways[:, 0]), 1.8, stroke=DARK.muted))
     shapes.append(dots(pixels(ways[:, -1]), 2.8, stroke=DARK.data))
-    card("flow_matching", "Points of noise and the ways that lead them to two moons", shapes)
+    card(
+        "flow_matching", "Points of noise and the trajectories that carry them to two moons", shapes
+    )
 
 
 def mark():

@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from analysis import frechet  # noqa: E402
 from analysis.flow_matching_images import check_image_flow_matching  # noqa: E402
-from analysis.flow_matching_ways import check_flow_matching  # noqa: E402
+from analysis.flow_matching_plane import check_flow_matching  # noqa: E402
 from analysis.image_checks import Measured, check_image_flow  # noqa: E402
 from analysis.plane_checks import Check, check_plane_flow  # noqa: E402
 from analysis.sample_look import look_at  # noqa: E402

@@ -56,7 +56,7 @@ def draw_image_matching(moment: Moment) -> None:
             "Test loss",
             f"{last['matching_test']:.4f}",
             help="Squared error per pixel, on the same test images, noise and times each time. It "
-            "does not come near zero: many ways lead through one place.",
+            "does not come near zero: many trajectories lead through one place.",
         )
     found = moment.run.metrics.summary()
     if "bits_per_dim_test" in found:

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from analysis.flow_matching_ways import (
+from analysis.flow_matching_plane import (
     COUNTS,
     Field,
     bend,
@@ -18,7 +18,7 @@ from analysis.flow_matching_ways import (
     field_of,
     sampled,
     trails_of,
-    ways_of,
+    trajectories_of,
 )
 from analysis.plane_checks import Check
 from figures.images import categories, peak_of
@@ -53,7 +53,7 @@ AXES = ("x₁", "x₂")
 
 @live
 def draw_flow_matching(moment: Moment) -> None:
-    """Draw target, learned density, samples, ways and curves of a run."""
+    """Draw target, learned density, samples, trajectories and curves of a run."""
     show_training(moment, panels)
     loss, distance = st.columns(2)
     names, unit = {"matching": "training batch"}, "squared error"
@@ -67,21 +67,23 @@ def draw_flow_matching(moment: Moment) -> None:
 
 
 def panels(moment: Moment, frames: Sequence[Arrays]) -> list[Panel]:
-    """Return target, density, and the ways of some samples, with a frame per snapshot."""
-    ways = np.stack([frame["ways"] for frame in frames]).astype(np.float32)  # (f, k, m, 2)
+    """Return target, density, and the trajectories of some samples, with a frame per snapshot."""
+    trajectories = np.stack([frame["trajectories"] for frame in frames]).astype(
+        np.float32
+    )  # (f, k, m, 2)
     reach = max(3.2, float(np.abs(moment.target["box"]).max()))
-    colours = categories(ways[-1, 0])
+    colours = categories(trajectories[-1, 0])
     return [
         *plane_panels(moment, frames)[:2],
         Panel(
-            f"Ways of {ways.shape[2]} points from noise to data",
+            f"Trajectories of {trajectories.shape[2]} points from noise to data",
             (-reach, reach, -reach, reach),
             [
-                Lines("ways", ways.transpose(0, 2, 1, 3)),
-                Points("noise", ways[:, 0], "muted"),
-                Points("samples", ways[:, -1], colours, size=2.4),
+                Lines("trajectories", trajectories.transpose(0, 2, 1, 3)),
+                Points("noise", trajectories[:, 0], "muted"),
+                Points("samples", trajectories[:, -1], colours, size=2.4),
             ],
-            "Ways from noise to data",
+            "Trajectories from noise to data",
         ),
     ]
 
@@ -106,10 +108,10 @@ def _followed(run: Run, version: float) -> None:
     flow = solved(trained_model(run, version), solver=solver, steps=steps)
     shade = theme()
     by = run.id, version, solver, steps, shade
-    block, straightness, asked = painted(_way_block, by, run, version, flow, shade)
+    block, straightness, asked = painted(_trajectory_block, by, run, version, flow, shade)
     show_stage(block, key=f"{run.id}.follow")
     numbers.caption(
-        f"{asked} passes through the network for each point. The ways are {straightness:.1%} "
+        f"{asked} passes through the network for each point. Trajectories are {straightness:.1%} "
         "longer than straight lines."
     )
     take_points(st, run, kept(sampled, (run.id, version, solver, steps), flow, 2000))
@@ -134,39 +136,41 @@ def _title(solver: str) -> str:
     return SOLVERS[solver].title
 
 
-def _way_block(run: Run, version: float, flow: Flow, shade: str) -> tuple[bytes, float, int]:
-    """Return the scene, how bent the ways are, and how often the network was asked."""
+def _trajectory_block(run: Run, version: float, flow: Flow, shade: str) -> tuple[bytes, float, int]:
+    """Return the scene, how bent the trajectories are, and how often the network was asked."""
     words = "Following the density"
     field = kept(_field, (run.id, version), run, version, words=words)
     z = flow.prior.sample(SHOWN, generator=torch.Generator().manual_seed(5))
-    ways = ways_of(flow, z, field.times)
+    trajectories = trajectories_of(flow, z, field.times)
     timeline = Timeline(
         labels=[f"time {t:.2f}" for t in field.times],
         values=list(range(len(field.times))),
         name="Time",
         smooth=True,
     )
-    scene = Scene(_way_panels(field, ways), shade, timeline, save=f"{run.id}-ways")
+    scene = Scene(
+        _trajectory_panels(field, trajectories), shade, timeline, save=f"{run.id}-trajectories"
+    )
     transport = flow.chain[-1]
-    asked = sum(1 for _ in transport.way(z[:1])) - 1
-    return encode(scene), bend(ways), asked * len(SOLVERS[transport.solver].nodes)
+    asked = sum(1 for _ in transport.trajectory(z[:1])) - 1
+    return encode(scene), bend(trajectories), asked * len(SOLVERS[transport.solver].nodes)
 
 
 def _field(run: Run, version: float) -> Field:
     return field_of(trained_model(run, version), plane_of(run).box())
 
 
-def _way_panels(field: Field, ways: np.ndarray) -> list[Panel]:
-    colours = categories(ways[0])
+def _trajectory_panels(field: Field, trajectories: np.ndarray) -> list[Panel]:
+    colours = categories(trajectories[0])
     peaks = [peak_of(each) for each in field.density]
     density = Heat("density", field.density, peaks, root=True, name="density")
     return [
         Panel(
-            "Points and their ways, coloured by where they began",
+            "Points and their trajectories, coloured by where they began",
             field.box,
             [
-                Lines("ways", trails_of(ways[:, :TRAILS])),
-                Points("points", ways, colours, size=2),
+                Lines("trajectories", trails_of(trajectories[:, :TRAILS])),
+                Points("points", trajectories, colours, size=2),
             ],
             "Points on their way",
             AXES,
@@ -175,7 +179,7 @@ def _way_panels(field: Field, ways: np.ndarray) -> list[Panel]:
         Panel(
             "Velocity: where a point goes from here",
             field.box,
-            [Arrows("velocity", field.arrows), Points("points", ways, colours, on=False)],
+            [Arrows("velocity", field.arrows), Points("points", trajectories, colours, on=False)],
             "Field of velocities",
             AXES,
         ),
@@ -197,7 +201,7 @@ def few_steps(view: View, version: float) -> None:
     run = view.run
     st.markdown(
         "**How few steps are enough?** Each image has the same noise, followed in another number "
-        "of steps. A straight way needs one; wherever ways bend, few steps leave them."
+        "of steps. A straight trajectory needs one; where they bend, few steps leave them."
     )
     solver = choice("Solver", _fixed(), f"{run.id}.few.solver", format_func=_title)
     shade = theme()
@@ -239,7 +243,7 @@ def _draw_by_steps(run: Run, found: dict[int, float]) -> None:
 
 
 def _reflow(run: Run, shade: str) -> None:
-    """Draw ways before and after each round of reflow, from the run's snapshots."""
+    """Draw trajectories before and after each round of reflow, from the run's snapshots."""
     rounds = range(1, run.config.reflow + 2)
     there = set(run.snapshots.steps())
     steps = [run.config.iterations * k for k in rounds if run.config.iterations * k in there]
@@ -253,15 +257,15 @@ def _reflow(run: Run, shade: str) -> None:
 def _reflow_block(run: Run, steps: Sequence[int], shade: str) -> bytes:
     made = []
     for k, step in enumerate(steps):
-        ways = run.snapshots.load(step)["ways"].astype(np.float32)
+        trajectories = run.snapshots.load(step)["trajectories"].astype(np.float32)
         reach = max(3.2, float(np.abs(run.snapshots.target()["box"]).max()))
         name = f"after round {k} of reflow" if k else "as trained first"
         layers = [
-            Lines("ways", ways.transpose(1, 0, 2)),
-            Points("samples", ways[-1], categories(ways[0]), size=2.4),
+            Lines("trajectories", trajectories.transpose(1, 0, 2)),
+            Points("samples", trajectories[-1], categories(trajectories[0]), size=2.4),
         ]
-        title = f"{name}: {bend(ways):.1%} longer than straight"
-        made.append(Panel(title, (-reach, reach, -reach, reach), layers, f"Ways {name}"))
+        title = f"{name}: {bend(trajectories):.1%} longer than straight"
+        made.append(Panel(title, (-reach, reach, -reach, reach), layers, f"Trajectories {name}"))
     return encode(Scene(made, shade, save=f"{run.id}-reflow"))
 
 

@@ -1,4 +1,4 @@
-"""What a learned velocity does in 2-D: ways, arrows, densities on the way, samples by few steps."""
+"""What a learned velocity does in 2-D: trajectories, arrows, densities, samples by few steps."""
 
 from __future__ import annotations
 
@@ -71,46 +71,46 @@ def _density(flow: Flow, x: Tensor, t: float) -> Tensor:
     if t == 0:
         return flow.prior.log_prob(x).exp()
     transport = solved(flow, solver="rk4", steps=max(1, round(FINE * t))).chain[-1]
-    *_, (_, z, log_det) = transport.way_with_log_det(x, start=t, end=0.0)
+    *_, (_, z, log_det) = transport.trajectory_with_log_det(x, start=t, end=0.0)
     return (flow.prior.log_prob(z) + log_det).exp()
 
 
 @torch.no_grad()
-def ways_of(flow: Flow, z: Tensor, times: np.ndarray) -> np.ndarray:
+def trajectories_of(flow: Flow, z: Tensor, times: np.ndarray) -> np.ndarray:
     """Return where noise ``(n, 2)`` is at some times, on a straight line between two steps.
 
     Returns:
         ``(frames, n, 2)``.
     """
-    knots = list(flow.chain[-1].way(z))
-    ways = []
+    knots = list(flow.chain[-1].trajectory(z))
+    trajectories = []
     for t in times:
         (before, x), (after, y) = next(pair for pair in pairwise(knots) if pair[1][0] >= t - 1e-9)
         part = (t - before) / (after - before)
-        ways.append(x + float(part) * (y - x))
-    return torch.stack(ways).numpy()
+        trajectories.append(x + float(part) * (y - x))
+    return torch.stack(trajectories).numpy()
 
 
-def trails_of(ways: np.ndarray) -> np.ndarray:
-    """Return ways ``(frames, n, 2)`` as lines that grow with time, ``(frames, n, frames, 2)``."""
-    frames = len(ways)
-    lines = np.repeat(ways.transpose(1, 0, 2)[None], frames, axis=0).astype(np.float32)
+def trails_of(trajectories: np.ndarray) -> np.ndarray:
+    """Return trajectories ``(frames, n, 2)`` as growing lines, ``(frames, n, frames, 2)``."""
+    frames = len(trajectories)
+    lines = np.repeat(trajectories.transpose(1, 0, 2)[None], frames, axis=0).astype(np.float32)
     later = np.triu(np.ones((frames, frames), dtype=bool), 1)  # corners that are still to come
     lines[np.broadcast_to(later[:, None], lines.shape[:3])] = np.nan
     return lines
 
 
-def bend(ways: np.ndarray) -> float:
-    """Return how much longer ways ``(frames, n, 2)`` are than their chords, as a fraction.
+def bend(trajectories: np.ndarray) -> float:
+    """Return how much longer trajectories ``(frames, n, 2)`` are than their chords, as a fraction.
 
     Of the mean length of each. 0 is a straight line.
 
     References:
         Flow Straight and Fast (Liu, Gong, Liu, 2022), section 2.2: why straightness counts.
     """
-    ways = ways.astype(np.float64)
-    length = np.linalg.norm(np.diff(ways, axis=0), axis=-1).sum(0)
-    chord = np.linalg.norm(ways[-1] - ways[0], axis=-1)
+    trajectories = trajectories.astype(np.float64)
+    length = np.linalg.norm(np.diff(trajectories, axis=0), axis=-1).sum(0)
+    chord = np.linalg.norm(trajectories[-1] - trajectories[0], axis=-1)
     return float(length.mean() / chord.mean() - 1)
 
 
