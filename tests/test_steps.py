@@ -44,7 +44,8 @@ def test_a_step_needs_no_float64(case, monkeypatch):
     assert torch.stack(losses).isfinite().all()
 
 
-@pytest.mark.parametrize("case", CASES)
+# Pairs are matched by scipy: what it is given has to be there.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "flow_matching-transport"])
 def test_a_step_waits_for_nothing(case):
     experiment = build(case)
     with without_waiting():

@@ -228,7 +228,7 @@ def paired(noise: Tensor, data: Tensor) -> Tensor:
 def _matched(noise: Tensor, data: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment  # a second, that only this path has to wait
 
-    far = torch.cdist(data.flatten(1).double(), noise.flatten(1).double()).square()
+    far = torch.cdist(data.flatten(1), noise.flatten(1)).square()
     _, order = linear_sum_assignment(far.cpu().numpy())
     return noise[torch.from_numpy(order).to(noise.device)]
 
