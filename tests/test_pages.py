@@ -241,7 +241,7 @@ def test_home_has_a_card_for_every_page() -> None:
 
 @pytest.mark.parametrize("stem", [family.stem for family in PAGES])
 def test_a_page_without_any_run_says_what_to_do(stem: str, monkeypatch) -> None:
-    monkeypatch.setattr("ui.common.run_words._shipped", lambda _: None)
+    monkeypatch.setattr("ui.common.run_words.shipped", lambda _: None)
     tester = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     healthy(tester.switch_page(f"pages/{stem}.py"))
     assert any("press Train" in info.value for info in tester.info)
