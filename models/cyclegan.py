@@ -65,6 +65,7 @@ class ToImage(nn.Module):
 
 
 def _transposed(channels: int, wide: int) -> nn.Module:
+    """Spread each pixel by weights that overlap: neighbours are sums of more and of fewer."""
     options = {"stride": 2, "padding": 1, "output_padding": 1, "bias": False}
     return blank(nn.ConvTranspose2d, channels, wide, 3, **options)
 

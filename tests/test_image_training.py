@@ -556,6 +556,7 @@ AXES: dict[str, dict[str, tuple]] = {
         "learning_rate": (1e-4, 5e-3),
         "precision": ("mixed", "float32"),
         "conditional": (False, True),
+        "dequantisation": ("uniform", "variational"),
     },
     "realnvp_images": {
         "levels": (1, 4),
@@ -565,6 +566,7 @@ AXES: dict[str, dict[str, tuple]] = {
         "learning_rate": (1e-4, 5e-3),
         "precision": ("mixed", "float32"),
         "conditional": (False, True),
+        "dequantisation": ("uniform", "variational"),
     },
     "nice_images": {
         "layers": (2, 8),
@@ -573,6 +575,7 @@ AXES: dict[str, dict[str, tuple]] = {
         "batch": (32, 256),
         "learning_rate": (1e-4, 5e-3),
         "prior": ("logistic", "gaussian"),
+        "dequantisation": ("uniform", "variational"),
     },
     "maf_images": {
         "patch": (2, 8),
@@ -583,6 +586,7 @@ AXES: dict[str, dict[str, tuple]] = {
         "learning_rate": (1e-4, 5e-3),
         "precision": ("mixed", "float32"),
         "conditional": (False, True),
+        "dequantisation": ("uniform", "variational"),
         "left_out": (0.0, 0.5),
     },
 }

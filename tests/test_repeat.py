@@ -251,7 +251,8 @@ def test_the_commands_in_the_docs_are_taken(page):
         options = parser().parse_args(shlex.split(line))
         if options.word in FAMILIES:
             config = FAMILIES[options.word].training.config
-            config.parse({knob.name: getattr(options, knob.name) for knob in config.knobs()})
+            given = {knob.name: getattr(options, knob.name) for knob in config.knobs()}
+            config.parse({name: value for name, value in given.items() if value is not None})
 
 
 # -- what is missing ------------------------------------------------------------------------------

@@ -330,8 +330,8 @@ NUMBERS = [
     m(
         "MAF's threshold is of fitted images",
         "calibrating",
-        "self._raw(self.held_out)",
-        "self._raw(self.fit)",
+        "self._raws(self.held_out)",
+        "self._raws(self.fit)",
         "test_maf_training.py::test_the_threshold_is_of_held_out_good_images",
     ),
     m(

@@ -34,6 +34,7 @@ RESULTS = {
     "bound_test": "-ELBO {:.3f} nats",
     "nll_test": "NLL {:.3f} nats",
     "taken_ab": "{:.0%} taken for B",
+    "matching_test": "squared error {:.3f}",
     "diversity": "diversity {:.2f}",
     "cycle_error_a": "cycle error {:.3f}",
 }
