@@ -55,11 +55,12 @@ nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(ELSEWHERE)})(\..*)?"),
     (
         "py:.*",
-        r"(abc|argparse|collections|pathlib|enum|typing|types|contextlib|multiprocessing|hashlib|zipfile)\..*",
+        r"(abc|argparse|ast|collections|pathlib|enum|typing|types|contextlib|multiprocessing|hashlib|zipfile)\..*",
     ),
     ("py:.*", r".*\._\w+"),  # private
     ("py:.*", r"datasets\.files\.apart\.T"),  # a type variable
     ("py:class", r"(dict|list|tuple)\[.*|Tensor"),  # what a docstring writes out by itself
+    ("py:class", "NoneType|FieldInfo|_PydanticGeneralMetadata"),  # as pydantic shows its fields
 ]
 
 html_theme = "furo"

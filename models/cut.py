@@ -44,7 +44,7 @@ class CUT(nn.Module):
 
     @property
     def generators(self) -> nn.ModuleList:
-        """What moves in the generator's step: it and the heads, which share its loss."""
+        """The generator and the heads, which share its loss and move in its step."""
         return nn.ModuleList([self.a_to_b, self.heads])
 
     @property

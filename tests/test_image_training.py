@@ -609,13 +609,14 @@ def test_a_model_is_built_at_both_ends_of_every_setting(stem, name, end):
 
 
 def corners(stem: str) -> list[dict]:
-    """Eight settings in which each end meets each end of any other slider.
+    """Settings in which each end meets each end of any other slider: eight for seven sliders.
 
     An orthogonal array; steps, hidden and batch are never all at their high ends.
     """
     result = []
-    for a, b, c in itertools.product((0, 1), repeat=3):
-        bits = (a, b, c, b ^ c, a ^ b ^ c, a ^ b, a ^ c)
+    more = (0, 1) if len(AXES[stem]) > 7 else (0,)
+    for a, b, c, d in itertools.product((0, 1), (0, 1), (0, 1), more):
+        bits = (a, b, c, b ^ c, a ^ b ^ c, a ^ b, a ^ c, d, a ^ d, b ^ d, c ^ d)
         result.append({n: ends[bit] for (n, ends), bit in zip(AXES[stem].items(), bits)})
     return result
 

@@ -285,7 +285,7 @@ class Duel(Experiment):
 
     @property
     def penalty(self) -> Penalty:
-        """The penalty on the discriminator's gradient: what was chosen, or that of the loss."""
+        """The penalty on the discriminator's gradient, as chosen or that of the loss."""
         chosen = self.live["penalty"]
         return LOSSES[self.live["loss"]].penalty if chosen == "of-the-loss" else chosen
 
