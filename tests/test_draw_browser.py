@@ -184,4 +184,4 @@ def test_a_painted_scratch_raises_the_score(server, page) -> None:  # noqa: F811
     expect(page.get_by_text("Nothing is painted yet.")).to_be_visible()
     paint(page, (0.35, 0.4), (0.65, 0.55))
     expect(page.get_by_text(re.compile(r"^\+[\d,.]+ by the paint"))).to_be_visible()
-    expect(page.get_by_text("Called defective")).to_be_visible()
+    expect(page.get_by_text(re.compile("^Called defective"))).to_be_visible()

@@ -34,7 +34,7 @@ def test_the_page_opens_with_results(server, page) -> None:  # noqa: F811
     expect(
         page.get_by_role("img", name=re.compile("^Anomaly maps of synthetic defects"))
     ).to_be_visible()
-    expect(page.get_by_text("AUROC of the images")).to_be_visible()
+    expect(page.get_by_role("paragraph").filter(has_text="AUROC of the images")).to_be_visible()
     expect(heat(page).first).to_be_visible()
     expect(heat(page)).to_have_count(8)
     assert page.get_by_text(re.compile(r"Scoring: \d+ of")).count() == 0, "they are scored already"
