@@ -410,3 +410,13 @@ def test_a_seed_is_shown_whole():
     assert set(differing.loc["seed"]) == set(map(str, seeds))
     assert set(settings["value"]) <= set(map(str, seeds))
     assert settings["value"][0] in desk.code[0].value
+
+
+def test_what_is_drawn_of_a_run_shares_no_key_with_the_form():
+    """A run that ships is called like its family, and so begin the keys of its form."""
+    knobs = {knob.name for family in FAMILIES.values() for knob in family.training.config.knobs()}
+    pattern = re.compile(r'f"\{[\w.]*(?:run|view|moment)[\w.]*\.id\}\.(\w+)"')
+    files = (ROOT / "ui").rglob("*.py")
+    keys = {key for file in files for key in pattern.findall(file.read_text(encoding="utf-8"))}
+    assert len(keys) > 10, "else they were not found"
+    assert not keys & knobs

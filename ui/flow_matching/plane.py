@@ -251,7 +251,7 @@ def _reflow(run: Run, shade: str) -> None:
         return
     st.markdown("**Reflow.** The same noise, before and after each round:")
     drawn = painted(_reflow_block, (run.id, tuple(steps), shade), run, steps, shade)
-    show_stage(drawn, key=f"{run.id}.reflow")
+    show_stage(drawn, key=f"{run.id}.rounds")
 
 
 def _reflow_block(run: Run, steps: Sequence[int], shade: str) -> bytes:
