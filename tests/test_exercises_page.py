@@ -183,12 +183,12 @@ def test_answers_are_kept_for_each_person_and_nobody_reads_those_of_another(tmp_
         [],
     ],
 )
-def test_what_a_browser_says_is_read_with_care(kept):
+def test_what_a_browser_says_is_read_with_care(lab, kept):
     found = _clean({ONE.name: kept, "no-such": {"guess": 1}})
     assert found in ({}, {ONE.name: {}})
 
 
-def test_what_a_browser_keeps_comes_back_as_it_was():
+def test_what_a_browser_keeps_comes_back_as_it_was(lab):
     flat = [0.5] * COLUMNS
     said = {
         ONE.name: {"guess": 1.5, "mine": 1.4, "passed": True, "said": "All holds.", "when": 1.0},

@@ -45,7 +45,7 @@ FLOORS = {
 }
 # Looked up, and nothing found.
 NO_HOLE_KNOWN = {"matplotlib", "mlxtend", "pandas", "safetensors", "seaborn"}
-NO_HOLE_KNOWN |= {"prometheus-client", "tensorboardX"}
+NO_HOLE_KNOWN |= {"normflows", "prometheus-client", "tensorboardX"}
 
 
 def requirements(path: Path) -> list[Requirement]:

@@ -390,7 +390,7 @@ for door, good in GOOD.items():
         "a bomb of 400 MB",
         door,
         lambda c, f=first: zeros(f, 400 * MB),
-        "no folder test|larger|20 MB|trainA|config.json",
+        "no folder test|at least 4|larger|20 MB|trainA|config.json",
     )
 
 case("two hundred thousand entries", ARCHIVES, lambda c: crowd(200_000), "more than")
