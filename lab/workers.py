@@ -253,7 +253,7 @@ class Workers(Mapping[str, Worker]):
         """Have a process ready for the next run, once those at work have shown something."""
         with self._lock, suppress(OSError):
             begun = all(worker.view.snapshot is not None for worker in self._workers.values())
-            if self.warm and self._spare is None and begun and self.free():
+            if self.warm and self._spare is None and begun and not self._closed:
                 self._spare = self._hire()
 
     def _take_spare(self) -> Spare | None:
