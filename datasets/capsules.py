@@ -27,6 +27,7 @@ from datasets.rendered.capsule_defects import (
     draw_defect,
     places,
 )
+from datasets.rendered.strokes import shrunk
 
 OVERSAMPLING = 2
 _LIGHT = (-0.15, -0.55, 0.82)
@@ -52,19 +53,14 @@ def render(
     x, y = places(side, look)
     defect = draw_defect(kind, side, rng, look)
     scene, changed = _scene(x, y, look, defect)
-    small = _shrunk(scene)
+    small = shrunk(scene, OVERSAMPLING)
     # Sensor noise has about the same strength whatever the size of the image.
     small += 0.006 * rng.standard_normal(small.shape, np.float32)
     small += 0.004 * rng.standard_normal((size, size, 1), np.float32)
-    mask = _shrunk(changed.astype(np.float32)) > 0.3
+    mask = shrunk(changed.astype(np.float32), OVERSAMPLING) > 0.3
     if kind != GOOD and not mask.any():  # it fell where nothing shows it
         return render(kind, size, rng, look=look)
     return (small.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask
-
-
-def _shrunk(v: np.ndarray) -> np.ndarray:
-    n = OVERSAMPLING
-    return sum(v[i::n, j::n] for i in range(n) for j in range(n)) / np.float32(n * n)
 
 
 def _scene(

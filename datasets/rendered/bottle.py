@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.rendered.strokes import blob, lines
+from datasets.rendered.strokes import blob, lines, shrunk
 
 __all__ = ["KINDS", "render"]
 
@@ -38,16 +38,11 @@ def render(kind: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray, 
     clean = _glass(radius, angle, rng)
     broken = clean if kind == "good" else _DEFECTS[kind](clean, radius, angle, shift, rng)
     noise = 0.008 * rng.standard_normal((size, size, 3), np.float32)
-    small = _shrunk(broken, size) + noise
-    mask = np.abs(_shrunk(broken - clean, size)).max(-1) > 0.03
+    small = shrunk(broken, OVERSAMPLING) + noise
+    mask = np.abs(shrunk(broken - clean, OVERSAMPLING)).max(-1) > 0.03
     if kind != "good" and mask.sum() < 4:  # it fell where nothing shows it
         return render(kind, size, rng)
     return (small.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask
-
-
-def _shrunk(scene: np.ndarray, size: int) -> np.ndarray:
-    parts = scene.reshape(size, OVERSAMPLING, size, OVERSAMPLING, 3)
-    return parts.mean((1, 3), dtype=np.float32)
 
 
 def _glass(radius: np.ndarray, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:

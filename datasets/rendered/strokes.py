@@ -1,11 +1,11 @@
-"""Lines and areas with soft edges, for defects that are drawn: where they cover an image."""
+"""Lines and areas with soft edges, for defects that are drawn, and the way to a smaller image."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["blob", "lines", "walk"]
+__all__ = ["blob", "lines", "shrunk", "walk"]
 
 
 def lines(
@@ -24,6 +24,12 @@ def lines(
     image = image.resize((side, side), Image.Resampling.BOX)
     image = image.filter(ImageFilter.GaussianBlur(blur * side / 256))
     return np.asarray(image, dtype=np.float32) / 255
+
+
+def shrunk(scene: np.ndarray, times: int) -> np.ndarray:
+    """Return the means of blocks, sides shorter by so many times, ``(S, S)`` or ``(S, S, C)``."""
+    parts = (scene[i::times, j::times] for i in range(times) for j in range(times))
+    return sum(parts) / np.float32(times * times)
 
 
 def walk(

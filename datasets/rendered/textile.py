@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from datasets.rendered.strokes import blob, lines, walk
+from datasets.rendered.strokes import blob, lines, shrunk, walk
 
 __all__ = ["KINDS", "render"]
 
@@ -32,18 +32,13 @@ def render(kind: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray, 
     side = size * OVERSAMPLING
     clean = _woven(side, rng)
     broken, cover = (clean, None) if kind == "good" else _DEFECTS[kind](clean, rng)
-    small = _shrunk(broken, size) + 0.012 * rng.standard_normal((size, size, 3), np.float32)
+    small = shrunk(broken, OVERSAMPLING) + 0.012 * rng.standard_normal((size, size, 3), np.float32)
     mask = np.zeros((size, size), bool)
     if cover is not None:
-        mask = cover.reshape(size, OVERSAMPLING, size, OVERSAMPLING).mean((1, 3)) > 0.25
+        mask = shrunk(cover, OVERSAMPLING) > 0.25
     if kind != "good" and mask.sum() < 4:  # most of it fell outside
         return render(kind, size, rng)
     return (small.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask
-
-
-def _shrunk(scene: np.ndarray, size: int) -> np.ndarray:
-    parts = scene.reshape(size, OVERSAMPLING, size, OVERSAMPLING, 3)
-    return parts.mean((1, 3), dtype=np.float32)
 
 
 def _waves(side: int, width: float, rng: np.random.Generator) -> np.ndarray:
